@@ -1,0 +1,351 @@
+//! The plugins around one service: their order, who answers instead of whom, and what a failure
+//! means. Knows nothing of wasmtime.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::edits;
+use crate::error::{HookError, LoadError, LoadErrorReason};
+use crate::exchange::{DecisionKind, Exchange};
+use crate::fields::{Field, Phase};
+use crate::plugin::LoadedPlugin;
+use crate::spec::FailurePolicy;
+use crate::wit::v0_1::pillion::plugin::types::{Decision, ResponseDecision};
+
+/// How long a client should wait before it tries again what a failed plugin refused.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// Plugins in order, outermost first.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) service: Arc<str>,
+    entries: Vec<Entry>,
+    /// Names of the attributes that some hook declared; their places are the slots.
+    pub(crate) attributes: Arc<[String]>,
+    /// Headers that a later phase wants to see again.
+    later_request_headers: Vec<HeaderName>,
+    later_response_headers: Vec<HeaderName>,
+    pub(crate) has_completion: bool,
+}
+
+/// One plugin's place.
+#[derive(Debug)]
+struct Entry {
+    plugin: Arc<LoadedPlugin>,
+    request: Option<Box<[Field]>>,
+    response: Option<Box<[Field]>>,
+    completion: Option<Box<[Field]>>,
+}
+
+/// What became of a request.
+pub(crate) enum Flow {
+    /// The handler's turn.
+    Continue,
+    /// A plugin has answered; only the `outer` first plugins see the response.
+    Respond {
+        response: Response<Bytes>,
+        outer: usize,
+    },
+}
+
+impl Chain {
+    pub(crate) fn new(service: &str, plugins: Vec<Arc<LoadedPlugin>>) -> Result<Self, LoadError> {
+        let mut attributes: Vec<String> = Vec::new();
+        let mut entries = Vec::with_capacity(plugins.len());
+        for plugin in plugins {
+            let name = Arc::clone(&plugin.granted.shared.name);
+            let mut slot = |full: String| {
+                Some(
+                    attributes
+                        .iter()
+                        .position(|known| *known == full)
+                        .unwrap_or_else(|| {
+                            attributes.push(full);
+                            attributes.len() - 1
+                        }),
+                )
+            };
+            let mut fields = |phase: Phase| -> Result<Option<Box<[Field]>>, LoadError> {
+                let Some(wanted) = plugin.description.fields(phase) else {
+                    return Ok(None);
+                };
+                let parsed: Result<Box<[Field]>, String> = wanted
+                    .iter()
+                    .map(|field| Field::parse(field, phase, &name, &mut slot))
+                    .collect();
+                parsed.map(Some).map_err(|reason| LoadError {
+                    plugin: name.to_string(),
+                    reason: LoadErrorReason::Descriptor(reason),
+                })
+            };
+            let (request, response, completion) = (
+                fields(Phase::Request)?,
+                fields(Phase::Response)?,
+                fields(Phase::Completion)?,
+            );
+            entries.push(Entry {
+                plugin,
+                request,
+                response,
+                completion,
+            });
+        }
+        let later_request_headers = headers(
+            &entries,
+            [Phase::Response, Phase::Completion],
+            |field| match field {
+                Field::Header(name) => Some(name),
+                Field::Authority => Some(&header::HOST),
+                _ => None,
+            },
+        );
+        let later_response_headers = headers(&entries, [Phase::Completion], |field| match field {
+            Field::ResponseHeader(name) => Some(name),
+            _ => None,
+        });
+        Ok(Self {
+            service: service.into(),
+            has_completion: entries.iter().any(|entry| entry.completion.is_some()),
+            entries,
+            attributes: attributes.into(),
+            later_request_headers,
+            later_response_headers,
+        })
+    }
+
+    /// How many plugins there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The headers of the request that later phases see.
+    pub(crate) fn keep_request_headers(&self, all: &HeaderMap) -> HeaderMap {
+        keep(&self.later_request_headers, all)
+    }
+
+    /// The headers of the response that completion sees.
+    pub(crate) fn keep_response_headers(&self, all: &HeaderMap) -> HeaderMap {
+        keep(&self.later_response_headers, all)
+    }
+
+    /// Runs the request hooks from the outermost on.
+    pub(crate) fn on_request(&self, mut exchange: Box<Exchange>) -> (Box<Exchange>, Flow) {
+        let mut began = exchange.arrived;
+        for (place, entry) in self.entries.iter().enumerate() {
+            let Some(fields) = &entry.request else {
+                continue;
+            };
+            let plugin = &entry.plugin;
+            let (returned, result) = plugin.run(place, exchange, |instance, exchange| {
+                instance.on_request(exchange, fields)
+            });
+            exchange = returned;
+            let applied = result.and_then(|decision| {
+                let applied = match decision {
+                    Decision::Continue => return Ok((DecisionKind::Continue, None)),
+                    Decision::Modify(edits) => edits::request(
+                        &mut exchange,
+                        &plugin.granted.shared.name,
+                        plugin.granted.identity,
+                        edits,
+                    )
+                    .map(|()| (DecisionKind::Modify, None)),
+                    Decision::Respond(made) => {
+                        edits::whole_response(made).map(|made| (DecisionKind::Respond, Some(made)))
+                    }
+                };
+                applied.map_err(|reason| refused(plugin, reason, &exchange))
+            });
+            let response = entry.settle(Phase::Request, &mut exchange, applied, &mut began);
+            if let Some(response) = response {
+                return (
+                    exchange,
+                    Flow::Respond {
+                        response,
+                        outer: place,
+                    },
+                );
+            }
+        }
+        (exchange, Flow::Continue)
+    }
+
+    /// Runs the response hooks of the `outer` first plugins, from the innermost out. A response
+    /// made by one of them replaces what there was.
+    pub(crate) fn on_response(
+        &self,
+        mut exchange: Box<Exchange>,
+        outer: usize,
+    ) -> (Box<Exchange>, Option<Response<Bytes>>) {
+        let mut replaced: Option<Response<Bytes>> = None;
+        let mut began = Instant::now();
+        exchange.clock(began);
+        for (place, entry) in self.entries.iter().enumerate().take(outer).rev() {
+            let Some(fields) = &entry.response else {
+                continue;
+            };
+            let plugin = &entry.plugin;
+            let (returned, result) = plugin.run(place, exchange, |instance, exchange| {
+                instance.on_response(exchange, fields)
+            });
+            exchange = returned;
+            let applied = result.and_then(|decision| {
+                let applied = match decision {
+                    ResponseDecision::Continue => return Ok((DecisionKind::Continue, None)),
+                    ResponseDecision::Modify(edits) => {
+                        edits::response(&mut exchange, &plugin.granted.shared.name, edits)
+                            .map(|()| (DecisionKind::Modify, None))
+                    }
+                    ResponseDecision::Replace(made) => {
+                        edits::whole_response(made).map(|made| (DecisionKind::Replace, Some(made)))
+                    }
+                };
+                applied.map_err(|reason| refused(plugin, reason, &exchange))
+            });
+            if let Some(response) =
+                entry.settle(Phase::Response, &mut exchange, applied, &mut began)
+            {
+                exchange.status = response.status().as_u16();
+                exchange.response_headers.clone_from(response.headers());
+                replaced = Some(response);
+            }
+        }
+        (exchange, replaced)
+    }
+
+    /// Runs the completion hooks, from the innermost out.
+    pub(crate) fn on_complete(&self, mut exchange: Box<Exchange>) {
+        let mut began = Instant::now();
+        exchange.clock(began);
+        for (place, entry) in self.entries.iter().enumerate().rev() {
+            let Some(fields) = &entry.completion else {
+                continue;
+            };
+            let (returned, result) = entry.plugin.run(place, exchange, |instance, exchange| {
+                instance.on_complete(exchange, fields)
+            });
+            exchange = returned;
+            let (decision, failure) = match &result {
+                Ok(()) => (DecisionKind::Continue, None),
+                Err(error) => (DecisionKind::FailedOpen, Some(error)),
+            };
+            entry.count(Phase::Completion, decision, failure, &mut began);
+        }
+    }
+}
+
+impl Entry {
+    fn fields(&self, phase: Phase) -> Option<&[Field]> {
+        match phase {
+            Phase::Request => self.request.as_deref(),
+            Phase::Response => self.response.as_deref(),
+            Phase::Completion => self.completion.as_deref(),
+        }
+    }
+
+    /// Turns a hook's result into a response, if there is to be one, and counts it.
+    fn settle(
+        &self,
+        phase: Phase,
+        exchange: &mut Exchange,
+        result: Result<(DecisionKind, Option<Response<Bytes>>), HookError>,
+        began: &mut Instant,
+    ) -> Option<Response<Bytes>> {
+        let name = &self.plugin.granted.shared.name;
+        let (kind, response, failure) = match result {
+            Ok((kind, response)) => (kind, response, None),
+            Err(error) => match self.plugin.spec.failure_policy {
+                FailurePolicy::Open => (DecisionKind::FailedOpen, None, Some(error)),
+                FailurePolicy::Closed => {
+                    let response = unavailable(name, &exchange.request_id);
+                    (DecisionKind::FailedClosed, Some(response), Some(error))
+                }
+            },
+        };
+        exchange.decisions.push((Arc::clone(name), kind));
+        self.count(phase, kind, failure.as_ref(), began);
+        response
+    }
+
+    /// One clock reading a hook: where one ends, the next begins.
+    fn count(
+        &self,
+        phase: Phase,
+        kind: DecisionKind,
+        failure: Option<&HookError>,
+        began: &mut Instant,
+    ) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(*began);
+        self.plugin
+            .granted
+            .shared
+            .stats
+            .record(phase, kind, failure, took);
+        *began = now;
+    }
+}
+
+/// The headers that hooks of these phases declared.
+fn headers<const N: usize>(
+    entries: &[Entry],
+    phases: [Phase; N],
+    pick: fn(&Field) -> Option<&HeaderName>,
+) -> Vec<HeaderName> {
+    let mut names: Vec<HeaderName> = Vec::new();
+    for entry in entries {
+        for fields in phases.into_iter().filter_map(|phase| entry.fields(phase)) {
+            for name in fields.iter().filter_map(pick) {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+    }
+    names
+}
+
+/// An invalid decision counts as a failure of the plugin like any other.
+fn refused(plugin: &LoadedPlugin, reason: String, exchange: &Exchange) -> HookError {
+    let error = HookError::Decision(reason);
+    plugin.failed(&error, exchange);
+    error
+}
+
+fn keep(names: &[HeaderName], all: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in names {
+        for value in all.get_all(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}
+
+/// What a client sees when a plugin with the policy `closed` fails.
+fn unavailable(plugin: &str, request_id: &str) -> Response<Bytes> {
+    let body = serde_json::json!({
+        "title": "Service Unavailable",
+        "type": "about:blank",
+        "status": 503,
+        "detail": format!(
+            "The plugin `{plugin}` could not decide on this request, so it was refused. Try \
+             again; the host's log has the cause under request id {request_id}."
+        ),
+    });
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    headers.insert(
+        header::RETRY_AFTER,
+        HeaderValue::from_static(RETRY_AFTER_SECONDS),
+    );
+    response
+}

@@ -1,0 +1,99 @@
+//! The wasmtime engine: what plugins may be made of, and the clock that interrupts them.
+
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::error::HostError;
+
+/// One epoch: the grain of deadlines.
+const EPOCH_TICK: Duration = Duration::from_millis(1);
+
+/// Stack of a plugin. Deep recursion ends here, long before the worker thread's own 2 MiB.
+const WASM_STACK_BYTES_MAX: usize = 256 << 10;
+
+/// Core instances of one component; what `wit-component` makes of a Rust guest has four.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 16;
+
+/// The pool's ceiling for one linear memory. Each plugin's own limit is lower; this one is for
+/// guests that bring an interpreter.
+const MEMORY_BYTES_MAX: usize = 256 << 20;
+
+/// The pool's ceiling for one table, likewise.
+const TABLE_ELEMENTS_MAX: usize = 65_536;
+
+/// Pages of a linear memory that stay resident when a slot is freed: resetting them is cheaper
+/// than faulting them in again.
+const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES_MAX)
+        // Async component ABIs cost every call 0.4 µs, and no hook awaits.
+        .concurrency_support(false)
+        // What no plugin needs is attack surface.
+        .gc_support(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_memory64(false)
+        .wasm_threads(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false);
+    config
+}
+
+/// The engine for running: instances come from a pool of `instances` slots.
+pub(crate) fn running(instances: u32) -> Result<Engine, HostError> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(1)
+        .max_tables_per_component(4)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_ELEMENTS_MAX)
+        // Reset only the pages that were touched (kernel 6.7), not the whole memory.
+        .pagemap_scan(Enabled::Auto);
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let engine = Engine::new(&config).map_err(HostError::Engine)?;
+    tick(&engine).map_err(|source| HostError::Io {
+        what: "cannot start the thread that interrupts plugins".to_owned(),
+        source,
+    })?;
+    Ok(engine)
+}
+
+/// The engine for compiling only. The same code as [`running`], without the pool's address
+/// space, so that it fits under a limit.
+pub(crate) fn compiling() -> Result<Engine, HostError> {
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config).map_err(HostError::Engine)
+}
+
+/// Advances the epoch from an OS thread. A task would starve exactly when a plugin holds a
+/// worker. The thread ends when the engine is gone.
+fn tick(engine: &Engine) -> std::io::Result<()> {
+    let weak = engine.weak();
+    thread::Builder::new()
+        .name("pillion-epoch".to_owned())
+        .spawn(move || {
+            loop {
+                thread::sleep(EPOCH_TICK);
+                match weak.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => break,
+                }
+            }
+        })
+        .map(drop)
+}

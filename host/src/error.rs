@@ -1,0 +1,226 @@
+//! What can go wrong, each with the culprit's name and the way out.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::spec::Digest;
+
+/// A plugin could not be loaded. The running generation is untouched.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin `{plugin}`: {reason}")]
+pub struct LoadError {
+    /// The name that the operator gave it, or the file's name.
+    pub plugin: String,
+    /// Why.
+    #[source]
+    pub reason: LoadErrorReason,
+}
+
+/// Why a plugin could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadErrorReason {
+    /// The component's file could not be read.
+    #[error("cannot read {}: {source}{hint}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The bytes are not those that were pinned or recorded.
+    #[error(
+        "digest differs: expected {expected}, the file has {found}; if the change is wanted, update the pin"
+    )]
+    Digest {
+        /// Pinned or recorded.
+        expected: Digest,
+        /// Of the file.
+        found: Digest,
+    },
+    /// The component is over `component_bytes`.
+    #[error(
+        "the component has {bytes} bytes, over its bound of {bytes_max}; raise limits.component_bytes if that is right"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        bytes_max: usize,
+    },
+    /// The bytes are not a component.
+    #[error("{0}")]
+    NotAComponent(String),
+    /// The compiler refused it or ran into its limits.
+    #[error("does not compile: {0}")]
+    Compile(String),
+    /// It does not export what a plugin must.
+    #[error("{0}")]
+    WrongWorld(String),
+    /// It imports something that plugins can have but that this one was not granted.
+    #[error(
+        "imports `{import}`, which is not granted; if you trust it with that, add \"{grant}\" to its grants"
+    )]
+    NotGranted {
+        /// The interface as the component names it.
+        import: String,
+        /// The grant as configuration spells it.
+        grant: String,
+    },
+    /// It imports something that no plugin gets.
+    #[error("imports `{import}`, which plugins never get{hint}")]
+    ForbiddenImport {
+        /// The interface.
+        import: String,
+        /// What it may use instead.
+        hint: &'static str,
+    },
+    /// `describe` names a grant that it was not given.
+    #[error("needs the grant \"{0}\"; add it to its grants if you trust it with that")]
+    NeedsGrant(String),
+    /// `describe` returned something invalid.
+    #[error("its description is invalid: {0}")]
+    Descriptor(String),
+    /// `configure` refused the configuration.
+    #[error("refuses its configuration: {}", join(.0))]
+    Config(Vec<ConfigProblem>),
+    /// It failed while it was instantiated, described or configured.
+    #[error("failed in {step}: {failure}")]
+    Failed {
+        /// `instantiate`, `describe` or `configure`.
+        step: &'static str,
+        /// How.
+        failure: String,
+    },
+    /// The operator's settings contradict each other.
+    #[error("{0}")]
+    Settings(String),
+    /// The store of artefacts or the cache failed.
+    #[error("{what}: {source}")]
+    Store {
+        /// What was being done, and where.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// One thing that a plugin says is wrong with its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ConfigProblem {
+    /// The key's path; empty for the whole.
+    pub key: String,
+    /// What is wrong and what to write instead.
+    pub reason: String,
+}
+
+fn join(problems: &[ConfigProblem]) -> String {
+    let one = |problem: &ConfigProblem| match problem.key.as_str() {
+        "" => problem.reason.clone(),
+        key => format!("`{key}`: {}", problem.reason),
+    };
+    problems.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// A set of plugins could not be activated. The running generation is untouched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActivateError {
+    /// One of its plugins could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A chain names a plugin that is not there.
+    #[error(
+        "the chain of `{service}` names the plugin `{plugin}`, which is not configured{suggestion}"
+    )]
+    UnknownPlugin {
+        /// The chain's service.
+        service: String,
+        /// The name.
+        plugin: String,
+        /// The nearest name that there is.
+        suggestion: String,
+    },
+    /// Nothing of that name runs.
+    #[error("no plugin `{0}` is loaded; `pillion plugin list` shows what is")]
+    NotLoaded(String),
+    /// There is no generation to go back to.
+    #[error("there is no previous generation to go back to")]
+    NothingToRollBackTo,
+    /// The activation record could not be written or read.
+    #[error("{what}: {source}")]
+    Record {
+        /// What was being done, and where.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The host itself could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// Wasmtime refused the configuration of the engine.
+    #[error("the WebAssembly engine cannot start: {0:#}")]
+    Engine(wasmtime::Error),
+    /// A file or folder could not be made, read or written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, and where.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// How a hook failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HookError {
+    #[error("it ran longer than its deadline of {0} ms")]
+    Deadline(u32),
+    #[error("it wanted more than its bound of {0} bytes of memory")]
+    Memory(usize),
+    #[error("its stack overflowed")]
+    Stack,
+    #[error("it made more than {0} host calls")]
+    HostCalls(u32),
+    #[error("it trapped: {0}")]
+    Trap(String),
+    #[error("its decision is invalid: {0}")]
+    Decision(String),
+    #[error("no instance could be made: {0}")]
+    Instance(String),
+    #[error("it is quarantined after repeated failures")]
+    Quarantined,
+}
+
+impl HookError {
+    /// The value of the label `reason` in metrics.
+    pub(crate) const REASONS: [&'static str; 8] = [
+        "deadline",
+        "memory",
+        "stack",
+        "host-calls",
+        "trap",
+        "decision",
+        "instance",
+        "quarantined",
+    ];
+
+    /// The index in [`Self::REASONS`].
+    pub(crate) fn reason(&self) -> usize {
+        match self {
+            Self::Deadline(_) => 0,
+            Self::Memory(_) => 1,
+            Self::Stack => 2,
+            Self::HostCalls(_) => 3,
+            Self::Trap(_) => 4,
+            Self::Decision(_) => 5,
+            Self::Instance(_) => 6,
+            Self::Quarantined => 7,
+        }
+    }
+}

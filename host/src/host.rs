@@ -1,0 +1,642 @@
+//! The host: loads sets of plugins, activates them as generations, and goes back.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use wasmtime::Engine;
+
+use crate::artifacts::{Artifacts, Compiler};
+use crate::chain::Chain;
+use crate::engine;
+use crate::error::{ActivateError, HostError, LoadError, LoadErrorReason};
+use crate::fields::Phase;
+use crate::generation::{Cause, Generation, Record, Records};
+use crate::host_calls::now_us;
+use crate::keyring::Keyring;
+use crate::layer::PluginLayer;
+use crate::plugin::{self, Description, LoadedPlugin};
+use crate::report::{self, GenerationInfo, PluginReport, PluginStatus};
+use crate::routes::RouteTable;
+use crate::shared::PluginShared;
+use crate::sinks::{SinkSpec, Sinks};
+use crate::spec::{Digest, GenerationSpec, PluginSpec};
+use crate::state::Granted;
+
+/// Instances that exist at once, over all workers, plugins and generations. Each is a slot of
+/// address space; only touched pages take memory.
+const INSTANCES_MAX_DEFAULT: u32 = 1_000;
+
+/// How long a swap waits for the requests of the generation before.
+const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+const DRAIN_POLL: Duration = Duration::from_millis(1);
+
+/// How a host is set up.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Folder for artefacts, machine code and activation records.
+    pub state_dir: PathBuf,
+    /// Threads that run requests; each gets a warm instance of every plugin.
+    pub workers: usize,
+    /// Outputs by the name that grants use.
+    pub sinks: BTreeMap<String, SinkSpec>,
+    /// Keys by the name of their set.
+    pub keyring: Keyring,
+    /// How components become machine code.
+    pub compiler: Compiler,
+    /// Instances that may exist at once.
+    pub instances_max: u32,
+    /// How long a swap waits for requests on the generation before; they are never cut, the
+    /// answer then says how many are left.
+    pub drain_deadline: Duration,
+}
+
+impl HostOptions {
+    /// The defaults, with everything kept under `state_dir`.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            sinks: BTreeMap::new(),
+            keyring: Keyring::default(),
+            compiler: Compiler::InProcess,
+            instances_max: INSTANCES_MAX_DEFAULT,
+            drain_deadline: DRAIN_DEADLINE_DEFAULT,
+        }
+    }
+}
+
+/// What a swap changes; the rest stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct SwapRequest {
+    /// Another component.
+    pub component: Option<PathBuf>,
+    /// What its digest must be.
+    pub digest: Option<Digest>,
+    /// Another configuration.
+    pub config: Option<Value>,
+}
+
+/// Runs plugins. Clones are the same host.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    options: HostOptions,
+    artifacts: Artifacts,
+    records: Records,
+    sinks: Sinks,
+    current: ArcSwap<Generation>,
+    activation: Mutex<Activation>,
+    /// State of plugins by their name, which outlives versions.
+    shared: Mutex<BTreeMap<String, Arc<PluginShared>>>,
+    origin: Instant,
+}
+
+/// One activation at a time, and what the next one needs to know.
+#[derive(Default)]
+struct Activation {
+    /// The set that runs.
+    record: Option<Record>,
+    /// The one before, with its instances still warm.
+    previous: Option<(Record, Arc<Generation>)>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Host(generation {})", self.0.current.load().id)
+    }
+}
+
+impl Host {
+    /// Starts the engine and opens the state folder. No plugin runs yet: see [`Self::start`].
+    pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        let engine = engine::running(options.instances_max)?;
+        let artifacts =
+            Artifacts::open(&options.state_dir, engine.clone(), options.compiler.clone())?;
+        let folder = options.state_dir.join("generations");
+        let records = Records::open(folder.clone()).map_err(|source| HostError::Io {
+            what: format!("cannot make {}", folder.display()),
+            source,
+        })?;
+        let sinks = Sinks::open(&options.sinks)?;
+        Ok(Self(Arc::new(Inner {
+            engine,
+            options,
+            artifacts,
+            records,
+            sinks,
+            current: ArcSwap::from_pointee(Generation {
+                id: 0,
+                chains: Vec::new(),
+                plugins: BTreeMap::new(),
+            }),
+            activation: Mutex::default(),
+            shared: Mutex::default(),
+            origin: Instant::now(),
+        })))
+    }
+
+    /// Activates the set that should run now: the recorded one, with its swaps, if the
+    /// configuration is still what it was based on; else what the configuration says.
+    /// Blocks while components compile.
+    pub fn start(&self, spec: GenerationSpec) -> Result<GenerationInfo, ActivateError> {
+        let mut activation = self.lock();
+        let (resolved, mut components) = resolve(spec)?;
+        let base = base_digest(&resolved);
+        if let Some(record) = self.0.records.active().filter(|record| record.base == base) {
+            match self.build(record.id, &record.spec, &BTreeMap::new(), &BTreeMap::new()) {
+                Ok(generation) => {
+                    self.0.current.store(Arc::new(generation));
+                    let info = GenerationInfo::of(&record, record.id);
+                    activation.record = Some(record);
+                    return Ok(info);
+                }
+                Err(error) => tracing::error!(
+                    generation = record.id, %error,
+                    "the recorded generation does not load; the configuration's own is used"
+                ),
+            }
+        }
+        let record = self.record(Cause::Configuration, base, resolved, None);
+        let generation = self.build(record.id, &record.spec, &BTreeMap::new(), &components)?;
+        self.keep(&mut components)?;
+        self.flip(&mut activation, record, Arc::new(generation))
+    }
+
+    /// Exchanges one plugin's component or configuration while requests flow. Nothing changes
+    /// unless the new version loads, describes itself and takes its configuration. Blocks;
+    /// returns when the requests of the generation before are done or the drain deadline is
+    /// over.
+    pub fn swap(&self, name: &str, change: SwapRequest) -> Result<GenerationInfo, ActivateError> {
+        let mut activation = self.lock();
+        let Some(current) = activation.record.clone() else {
+            return Err(ActivateError::NotLoaded(name.to_owned()));
+        };
+        let mut spec = current.spec.clone();
+        let Some(plugin) = spec.plugins.get_mut(name) else {
+            return Err(ActivateError::NotLoaded(name.to_owned()));
+        };
+        let mut components = BTreeMap::new();
+        if let Some(path) = change.component {
+            plugin.component = path;
+            plugin.digest = change.digest;
+            let (digest, bytes) = read_component(name, plugin)?;
+            plugin.digest = Some(digest);
+            components.insert(digest, bytes);
+        }
+        if let Some(config) = change.config {
+            plugin.config = config;
+        }
+        let cause = Cause::Swap {
+            plugin: name.to_owned(),
+        };
+        let record = self.record(cause, current.base, spec, Some(current.id));
+        let running = self.generation();
+        let generation = self.build(record.id, &record.spec, &running.plugins, &components)?;
+        drop(running);
+        self.keep(&mut components)?;
+        self.flip(&mut activation, record, Arc::new(generation))
+    }
+
+    /// Brings back the generation before. Its instances are still warm when it ran in this
+    /// process.
+    pub fn rollback(&self) -> Result<GenerationInfo, ActivateError> {
+        let mut activation = self.lock();
+        let current = activation
+            .record
+            .clone()
+            .ok_or(ActivateError::NothingToRollBackTo)?;
+        let (to, warm) = if let Some((record, generation)) = activation.previous.take() {
+            (record, generation.plugins.clone())
+        } else {
+            let earlier = current.previous.and_then(|id| self.0.records.read(id));
+            (
+                earlier.ok_or(ActivateError::NothingToRollBackTo)?,
+                BTreeMap::new(),
+            )
+        };
+        let record = self.record(
+            Cause::Rollback { to: to.id },
+            current.base,
+            to.spec,
+            Some(current.id),
+        );
+        let generation = self.build(record.id, &record.spec, &warm, &BTreeMap::new())?;
+        self.flip(&mut activation, record, Arc::new(generation))
+    }
+
+    /// Loads everything as [`Self::start`] would and reports on each plugin; activates nothing.
+    pub fn check(&self, spec: &GenerationSpec) -> Vec<PluginReport> {
+        spec.plugins
+            .iter()
+            .map(|(name, plugin)| {
+                let loaded = read_component(name, plugin)
+                    .and_then(|(digest, bytes)| self.load(name, plugin, digest, &bytes));
+                PluginReport::of(name, loaded.as_ref())
+            })
+            .collect()
+    }
+
+    /// Looks at a component without any grant or configuration.
+    pub fn inspect(&self, path: &Path) -> Result<report::ComponentReport, LoadError> {
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let failed = |reason| LoadError {
+            plugin: name.clone(),
+            reason,
+        };
+        let spec = PluginSpec::everything_granted(path);
+        let (digest, bytes) = read_component(&name, &spec)?;
+        let component = self.0.artifacts.load(&digest, &bytes).map_err(failed)?;
+        let kind = component.component_type();
+        let imports = kind
+            .imports(&self.0.engine)
+            .map(|(import, _)| import.to_owned())
+            .collect();
+        let prepared = plugin::prepare(&component, &spec).map_err(failed)?;
+        let granted = self.granted(&name, &spec).map_err(failed)?;
+        let description: Description = plugin::describe_only(&prepared, granted).map_err(failed)?;
+        Ok(report::ComponentReport {
+            description,
+            imports,
+            bytes: bytes.len(),
+            digest,
+        })
+    }
+
+    /// What runs now.
+    pub fn list(&self) -> Vec<PluginStatus> {
+        let generation = self.generation();
+        generation
+            .plugins
+            .values()
+            .map(|plugin| PluginStatus::of(plugin, &generation))
+            .collect()
+    }
+
+    /// All generations on record, newest first.
+    pub fn history(&self) -> Vec<GenerationInfo> {
+        let active = self.generation().id;
+        let records = self
+            .0
+            .records
+            .ids()
+            .into_iter()
+            .rev()
+            .filter_map(|id| self.0.records.read(id));
+        records
+            .map(|record| GenerationInfo::of(&record, active))
+            .collect()
+    }
+
+    /// The plugins' part of `/metrics`, in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        report::metrics(&self.generation(), &shared, &self.0.sinks)
+    }
+
+    /// The layer that puts a service's chain around it. `routes` are the service's own.
+    pub fn layer(&self, service: &str, routes: RouteTable) -> PluginLayer {
+        PluginLayer::new(self.clone(), service, routes)
+    }
+
+    /// Returns when every line written to a sink so far is in its output.
+    pub fn flush_sinks(&self) {
+        self.0.sinks.flush();
+    }
+
+    pub(crate) fn generation(&self) -> Arc<Generation> {
+        self.0.current.load_full()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Activation> {
+        self.0
+            .activation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads what is new, takes over from `running` what is the same, and forms the chains.
+    fn build(
+        &self,
+        id: u64,
+        spec: &GenerationSpec,
+        running: &BTreeMap<String, Arc<LoadedPlugin>>,
+        components: &BTreeMap<Digest, Vec<u8>>,
+    ) -> Result<Generation, ActivateError> {
+        let mut plugins = BTreeMap::new();
+        for (name, plugin) in &spec.plugins {
+            let digest = plugin
+                .digest
+                .ok_or_else(|| ActivateError::NotLoaded(name.clone()))?;
+            let same = running
+                .get(name)
+                .filter(|loaded| loaded.digest == digest && loaded.spec == *plugin);
+            let loaded = match (same, components.get(&digest)) {
+                (Some(same), _) => Arc::clone(same),
+                (None, Some(bytes)) => Arc::new(self.load(name, plugin, digest, bytes)?),
+                (None, None) => {
+                    let kept = self.0.artifacts.component(&digest);
+                    let bytes = kept.map_err(|reason| LoadError {
+                        plugin: name.clone(),
+                        reason,
+                    })?;
+                    Arc::new(self.load(name, plugin, digest, &bytes)?)
+                }
+            };
+            plugins.insert(name.clone(), loaded);
+        }
+        let mut chains = Vec::new();
+        for (service, names) in &spec.chains {
+            let members: Result<Vec<_>, _> = names
+                .iter()
+                .map(|name| {
+                    plugins
+                        .get(name)
+                        .cloned()
+                        .ok_or_else(|| ActivateError::UnknownPlugin {
+                            service: service.clone(),
+                            plugin: name.clone(),
+                            suggestion: nearest(name, plugins.keys()),
+                        })
+                })
+                .collect();
+            chains.push(Chain::new(service, members?)?);
+        }
+        Ok(Generation {
+            id,
+            chains,
+            plugins,
+        })
+    }
+
+    fn load(
+        &self,
+        name: &str,
+        spec: &PluginSpec,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<LoadedPlugin, LoadError> {
+        let load = || {
+            let component = self.0.artifacts.load(&digest, bytes)?;
+            let granted = self.granted(name, spec)?;
+            LoadedPlugin::load(
+                &component,
+                spec.clone(),
+                digest,
+                bytes.len(),
+                granted,
+                self.0.options.workers,
+            )
+        };
+        load().map_err(|reason| LoadError {
+            plugin: name.to_owned(),
+            reason,
+        })
+    }
+
+    fn granted(&self, name: &str, spec: &PluginSpec) -> Result<Granted, LoadErrorReason> {
+        let sink = |sink: &String| {
+            self.0.sinks.get(sink).cloned().ok_or_else(|| {
+                LoadErrorReason::Settings(format!(
+                    "is granted `sink:{sink}`, but there is no such sink"
+                ))
+            })
+        };
+        let mut shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = shared
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(PluginShared::new(name, self.0.origin)));
+        Ok(Granted {
+            shared: Arc::clone(own),
+            limits: spec.limits.clone(),
+            sinks: spec
+                .grants
+                .sinks
+                .iter()
+                .map(sink)
+                .collect::<Result<_, _>>()?,
+            keyring: self.0.options.keyring.clone(),
+            keysets: spec.grants.keysets.clone(),
+            identity: spec.grants.identity,
+        })
+    }
+
+    fn record(
+        &self,
+        cause: Cause,
+        base: Digest,
+        spec: GenerationSpec,
+        previous: Option<u64>,
+    ) -> Record {
+        Record {
+            id: self.0.records.next_id(),
+            activated_us: now_us(),
+            cause,
+            base,
+            spec,
+            previous,
+        }
+    }
+
+    /// A record must never name a component that is not kept.
+    fn keep(&self, components: &mut BTreeMap<Digest, Vec<u8>>) -> Result<(), ActivateError> {
+        for (digest, bytes) in std::mem::take(components) {
+            self.0
+                .artifacts
+                .keep(&digest, &bytes)
+                .map_err(|reason| LoadError {
+                    plugin: digest.short(),
+                    reason,
+                })?;
+        }
+        Ok(())
+    }
+
+    /// First the durable record, then the pointer: what requests have seen holds after a crash.
+    fn flip(
+        &self,
+        activation: &mut Activation,
+        record: Record,
+        generation: Arc<Generation>,
+    ) -> Result<GenerationInfo, ActivateError> {
+        self.0.records.activate(&record)?;
+        let old = self.0.current.swap(generation);
+        let mut info = GenerationInfo::of(&record, record.id);
+        info.still_draining = self.drain(&old);
+        tracing::info!(generation = record.id, cause = %record.cause, "activated");
+        let before = activation.record.replace(record);
+        activation.previous = before.map(|record| (record, old));
+        self.0.artifacts.retain(&self.0.records.prune());
+        Ok(info)
+    }
+
+    /// Waits until no request is on `old` any more, or the deadline is over; how many are left.
+    fn drain(&self, old: &Arc<Generation>) -> usize {
+        let began = Instant::now();
+        loop {
+            // One reference is ours; the others belong to requests.
+            let left = Arc::strong_count(old) - 1;
+            if left == 0 || began.elapsed() >= self.0.options.drain_deadline {
+                return left;
+            }
+            std::thread::sleep(DRAIN_POLL);
+        }
+    }
+}
+
+/// Reads every component and pins its digest.
+fn resolve(
+    mut spec: GenerationSpec,
+) -> Result<(GenerationSpec, BTreeMap<Digest, Vec<u8>>), ActivateError> {
+    let mut components = BTreeMap::new();
+    for (name, plugin) in &mut spec.plugins {
+        let (digest, bytes) = read_component(name, plugin)?;
+        plugin.digest = Some(digest);
+        components.insert(digest, bytes);
+    }
+    Ok((spec, components))
+}
+
+/// Reads a component, within its bound, and checks its pin.
+fn read_component(name: &str, spec: &PluginSpec) -> Result<(Digest, Vec<u8>), LoadError> {
+    let failed = |reason| LoadError {
+        plugin: name.to_owned(),
+        reason,
+    };
+    let read = |source: io::Error| {
+        let hint = if source.kind() == io::ErrorKind::NotFound {
+            "; build it, or correct the path in the configuration"
+        } else {
+            ""
+        };
+        failed(LoadErrorReason::Read {
+            path: spec.component.clone(),
+            source,
+            hint,
+        })
+    };
+    let bytes_max = spec.limits.component_bytes;
+    let size = std::fs::metadata(&spec.component).map_err(read)?.len();
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    if size > bytes_max {
+        return Err(failed(LoadErrorReason::TooLarge {
+            bytes: size,
+            bytes_max,
+        }));
+    }
+    let bytes = std::fs::read(&spec.component).map_err(read)?;
+    let found = Digest::of(&bytes);
+    match spec.digest {
+        Some(expected) if expected != found => {
+            Err(failed(LoadErrorReason::Digest { expected, found }))
+        }
+        _ => Ok((found, bytes)),
+    }
+}
+
+/// Of the configuration's set. Paths do not matter, digests do.
+fn base_digest(spec: &GenerationSpec) -> Digest {
+    let mut spec = spec.clone();
+    for plugin in spec.plugins.values_mut() {
+        plugin.component = PathBuf::new();
+    }
+    Digest::of(serde_json::to_string(&spec).unwrap_or_default().as_bytes())
+}
+
+/// `; did you mean …?`, or nothing.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    known
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| format!("; did you mean `{known}`?"))
+        .unwrap_or_default()
+}
+
+impl GenerationInfo {
+    fn of(record: &Record, active: u64) -> Self {
+        Self {
+            generation: record.id,
+            active: record.id == active,
+            activated_us: record.activated_us,
+            cause: record.cause.clone(),
+            plugins: record
+                .spec
+                .plugins
+                .iter()
+                .map(|(name, plugin)| {
+                    (
+                        name.clone(),
+                        plugin
+                            .digest
+                            .map(|digest| digest.to_string())
+                            .unwrap_or_default(),
+                    )
+                })
+                .collect(),
+            still_draining: 0,
+        }
+    }
+}
+
+impl PluginReport {
+    fn of(name: &str, loaded: Result<&LoadedPlugin, &LoadError>) -> Self {
+        match loaded {
+            Ok(plugin) => Self {
+                name: name.to_owned(),
+                digest: Some(plugin.digest),
+                description: Some(plugin.description.clone()),
+                error: None,
+            },
+            Err(error) => Self {
+                name: name.to_owned(),
+                digest: None,
+                description: None,
+                error: Some(error.reason.to_string()),
+            },
+        }
+    }
+}
+
+impl PluginStatus {
+    fn of(plugin: &LoadedPlugin, generation: &Generation) -> Self {
+        let shared = &plugin.granted.shared;
+        let count = |atomic: &std::sync::atomic::AtomicUsize| {
+            atomic.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        Self {
+            name: shared.name.to_string(),
+            version: plugin.description.version.clone(),
+            digest: plugin.digest,
+            component: plugin.spec.component.clone(),
+            component_bytes: plugin.component_bytes,
+            mode: plugin.spec.mode,
+            failure_policy: plugin.spec.failure_policy,
+            state: if plugin.quarantined() {
+                "quarantined"
+            } else {
+                "active"
+            },
+            generation: generation.id,
+            phases: Phase::ALL
+                .into_iter()
+                .filter(|phase| plugin.description.fields(*phase).is_some())
+                .map(|phase| (phase.name().to_owned(), shared.stats.totals(phase)))
+                .collect(),
+            instances: count(&shared.instances),
+            memory_bytes: count(&shared.memory_bytes),
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The tower layer: a request goes through the chain's request hooks, to the inner service, and
+//! back through its response hooks; when its body has been sent, completion hooks run.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::chain::{Chain, Flow};
+use crate::edits::RESERVED_PREFIX;
+use crate::exchange::{Attributes, ClientAddress, Exchange, RequestId};
+use crate::generation::Generation;
+use crate::host::Host;
+use crate::host_calls::now_us;
+use crate::routes::RouteTable;
+use crate::trace::{TraceContext, request_id};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Puts a service's chain of plugins around it. Made by [`Host::layer`]; whenever a new
+/// generation is activated, the next request uses it.
+#[derive(Clone, Debug)]
+pub struct PluginLayer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    host: Host,
+    service: Box<str>,
+    routes: RouteTable,
+}
+
+impl PluginLayer {
+    pub(crate) fn new(host: Host, service: &str, routes: RouteTable) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                host,
+                service: service.into(),
+                routes,
+            }),
+        }
+    }
+}
+
+impl<S> Layer<S> for PluginLayer {
+    type Service = PluginService<S>;
+
+    fn layer(&self, inner: S) -> PluginService<S> {
+        PluginService {
+            inner,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// The service that [`PluginLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct PluginService<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S, B, R> Service<Request<B>> for PluginService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body<Data = Bytes>,
+{
+    type Response = Response<PluginBody<R>>;
+    type Error = S::Error;
+    type Future = PluginFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The whole request, in all its phases, stays on the generation that it began on.
+        let Some(passage) = Passage::begin(self.shared.host.generation(), &self.shared.service)
+        else {
+            return PluginFuture {
+                state: FutureState::Handler {
+                    future: self.inner.call(request),
+                    passage: None,
+                },
+            };
+        };
+        let (mut parts, body) = request.into_parts();
+        let chain = passage.chain();
+        let exchange = begin(
+            &mut parts,
+            chain,
+            passage.generation.id,
+            &self.shared.routes,
+        );
+        let (mut exchange, flow) = chain.on_request(exchange);
+        let mut headers = std::mem::take(&mut exchange.request_headers);
+        exchange.request_headers = chain.keep_request_headers(&headers);
+        let state = match flow {
+            Flow::Continue => {
+                if let Some(traceparent) = exchange.trace.header() {
+                    headers.insert(TRACEPARENT, traceparent);
+                }
+                parts.headers = headers;
+                parts
+                    .extensions
+                    .insert(RequestId(Arc::clone(&exchange.request_id)));
+                if let Some(caller) = exchange.caller.clone() {
+                    parts.extensions.insert(caller);
+                }
+                let outer = chain.len();
+                let future = self.inner.call(Request::from_parts(parts, body));
+                FutureState::Handler {
+                    future,
+                    passage: Some((passage, exchange, outer)),
+                }
+            }
+            Flow::Respond { response, outer } => FutureState::Answered {
+                answer: Some((passage, exchange, outer, response)),
+            },
+        };
+        PluginFuture { state }
+    }
+}
+
+/// Takes from the request what hooks can see.
+fn begin(
+    parts: &mut http::request::Parts,
+    chain: &Chain,
+    generation: u64,
+    routes: &RouteTable,
+) -> Box<Exchange> {
+    let mut request_headers = std::mem::take(&mut parts.headers);
+    drop_reserved(&mut request_headers);
+    let request_id = match parts.extensions.get::<RequestId>() {
+        Some(RequestId(id)) => Arc::clone(id),
+        None => request_id(),
+    };
+    Box::new(Exchange {
+        service: Arc::clone(&chain.service),
+        generation,
+        route: routes.find(&parts.method, parts.uri.path()),
+        address: parts
+            .extensions
+            .get::<ClientAddress>()
+            .map(|address| address.0),
+        trace: TraceContext::of(request_headers.get(TRACEPARENT)),
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+        version: parts.version,
+        request_headers,
+        request_id,
+        time_us: now_us(),
+        arrived: Instant::now(),
+        caller: None,
+        attributes: Attributes::new(Arc::clone(&chain.attributes)),
+        status: 0,
+        response_headers: http::HeaderMap::new(),
+        duration_us: 0,
+        response_bytes: 0,
+        ended_by: "client",
+        decisions: Vec::with_capacity(chain.len() * 2),
+        fresh: Vec::new(),
+    })
+}
+
+/// Nothing from outside may look as if the host had said it.
+fn drop_reserved(headers: &mut http::HeaderMap) {
+    let reserved = |name: &HeaderName| name.as_str().starts_with(RESERVED_PREFIX);
+    while let Some(name) = headers.keys().find(|name| reserved(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// The chain that a request goes through. Keeps its generation alive until the last phase.
+#[derive(Debug)]
+struct Passage {
+    generation: Arc<Generation>,
+    chain: usize,
+}
+
+impl Passage {
+    /// `None` when the service has no plugins.
+    fn begin(generation: Arc<Generation>, service: &str) -> Option<Self> {
+        let chain = generation
+            .chains
+            .iter()
+            .position(|chain| *chain.service == *service && chain.len() > 0)?;
+        Some(Self { generation, chain })
+    }
+
+    fn chain(&self) -> &Chain {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "found by `begin` in this very generation"
+        )]
+        &self.generation.chains[self.chain]
+    }
+
+    /// Runs the response hooks of the `outer` first plugins and dresses the body for completion.
+    fn respond<R>(
+        self,
+        mut exchange: Box<Exchange>,
+        outer: usize,
+        mut parts: http::response::Parts,
+        body: BodyState<R>,
+    ) -> Response<PluginBody<R>> {
+        let chain = self.chain();
+        exchange.status = parts.status.as_u16();
+        exchange.response_headers = std::mem::take(&mut parts.headers);
+        let (mut exchange, replaced) = chain.on_response(exchange, outer);
+        parts.headers = std::mem::take(&mut exchange.response_headers);
+        let body = match replaced {
+            Some(replaced) => {
+                let (made, bytes) = replaced.into_parts();
+                parts.status = made.status;
+                BodyState::Made { bytes: Some(bytes) }
+            }
+            None => body,
+        };
+        if let BodyState::Made { bytes: Some(bytes) } = &body {
+            parts
+                .headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        }
+        if chain.has_completion {
+            exchange.response_headers = chain.keep_response_headers(&parts.headers);
+        }
+        let completion = Completion(chain.has_completion.then_some((self, exchange)));
+        Response::from_parts(parts, PluginBody { body, completion })
+    }
+}
+
+pin_project! {
+    /// The future of [`PluginService`].
+    #[derive(Debug)]
+    pub struct PluginFuture<F> {
+        #[pin]
+        state: FutureState<F>,
+    }
+}
+
+pin_project! {
+    #[project = FutureProjection]
+    #[derive(Debug)]
+    enum FutureState<F> {
+        // `None`: the service has no plugins.
+        Handler { #[pin] future: F, passage: Option<(Passage, Box<Exchange>, usize)> },
+        Answered { answer: Option<(Passage, Box<Exchange>, usize, Response<Bytes>)> },
+    }
+}
+
+impl<F, R, E> Future for PluginFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<PluginBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            FutureProjection::Handler { future, passage } => {
+                let (parts, body) = ready!(future.poll(cx))?.into_parts();
+                let body = BodyState::Handler { body };
+                Poll::Ready(Ok(match passage.take() {
+                    Some((passage, exchange, outer)) => {
+                        passage.respond(exchange, outer, parts, body)
+                    }
+                    None => Response::from_parts(
+                        parts,
+                        PluginBody {
+                            body,
+                            completion: Completion(None),
+                        },
+                    ),
+                }))
+            }
+            FutureProjection::Answered { answer } => {
+                let (passage, exchange, outer, response) = answer
+                    .take()
+                    .expect("a future is not polled after it is ready");
+                let (parts, bytes) = response.into_parts();
+                let body = BodyState::Made { bytes: Some(bytes) };
+                Poll::Ready(Ok(passage.respond(exchange, outer, parts, body)))
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A response's body: the handler's or a plugin's. When it is dropped, sent or not,
+    /// completion hooks run.
+    #[derive(Debug)]
+    pub struct PluginBody<R> {
+        #[pin]
+        body: BodyState<R>,
+        completion: Completion,
+    }
+}
+
+pin_project! {
+    #[project = BodyProjection]
+    #[derive(Debug)]
+    enum BodyState<R> {
+        Handler { #[pin] body: R },
+        Made { bytes: Option<Bytes> },
+    }
+}
+
+/// Runs the completion hooks when the response is over.
+#[derive(Debug)]
+struct Completion(Option<(Passage, Box<Exchange>)>);
+
+impl Completion {
+    fn sent(&mut self, bytes: usize) {
+        if let Some((_, exchange)) = &mut self.0 {
+            exchange.response_bytes += bytes as u64;
+        }
+    }
+
+    fn ended(&mut self, by: &'static str) {
+        if let Some((_, exchange)) = &mut self.0 {
+            exchange.ended_by = by;
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some((passage, exchange)) = self.0.take() {
+            passage.chain().on_complete(exchange);
+        }
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for PluginBody<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        let mut this = self.project();
+        let (frame, last) = match this.body.as_mut().project() {
+            BodyProjection::Handler { mut body } => {
+                let frame = ready!(body.as_mut().poll_frame(cx));
+                let last = body.is_end_stream();
+                (frame, last)
+            }
+            BodyProjection::Made { bytes } => (
+                bytes
+                    .take()
+                    .filter(|bytes| !bytes.is_empty())
+                    .map(|bytes| Ok(Frame::data(bytes))),
+                true,
+            ),
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                this.completion.sent(frame.data_ref().map_or(0, Bytes::len));
+                if last {
+                    this.completion.ended("complete");
+                }
+            }
+            Some(Err(_)) => this.completion.ended("error"),
+            None => this.completion.ended("complete"),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            BodyState::Handler { body } => body.is_end_stream(),
+            BodyState::Made { bytes } => bytes.as_ref().is_none_or(Bytes::is_empty),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            BodyState::Handler { body } => body.size_hint(),
+            BodyState::Made { bytes } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Rate limiting in the host's memory: exact under concurrency, and outliving swaps.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::hash::RandomState;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Locks that keys are spread over, so that two workers seldom meet.
+const SHARDS: usize = 16;
+
+/// A shard smaller than this is not swept.
+const SWEEP_KEYS_MIN: usize = 1_024;
+
+/// Longest key.
+pub(crate) const KEY_BYTES_MAX: usize = 256;
+
+/// The answer to a take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) allowed: bool,
+    pub(crate) remaining: u32,
+    /// Until the full quota is there again.
+    pub(crate) reset: Duration,
+    /// Until this take would have been allowed.
+    pub(crate) retry_after: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LimiterError {
+    BadKey,
+    BadQuota,
+    Full,
+}
+
+/// A window or a bucket. Times are nanoseconds since the limiter was made.
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    /// The theoretical arrival time of the next conforming cell.
+    Bucket {
+        arrival: u64,
+    },
+    Window {
+        start: u64,
+        end: u64,
+        taken: u32,
+    },
+}
+
+impl Cell {
+    fn expires(self) -> u64 {
+        match self {
+            Self::Bucket { arrival } => arrival,
+            Self::Window { end, .. } => end,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    cells: HashMap<Box<str>, Cell>,
+    /// The size at which expired cells are looked for next; twice what was left last time, so
+    /// that sweeping costs a constant per insertion.
+    sweep_at: usize,
+}
+
+/// Buckets and windows of one plugin by key.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    origin: Instant,
+    hasher: RandomState,
+    shards: Vec<Mutex<Shard>>,
+}
+
+impl Limiter {
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Keys that are held.
+    pub(crate) fn keys(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| {
+                shard
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .cells
+                    .len()
+            })
+            .sum()
+    }
+
+    /// Takes one from a bucket of `burst` that fills at `burst` per `period`, by the virtual
+    /// scheduling form of the generic cell rate algorithm (ITU-T I.371, annex A).
+    pub(crate) fn gcra(
+        &self,
+        key: &str,
+        burst: u32,
+        period: Duration,
+        now: Instant,
+        keys_max: usize,
+    ) -> Result<Verdict, LimiterError> {
+        let period = nanos(period);
+        // Rounded up: never more than `burst` in a period.
+        let Some(increment) = period
+            .checked_add(u64::from(burst))
+            .and_then(|sum| (sum - 1).checked_div(u64::from(burst)))
+        else {
+            return Err(LimiterError::BadQuota);
+        };
+        if increment == 0 || period == 0 {
+            return Err(LimiterError::BadQuota);
+        }
+        let capacity = increment.saturating_mul(u64::from(burst));
+        let now = nanos(now.saturating_duration_since(self.origin));
+        self.with_cell(key, now, keys_max, |cell| {
+            let arrival = match *cell {
+                Some(Cell::Bucket { arrival }) => arrival.max(now),
+                _ => now,
+            };
+            let next = arrival.saturating_add(increment);
+            let allowed = next - now <= capacity;
+            let filled = if allowed { next } else { arrival };
+            if allowed {
+                *cell = Some(Cell::Bucket { arrival: next });
+            }
+            Verdict {
+                allowed,
+                remaining: u32::try_from(capacity.saturating_sub(filled - now) / increment)
+                    .unwrap_or(u32::MAX),
+                reset: Duration::from_nanos(filled - now),
+                retry_after: Duration::from_nanos(if allowed { 0 } else { next - now - capacity }),
+            }
+        })
+    }
+
+    /// Takes one of `limit` in a window of `length` that begins with the key's first take.
+    pub(crate) fn window(
+        &self,
+        key: &str,
+        limit: u32,
+        length: Duration,
+        now: Instant,
+        keys_max: usize,
+    ) -> Result<Verdict, LimiterError> {
+        if limit == 0 || length.is_zero() {
+            return Err(LimiterError::BadQuota);
+        }
+        let now = nanos(now.saturating_duration_since(self.origin));
+        self.with_cell(key, now, keys_max, |cell| {
+            // A changed configuration changes the running window's length too.
+            let (start, taken) = match *cell {
+                Some(Cell::Window { start, taken, .. })
+                    if now < start.saturating_add(nanos(length)) =>
+                {
+                    (start, taken)
+                }
+                _ => (now, 0),
+            };
+            let end = start.saturating_add(nanos(length));
+            let allowed = taken < limit;
+            let taken = taken + u32::from(allowed);
+            if allowed {
+                *cell = Some(Cell::Window { start, end, taken });
+            }
+            let left = Duration::from_nanos(end - now);
+            Verdict {
+                allowed,
+                remaining: limit.saturating_sub(taken),
+                reset: left,
+                retry_after: if allowed { Duration::ZERO } else { left },
+            }
+        })
+    }
+
+    fn with_cell<T>(
+        &self,
+        key: &str,
+        now: u64,
+        keys_max: usize,
+        take: impl FnOnce(&mut Option<Cell>) -> T,
+    ) -> Result<T, LimiterError> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(LimiterError::BadKey);
+        }
+        let place = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
+        let shard = self.shards.get(place).ok_or(LimiterError::BadKey)?;
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = shard.cells.get_mut(key) {
+            let mut changed = Some(*cell);
+            let answer = take(&mut changed);
+            if let Some(changed) = changed {
+                *cell = changed;
+            }
+            return Ok(answer);
+        }
+        shard.make_room(now, keys_max / SHARDS)?;
+        let mut cell = None;
+        let answer = take(&mut cell);
+        if let Some(cell) = cell {
+            shard.cells.insert(key.into(), cell);
+        }
+        Ok(answer)
+    }
+}
+
+impl Shard {
+    fn make_room(&mut self, now: u64, keys_max: usize) -> Result<(), LimiterError> {
+        if self.cells.len() >= self.sweep_at.max(SWEEP_KEYS_MIN) || self.cells.len() >= keys_max {
+            self.cells.retain(|_, cell| cell.expires() > now);
+            self.sweep_at = self.cells.len() * 2;
+        }
+        if self.cells.len() < keys_max.max(1) {
+            Ok(())
+        } else {
+            Err(LimiterError::Full)
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: usize = 1 << 20;
+
+    #[test]
+    fn gcra_admits_the_burst_then_the_rate() {
+        let start = Instant::now();
+        let limiter = Limiter::new(start);
+        let take = |ms| {
+            limiter
+                .gcra(
+                    "k",
+                    3,
+                    Duration::from_secs(3),
+                    start + Duration::from_millis(ms),
+                    KEYS,
+                )
+                .unwrap()
+        };
+        assert_eq!(
+            [take(0), take(0), take(0)].map(|v| (v.allowed, v.remaining)),
+            [(true, 2), (true, 1), (true, 0)]
+        );
+        let refused = take(0);
+        assert!(!refused.allowed);
+        assert_eq!(refused.retry_after, Duration::from_secs(1));
+        assert_eq!(refused.reset, Duration::from_secs(3));
+        assert!(!take(999).allowed);
+        assert!(take(1_000).allowed);
+        assert!(!take(1_000).allowed, "one a second, not more");
+    }
+
+    #[test]
+    fn a_window_begins_with_the_first_take_and_ends_whole() {
+        let start = Instant::now();
+        let limiter = Limiter::new(start);
+        let take = |ms, limit| {
+            limiter
+                .window(
+                    "k",
+                    limit,
+                    Duration::from_secs(10),
+                    start + Duration::from_millis(ms),
+                    KEYS,
+                )
+                .unwrap()
+        };
+        assert_eq!(take(5_000, 2).remaining, 1);
+        assert_eq!(take(6_000, 2).remaining, 0);
+        let refused = take(14_000, 2);
+        assert!(!refused.allowed);
+        assert_eq!(refused.retry_after, Duration::from_secs(1));
+        assert!(take(15_000, 2).allowed);
+        // A stricter limit applies to the running window: what was taken stays taken.
+        assert!(!take(15_001, 1).allowed);
+    }
+
+    #[test]
+    fn exact_when_many_threads_take_at_once() {
+        let start = Instant::now();
+        let limiter = Limiter::new(start);
+        let admitted: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..1_000)
+                            .filter(|_| {
+                                limiter
+                                    .window("k", 777, Duration::from_mins(15), start, KEYS)
+                                    .unwrap()
+                                    .allowed
+                            })
+                            .count()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!(admitted, 777);
+    }
+
+    #[test]
+    fn keys_are_bounded_and_expired_ones_make_room() {
+        let start = Instant::now();
+        let limiter = Limiter::new(start);
+        let keys_max = SHARDS * 4;
+        let take =
+            |n: usize, at| limiter.gcra(&n.to_string(), 1, Duration::from_secs(1), at, keys_max);
+        let refused = (0..1_000)
+            .filter(|n| take(*n, start) == Err(LimiterError::Full))
+            .count();
+        assert!(refused >= 1_000 - keys_max, "{refused}");
+        assert!(limiter.keys() <= keys_max);
+        assert!(take(5_000, start + Duration::from_secs(2)).unwrap().allowed);
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let now = Instant::now();
+        let limiter = Limiter::new(now);
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            limiter.gcra("", 1, second, now, KEYS),
+            Err(LimiterError::BadKey)
+        );
+        assert_eq!(
+            limiter.gcra(&"k".repeat(257), 1, second, now, KEYS),
+            Err(LimiterError::BadKey)
+        );
+        assert_eq!(
+            limiter.gcra("k", 0, second, now, KEYS),
+            Err(LimiterError::BadQuota)
+        );
+        assert_eq!(
+            limiter.gcra("k", 1, Duration::ZERO, now, KEYS),
+            Err(LimiterError::BadQuota)
+        );
+        assert_eq!(
+            limiter.window("k", 0, second, now, KEYS),
+            Err(LimiterError::BadQuota)
+        );
+    }
+}

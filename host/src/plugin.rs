@@ -1,0 +1,502 @@
+//! A loaded version of a plugin: checked, described, configured once on trial, and its warm
+//! instances.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use thread_local::ThreadLocal;
+use wasmtime::component::{Component, InstancePre};
+
+use crate::error::{HookError, LoadErrorReason};
+use crate::exchange::Exchange;
+use crate::fields::{FIELDS_MAX, Field, Phase};
+use crate::host_calls;
+use crate::instance::{Exports, Instance};
+use crate::spec::{Digest, FailurePolicy, InstanceMode, PluginSpec};
+use crate::state::{Granted, State};
+use crate::wit::v0_1::pillion::plugin::types::Descriptor;
+
+/// So many failures within so long put a plugin into quarantine.
+const QUARANTINE_FAILURES: usize = 5;
+const QUARANTINE_WINDOW: Duration = Duration::from_secs(10);
+/// The first quarantine's length; each further one without a quiet minute is twice as long.
+const QUARANTINE_BACK_OFF: Duration = Duration::from_secs(1);
+const QUARANTINE_BACK_OFF_MAX: Duration = Duration::from_mins(1);
+
+/// What a plugin says of itself, and what was found out about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Description {
+    /// The plugin's own name, which need not be the operator's.
+    pub name: String,
+    /// Semantic version.
+    pub version: String,
+    /// One sentence.
+    pub description: String,
+    /// Fields of each phase that it asked for and exports.
+    pub phases: Vec<PhaseDescription>,
+    /// Grants it says it needs.
+    pub grants: Vec<String>,
+    /// JSON Schema of its configuration.
+    pub config_schema: serde_json::Value,
+}
+
+/// One phase of a plugin.
+#[derive(Clone, Debug, Serialize)]
+pub struct PhaseDescription {
+    /// When it runs.
+    pub phase: Phase,
+    /// What it wants to see.
+    pub fields: Vec<String>,
+}
+
+impl Description {
+    /// The fields of a phase, if the plugin has it.
+    pub(crate) fn fields(&self, phase: Phase) -> Option<&[String]> {
+        self.phases
+            .iter()
+            .find(|found| found.phase == phase)
+            .map(|found| found.fields.as_slice())
+    }
+}
+
+/// A component's exports, imports and description without any grant or configuration.
+pub(crate) struct Prepared {
+    pre: InstancePre<State>,
+    exports: Exports,
+}
+
+/// Links a component against exactly what it was granted.
+pub(crate) fn prepare(
+    component: &Component,
+    spec: &PluginSpec,
+) -> Result<Prepared, LoadErrorReason> {
+    let engine = component.engine();
+    check_exports(component)?;
+    let linker = host_calls::linker(engine, component, &spec.grants)?;
+    let wrong = |error: wasmtime::Error| {
+        LoadErrorReason::WrongWorld(format!(
+            "does not fit the world pillion:plugin/plugin@{}: {error:#}",
+            host_calls::VERSION
+        ))
+    };
+    let pre = linker.instantiate_pre(component).map_err(wrong)?;
+    let exports = Exports::of(&pre).map_err(wrong)?;
+    Ok(Prepared { pre, exports })
+}
+
+/// `lifecycle` must be there, in a version that this host speaks.
+fn check_exports(component: &Component) -> Result<(), LoadErrorReason> {
+    let kind = component.component_type();
+    let mut exports = kind.exports(component.engine()).map(|(name, _)| name);
+    match exports.find(|name| name.starts_with("pillion:plugin/lifecycle")) {
+        Some(name) if name.starts_with("pillion:plugin/lifecycle@0.1.") => Ok(()),
+        Some(name) => Err(LoadErrorReason::WrongWorld(host_calls::wrong_version(name))),
+        None => {
+            let found: Vec<_> = kind
+                .exports(component.engine())
+                .map(|(name, _)| name.to_owned())
+                .collect();
+            let found = if found.is_empty() {
+                "nothing".to_owned()
+            } else {
+                found.join(", ")
+            };
+            Err(LoadErrorReason::WrongWorld(format!(
+                "is a component but no plugin: it does not export `pillion:plugin/lifecycle@{}` \
+                 (it exports {found})",
+                host_calls::VERSION
+            )))
+        }
+    }
+}
+
+/// One version of a plugin with one configuration. Shared by all chains that name it and by all
+/// generations in which it is the same.
+pub(crate) struct LoadedPlugin {
+    pub(crate) spec: PluginSpec,
+    pub(crate) digest: Digest,
+    pub(crate) component_bytes: usize,
+    pub(crate) description: Description,
+    pub(crate) granted: Arc<Granted>,
+    prepared: Prepared,
+    config: String,
+    warm: ThreadLocal<RefCell<Option<Box<Instance>>>>,
+    /// Made at activation, one for each worker to take at its first request.
+    #[expect(
+        clippy::vec_box,
+        reason = "an instance is moved in and out of its place on every hook"
+    )]
+    ready: Mutex<Vec<Box<Instance>>>,
+    quarantine: Quarantine,
+}
+
+impl std::fmt::Debug for LoadedPlugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "LoadedPlugin({} {} {})",
+            self.granted.shared.name,
+            self.description.version,
+            self.digest.short()
+        )
+    }
+}
+
+impl LoadedPlugin {
+    /// Makes a trial instance, has it describe itself and take its configuration, and keeps it
+    /// as the first warm one of `workers`.
+    pub(crate) fn load(
+        component: &Component,
+        spec: PluginSpec,
+        digest: Digest,
+        component_bytes: usize,
+        granted: Granted,
+        workers: usize,
+    ) -> Result<Self, LoadErrorReason> {
+        if spec.grants.identity && spec.failure_policy == FailurePolicy::Open {
+            return Err(LoadErrorReason::Settings(
+                "failure_policy = \"open\" with the grant `identity` would let everybody in when \
+                 it fails; use \"closed\""
+                    .to_owned(),
+            ));
+        }
+        let prepared = prepare(component, &spec)?;
+        let granted = Arc::new(granted);
+        let config = if spec.config.is_null() {
+            "{}".to_owned()
+        } else {
+            spec.config.to_string()
+        };
+        let mut trial = Instance::new(&prepared.pre, &prepared.exports, &granted)?;
+        let description = describe(&mut trial, &prepared.exports)?;
+        if let Some(grant) = description
+            .grants
+            .iter()
+            .find(|grant| !spec.grants.allows(grant))
+        {
+            return Err(LoadErrorReason::NeedsGrant(grant.clone()));
+        }
+        trial.configure(&config)?;
+        let loaded = Self {
+            digest,
+            component_bytes,
+            description,
+            granted,
+            prepared,
+            config,
+            warm: ThreadLocal::new(),
+            ready: Mutex::new(vec![Box::new(trial)]),
+            quarantine: Quarantine::new(),
+            spec,
+        };
+        if loaded.spec.mode == InstanceMode::Warm {
+            for _ in 1..workers {
+                let instance = loaded.instance()?;
+                loaded
+                    .ready
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(instance);
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// A new configured instance, or one that was made at activation.
+    fn instance(&self) -> Result<Box<Instance>, LoadErrorReason> {
+        let mut instance =
+            Instance::new(&self.prepared.pre, &self.prepared.exports, &self.granted)?;
+        instance.configure(&self.config)?;
+        Ok(Box::new(instance))
+    }
+
+    fn take_instance(&self) -> Result<Box<Instance>, HookError> {
+        let ready = self
+            .ready
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        match ready {
+            Some(instance) => Ok(instance),
+            None => self
+                .instance()
+                .map_err(|reason| HookError::Instance(reason.to_string())),
+        }
+    }
+
+    /// Runs `hook` on this worker's warm instance, or in `fresh` mode on the request's own.
+    /// Whatever fails, its instance is not used again.
+    pub(crate) fn run<T>(
+        &self,
+        place: usize,
+        mut exchange: Box<Exchange>,
+        hook: impl FnOnce(&mut Instance, Box<Exchange>) -> (Box<Exchange>, Result<T, HookError>),
+    ) -> (Box<Exchange>, Result<T, HookError>) {
+        if self.quarantine.holds() {
+            return (exchange, Err(HookError::Quarantined));
+        }
+        let (exchange, result) = match self.spec.mode {
+            InstanceMode::Warm => {
+                let cell = self.warm.get_or_default();
+                // Taken out while it runs: a hook that fails leaves an empty place behind.
+                let taken = cell.borrow_mut().take();
+                match taken.map_or_else(|| self.take_instance(), Ok) {
+                    Err(error) => (exchange, Err(error)),
+                    Ok(mut instance) => {
+                        let (exchange, result) = hook(&mut instance, exchange);
+                        if result.is_ok() {
+                            *cell.borrow_mut() = Some(instance);
+                        }
+                        (exchange, result)
+                    }
+                }
+            }
+            InstanceMode::Fresh => {
+                let own = exchange.fresh.iter().position(|(of, _)| *of == place);
+                let own = own.map(|at| exchange.fresh.swap_remove(at).1);
+                match own.map_or_else(|| self.take_instance(), Ok) {
+                    Err(error) => (exchange, Err(error)),
+                    Ok(mut instance) => {
+                        let (mut exchange, result) = hook(&mut instance, exchange);
+                        if result.is_ok() {
+                            exchange.fresh.push((place, instance));
+                        }
+                        (exchange, result)
+                    }
+                }
+            }
+        };
+        if let Err(error) = &result {
+            self.failed(error, &exchange);
+        }
+        (exchange, result)
+    }
+
+    /// Says so, within the plugin's log budget, and counts towards quarantine.
+    pub(crate) fn failed(&self, error: &HookError, exchange: &Exchange) {
+        let now = Instant::now();
+        let shared = &self.granted.shared;
+        if shared
+            .log
+            .take(now, self.granted.limits.log_lines_per_second)
+        {
+            tracing::error!(
+                plugin = &*shared.name,
+                version = self.description.version,
+                digest = self.digest.short(),
+                request = &*exchange.request_id,
+                %error,
+                "a hook failed"
+            );
+        }
+        if let Some(length) = self.quarantine.failure(now) {
+            tracing::error!(
+                plugin = &*shared.name,
+                seconds = length.as_secs(),
+                "quarantined after {QUARANTINE_FAILURES} failures in {} s; its failure policy applies to every request meanwhile",
+                QUARANTINE_WINDOW.as_secs()
+            );
+        }
+    }
+
+    /// Whether it is in quarantine now.
+    pub(crate) fn quarantined(&self) -> bool {
+        self.quarantine.holds()
+    }
+}
+
+/// Asks a component what it is, with nothing granted beyond what it imports.
+pub(crate) fn describe_only(
+    prepared: &Prepared,
+    granted: Granted,
+) -> Result<Description, LoadErrorReason> {
+    let mut trial = Instance::new(&prepared.pre, &prepared.exports, &Arc::new(granted))?;
+    describe(&mut trial, &prepared.exports)
+}
+
+fn describe(trial: &mut Instance, exports: &Exports) -> Result<Description, LoadErrorReason> {
+    let said: Descriptor = trial.describe()?;
+    let wrong = |text: String| Err(LoadErrorReason::Descriptor(text));
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if said.name.is_empty() || said.name.len() > 64 || !said.name.bytes().all(legal) {
+        return wrong(format!(
+            "the name {:?} is not 1–64 of a-z, 0-9, -",
+            said.name
+        ));
+    }
+    if !is_semver(&said.version) {
+        return wrong(format!(
+            "the version {:?} is not semantic, like 1.2.3",
+            said.version
+        ));
+    }
+    let config_schema = match serde_json::from_str(&said.config_schema) {
+        Ok(schema) => schema,
+        Err(error) => return wrong(format!("its configuration schema is not JSON: {error}")),
+    };
+    let wanted = [
+        (Phase::Request, exports.request.is_some(), said.request),
+        (Phase::Response, exports.response.is_some(), said.response),
+        (
+            Phase::Completion,
+            exports.completion.is_some(),
+            said.completion,
+        ),
+    ];
+    let mut phases = Vec::new();
+    for (phase, exported, fields) in wanted {
+        match fields {
+            Some(_) if !exported => {
+                return wrong(format!(
+                    "it asks for the {} phase but does not export it",
+                    phase.name()
+                ));
+            }
+            Some(fields) if fields.len() > FIELDS_MAX => {
+                return wrong(format!(
+                    "it asks for {} fields in the {} phase; the most is {FIELDS_MAX}",
+                    fields.len(),
+                    phase.name()
+                ));
+            }
+            Some(fields) => {
+                for field in &fields {
+                    if let Err(reason) = Field::parse(field, phase, &said.name, |_| Some(0)) {
+                        return wrong(format!("in the {} phase: {reason}", phase.name()));
+                    }
+                }
+                phases.push(PhaseDescription { phase, fields });
+            }
+            None => {}
+        }
+    }
+    Ok(Description {
+        name: said.name,
+        version: said.version,
+        description: said.description,
+        phases,
+        grants: said.grants,
+        config_schema,
+    })
+}
+
+/// `MAJOR.MINOR.PATCH` with an optional `-pre` or `+build` behind it (semver.org, 2.0.0).
+fn is_semver(version: &str) -> bool {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<_> = core.split('.').collect();
+    version.len() <= 64
+        && numbers.len() == 3
+        && numbers
+            .iter()
+            .all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Takes a plugin that keeps failing out of the way of requests for a while.
+#[derive(Debug)]
+struct Quarantine {
+    origin: Instant,
+    /// Nanoseconds since `origin` until which it holds; 0 when it does not, so that the usual
+    /// case is one load.
+    until: AtomicU64,
+    failures: Mutex<Failures>,
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    recent: Vec<Instant>,
+    last: Option<(Instant, Duration)>,
+}
+
+impl Quarantine {
+    fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            until: AtomicU64::new(0),
+            failures: Mutex::default(),
+        }
+    }
+
+    fn holds(&self) -> bool {
+        match self.until.load(Ordering::Relaxed) {
+            0 => false,
+            until if u128::from(until) > self.origin.elapsed().as_nanos() => true,
+            _ => {
+                self.until.store(0, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    /// Counts a failure; the length of the quarantine if this one began it.
+    fn failure(&self, now: Instant) -> Option<Duration> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures
+            .recent
+            .retain(|at| now.saturating_duration_since(*at) < QUARANTINE_WINDOW);
+        failures.recent.push(now);
+        // On probation one failure is enough.
+        let probation = failures.last.filter(|(began, length)| {
+            now.saturating_duration_since(*began) < *length + QUARANTINE_BACK_OFF_MAX
+        });
+        let length = match probation {
+            Some((_, length)) => (length * 2).min(QUARANTINE_BACK_OFF_MAX),
+            None if failures.recent.len() >= QUARANTINE_FAILURES => QUARANTINE_BACK_OFF,
+            None => return None,
+        };
+        failures.recent.clear();
+        failures.last = Some((now, length));
+        let until = now.saturating_duration_since(self.origin) + length;
+        self.until.store(
+            u64::try_from(until.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+        Some(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quarantine_begins_with_the_fifth_failure_and_backs_off() {
+        let quarantine = Quarantine::new();
+        let now = Instant::now();
+        let at = |ms| quarantine.failure(now + Duration::from_millis(ms));
+        assert_eq!([at(0), at(1), at(2), at(3)], [None; 4]);
+        assert_eq!(at(4), Some(Duration::from_secs(1)));
+        assert!(quarantine.holds());
+        assert_eq!(
+            at(2_000),
+            Some(Duration::from_secs(2)),
+            "on probation one failure is enough"
+        );
+        assert_eq!(at(100_000), None, "forgiven after a quiet minute");
+    }
+
+    #[test]
+    fn failures_far_apart_do_not_add_up() {
+        let quarantine = Quarantine::new();
+        let now = Instant::now();
+        for minute in 0..20 {
+            assert_eq!(
+                quarantine.failure(now + Duration::from_secs(minute * 60)),
+                None
+            );
+        }
+        assert!(!quarantine.holds());
+    }
+
+    #[test]
+    fn versions() {
+        for good in ["1.2.3", "0.1.0-rc.1", "1.0.0+build"] {
+            assert!(is_semver(good), "{good}");
+        }
+        for bad in ["", "1", "1.2", "1.2.x", "v1.2.3", "1..3"] {
+            assert!(!is_semver(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What the host tells operators: shapes for JSON, and Prometheus' text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::generation::{Cause, Generation};
+use crate::plugin::Description;
+use crate::shared::PluginShared;
+use crate::sinks::Sinks;
+use crate::spec::{Digest, FailurePolicy, InstanceMode};
+use crate::stats::{self, PhaseTotals};
+
+/// One generation on record.
+#[derive(Clone, Debug, Serialize)]
+pub struct GenerationInfo {
+    /// Its number.
+    pub generation: u64,
+    /// Whether it runs.
+    pub active: bool,
+    /// When it was activated, in microseconds since 1970.
+    pub activated_us: u64,
+    /// Why.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// Digest of each plugin's component.
+    pub plugins: BTreeMap<String, String>,
+    /// Requests that were still on the generation before when the drain deadline was over.
+    pub still_draining: usize,
+}
+
+/// One plugin that runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct PluginStatus {
+    /// The operator's name for it.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// Of its component.
+    pub digest: Digest,
+    /// Where the component came from.
+    pub component: PathBuf,
+    /// Its size.
+    pub component_bytes: usize,
+    /// Whether instances are reused.
+    pub mode: InstanceMode,
+    /// What a request sees when it fails.
+    pub failure_policy: FailurePolicy,
+    /// `active` or `quarantined`.
+    pub state: &'static str,
+    /// The generation that runs.
+    pub generation: u64,
+    /// Sums by phase, over all versions since the process started.
+    pub phases: BTreeMap<String, PhaseTotals>,
+    /// Instances that exist, of all versions.
+    pub instances: usize,
+    /// Their linear memory.
+    pub memory_bytes: usize,
+}
+
+/// What a check found of one plugin.
+#[derive(Clone, Debug, Serialize)]
+pub struct PluginReport {
+    /// The operator's name for it.
+    pub name: String,
+    /// Of its component, when it could be read.
+    pub digest: Option<Digest>,
+    /// What it says of itself.
+    pub description: Option<Description>,
+    /// Why it would not be activated.
+    pub error: Option<String>,
+}
+
+/// What can be seen of a component without running it for a request.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComponentReport {
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub description: Description,
+    /// Interfaces that it imports.
+    pub imports: Vec<String>,
+    /// Its size.
+    pub bytes: usize,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// Prometheus' text format, version 0.0.4.
+pub(crate) fn metrics(
+    generation: &Generation,
+    shared: &BTreeMap<String, Arc<PluginShared>>,
+    sinks: &Sinks,
+) -> String {
+    let mut out = String::new();
+    let stats: Vec<_> = shared
+        .values()
+        .map(|plugin| (&*plugin.name, &plugin.stats))
+        .collect();
+    stats::render(&stats, &mut out);
+    of_plugins(shared, &mut out);
+    of_sinks(sinks, &mut out);
+    of_generation(generation, &mut out);
+    let mut families = BTreeMap::new();
+    for (name, plugin) in shared {
+        plugin.series.render(name, &mut families);
+    }
+    for (name, (kind, lines)) in families {
+        let _ = write!(
+            out,
+            "# HELP {name} A plugin's own.\n# TYPE {name} {kind}\n{lines}"
+        );
+    }
+    out
+}
+
+/// One family; writing to a String cannot fail.
+fn family(
+    out: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    samples: impl Iterator<Item = (String, u64)>,
+) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (labels, value) in samples {
+        let _ = writeln!(out, "{name}{{{labels}}} {value}");
+    }
+}
+
+fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
+    type Pick = fn(&PluginShared) -> u64;
+    let families: [(&str, &str, &str, Pick); 6] = [
+        (
+            "pillion_plugin_instances",
+            "gauge",
+            "Instances that exist.",
+            |p| p.instances.load(Ordering::Relaxed) as u64,
+        ),
+        (
+            "pillion_plugin_memory_bytes",
+            "gauge",
+            "Linear memory of all instances.",
+            |p| p.memory_bytes.load(Ordering::Relaxed) as u64,
+        ),
+        (
+            "pillion_plugin_kv_bytes",
+            "gauge",
+            "Bytes kept in kv.",
+            |p| p.kv.bytes() as u64,
+        ),
+        (
+            "pillion_plugin_limiter_keys",
+            "gauge",
+            "Keys that the limiter holds.",
+            |p| p.limiter.keys() as u64,
+        ),
+        (
+            "pillion_plugin_log_lines_dropped_total",
+            "counter",
+            "Diagnostic lines over the bound.",
+            |p| p.log.dropped.load(Ordering::Relaxed),
+        ),
+        (
+            "pillion_plugin_series_dropped_total",
+            "counter",
+            "Samples over the bound of series, or invalid.",
+            |p| p.series.dropped.load(Ordering::Relaxed),
+        ),
+    ];
+    for (name, kind, help, pick) in families {
+        let samples = shared
+            .iter()
+            .map(|(plugin, state)| (format!("plugin=\"{plugin}\""), pick(state)));
+        family(out, name, kind, help, samples);
+    }
+}
+
+fn of_sinks(sinks: &Sinks, out: &mut String) {
+    let lines = |pick: fn(&crate::sinks::Sink) -> &std::sync::atomic::AtomicU64| {
+        sinks.all().map(move |sink| {
+            (
+                format!("sink=\"{}\"", sink.name),
+                pick(sink).load(Ordering::Relaxed),
+            )
+        })
+    };
+    family(
+        out,
+        "pillion_sink_lines_total",
+        "counter",
+        "Lines taken.",
+        lines(|sink| &sink.lines),
+    );
+    let help = "Lines dropped because the output cannot keep up.";
+    family(
+        out,
+        "pillion_sink_dropped_total",
+        "counter",
+        help,
+        lines(|sink| &sink.dropped),
+    );
+}
+
+fn of_generation(generation: &Generation, out: &mut String) {
+    let plugins = generation.plugins.iter();
+    let quarantined = plugins.clone().map(|(name, plugin)| {
+        (
+            format!("plugin=\"{name}\""),
+            u64::from(plugin.quarantined()),
+        )
+    });
+    family(
+        out,
+        "pillion_plugin_quarantined",
+        "gauge",
+        "1 while a plugin is quarantined.",
+        quarantined,
+    );
+    let versions = plugins.map(|(name, plugin)| {
+        let labels = format!(
+            "plugin=\"{name}\",version=\"{}\",digest=\"{}\"",
+            plugin.description.version, plugin.digest
+        );
+        (labels, 1)
+    });
+    family(
+        out,
+        "pillion_plugin_info",
+        "gauge",
+        "Versions that run.",
+        versions,
+    );
+    let _ = writeln!(
+        out,
+        "# HELP pillion_generation The set of plugins that runs.\n# TYPE pillion_generation gauge\npillion_generation {}",
+        generation.id
+    );
+}

@@ -1,0 +1,96 @@
+//! What belongs to a plugin's name, not to a version of it, and so outlives instances and swaps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::kv::Kv;
+use crate::limiter::Limiter;
+use crate::series::Series;
+use crate::stats::Stats;
+
+/// State and counters of one plugin.
+#[derive(Debug)]
+pub(crate) struct PluginShared {
+    pub(crate) name: Arc<str>,
+    pub(crate) kv: Kv,
+    pub(crate) limiter: Limiter,
+    pub(crate) series: Series,
+    pub(crate) stats: Stats,
+    pub(crate) log: LogBudget,
+    /// Instances that exist, and the linear memory that they hold.
+    pub(crate) instances: AtomicUsize,
+    pub(crate) memory_bytes: AtomicUsize,
+}
+
+impl PluginShared {
+    pub(crate) fn new(name: &str, origin: Instant) -> Self {
+        Self {
+            name: name.into(),
+            kv: Kv::default(),
+            limiter: Limiter::new(origin),
+            series: Series::default(),
+            stats: Stats::default(),
+            log: LogBudget::new(origin),
+            instances: AtomicUsize::new(0),
+            memory_bytes: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// So many lines a second, then silence.
+#[derive(Debug)]
+pub(crate) struct LogBudget {
+    origin: Instant,
+    second: AtomicU64,
+    lines: AtomicU32,
+    pub(crate) dropped: AtomicU64,
+}
+
+impl LogBudget {
+    fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            second: AtomicU64::new(0),
+            lines: AtomicU32::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether one more line may be written.
+    pub(crate) fn take(&self, now: Instant, lines_max: u32) -> bool {
+        // Off by one, so that the second that begins with the host is a new one too.
+        let second = now.saturating_duration_since(self.origin).as_secs() + 1;
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.lines.store(0, Ordering::Relaxed);
+        }
+        let allowed = self.lines.fetch_add(1, Ordering::Relaxed) < lines_max;
+        if !allowed {
+            self.lines.store(lines_max, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_bounded_a_second() {
+        let origin = Instant::now();
+        let budget = LogBudget::new(origin);
+        let at = |ms: u64| {
+            (0..50)
+                .filter(|_| budget.take(origin + Duration::from_millis(ms), 10))
+                .count()
+        };
+        assert_eq!(at(0), 10);
+        assert_eq!(at(999), 0);
+        assert_eq!(at(1_000), 10);
+        assert_eq!(budget.dropped.load(Ordering::Relaxed), 130);
+    }
+}
