@@ -179,7 +179,7 @@ pub enum HostError {
 /// How a hook failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HookError {
-    #[error("it ran longer than its deadline of {0} ms")]
+    #[error("it took more than its deadline of {0} ms of CPU time")]
     Deadline(u32),
     #[error("it wanted more than its bound of {0} bytes of memory")]
     Memory(usize),

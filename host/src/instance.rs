@@ -63,9 +63,11 @@ impl Instance {
         let limits = &granted.limits;
         let mut store = Store::new(pre.engine(), State::new(std::sync::Arc::clone(granted)));
         store.limiter(|state| state);
+        store.epoch_deadline_callback(|mut store| store.data_mut().past_deadline());
         store.set_hostcall_fuel(limits.host_call_bytes);
         store.set_max_component_handles(limits.handles);
-        store.set_epoch_deadline(ticks(limits.load_deadline_ms));
+        store.data_mut().arm(limits.load_deadline_ms);
+        store.set_epoch_deadline(first_look(limits.load_deadline_ms));
         let loaded = guarded(|| {
             let instance = pre.instantiate(&mut store)?;
             let lifecycle = exports.lifecycle.load(&mut store, &instance)?;
@@ -134,9 +136,9 @@ impl Instance {
 
     fn arm_for_load(&mut self) -> u32 {
         let limits = &self.store.data().granted.limits;
-        let (deadline_ms, host_calls) = (limits.load_deadline_ms, limits.host_calls);
-        self.store.data_mut().host_calls_left = host_calls;
-        self.store.set_epoch_deadline(ticks(deadline_ms));
+        let deadline_ms = limits.load_deadline_ms;
+        self.store.data_mut().arm(deadline_ms);
+        self.store.set_epoch_deadline(first_look(deadline_ms));
         deadline_ms
     }
 
@@ -191,12 +193,11 @@ impl Instance {
     ) -> (Box<Exchange>, Result<T, HookError>) {
         pack(fields, &exchange, &mut self.bytes, &mut self.ends);
         let state = self.store.data_mut();
-        let limits = &state.granted.limits;
-        let (deadline_ms, host_calls) = (limits.deadline_ms, limits.host_calls);
-        state.host_calls_left = host_calls;
+        let deadline_ms = state.granted.limits.deadline_ms;
+        state.arm(deadline_ms);
         state.phase = phase;
         state.exchange = Some(exchange);
-        self.store.set_epoch_deadline(ticks(deadline_ms));
+        self.store.set_epoch_deadline(first_look(deadline_ms));
         let result = guarded(|| call(self));
         let exchange = self.store.data_mut().exchange.take();
         let result = result.map_err(|error| explain(&error, &self.store, deadline_ms));
@@ -207,9 +208,10 @@ impl Instance {
     }
 }
 
-/// Epochs until the deadline: the running one may be almost over, so one more.
-fn ticks(deadline_ms: u32) -> u64 {
-    u64::from(deadline_ms) + 1
+/// Epochs until [`State::past_deadline`] looks for the first time: half the deadline, and one
+/// more because the running epoch may be almost over.
+fn first_look(deadline_ms: u32) -> u64 {
+    u64::from(deadline_ms / 2) + 1
 }
 
 /// A panic in a host call is a bug of the host; it must end this hook, not the process or the

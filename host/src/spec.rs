@@ -207,9 +207,9 @@ impl From<Grants> for Vec<String> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Time for one hook.
+    /// CPU time for one hook; one that spins is ended after one and a half of it at the latest.
     pub deadline_ms: u32,
-    /// Time for instantiation, `describe` and `configure` together.
+    /// CPU time for instantiation, `describe` and `configure` together.
     pub load_deadline_ms: u32,
     /// Linear memory, summed over all memories of one instance.
     pub memory_bytes: usize,

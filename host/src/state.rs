@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, Trap, UpdateDeadline};
 
 use crate::exchange::Exchange;
 use crate::fields::Phase;
@@ -35,6 +36,9 @@ pub(crate) struct State {
     pub(crate) host_calls_left: u32,
     pub(crate) memory_bytes: usize,
     table_elements: usize,
+    deadline: Duration,
+    /// The thread's CPU time when the running hook was first looked at.
+    first_look: Option<Duration>,
     /// A growth was refused: explains the trap that follows.
     pub(crate) memory_refused: bool,
     /// Standard output and error up to the next line feed.
@@ -56,9 +60,36 @@ impl State {
             phase: Phase::Request,
             memory_bytes: 0,
             table_elements: 0,
+            deadline: Duration::ZERO,
+            first_look: None,
             memory_refused: false,
             stdio: Vec::new(),
         }
+    }
+
+    /// Gives the next call its bounds.
+    pub(crate) fn arm(&mut self, deadline_ms: u32) {
+        self.deadline = Duration::from_millis(u64::from(deadline_ms));
+        self.first_look = None;
+        self.host_calls_left = self.granted.limits.host_calls;
+    }
+
+    /// What happens when a call outlasts its epochs. Epochs pass by the wall clock, and on a
+    /// saturated machine a thread may be off its core for longer than any deadline: ending the
+    /// call then would fail a request for the machine's fault. So what counts is the thread's
+    /// CPU time. Reading it costs a system call, too much for each hook, so it is first read
+    /// half a deadline into a call: one is never ended before it had its deadline in CPU time,
+    /// and a spinning one after one and a half of them at the latest.
+    pub(crate) fn past_deadline(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        let now = thread_cpu_time();
+        let first = *self.first_look.get_or_insert(now);
+        let left = self.deadline.saturating_sub(now.saturating_sub(first));
+        if left.is_zero() {
+            return Err(Trap::Interrupt.into());
+        }
+        Ok(UpdateDeadline::Continue(
+            u64::try_from(left.as_millis())?.max(1),
+        ))
     }
 
     /// Counts a host call.
@@ -69,6 +100,15 @@ impl State {
             .ok_or_else(|| wasmtime::Error::new(TooManyHostCalls))?;
         Ok(())
     }
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // The clock begins with the thread, so neither part is ever negative.
+    Duration::new(
+        time.tv_sec.try_into().unwrap_or(0),
+        time.tv_nsec.try_into().unwrap_or(0),
+    )
 }
 
 impl Drop for State {

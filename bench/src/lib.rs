@@ -1,0 +1,25 @@
+//! What plugins cost.
+//!
+//! Two programs stand on this: `benches/hooks.rs` measures single hooks and swaps, and the
+//! binary compares whole servers: a bare handler, native middleware, and the three plugins that
+//! do the same work. `cargo xtask bench` runs both.
+
+mod app;
+mod clock;
+mod compare;
+mod load;
+mod memory;
+mod native;
+mod parity;
+mod places;
+mod report;
+mod server;
+mod wasm;
+mod workload;
+
+pub use app::Mode;
+pub use compare::{Plan, compare};
+pub use places::{criterion_folder, fixture};
+pub use server::{pin, serve};
+pub use wasm::{Tokens, host, plugins};
+pub use workload::{SERVICE, request};

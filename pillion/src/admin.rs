@@ -1,0 +1,221 @@
+//! The operator's API on its own loopback port: plugins, generations, metrics. Everything under
+//! `/admin` wants the token.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use pillion_chassis::random::{Random as _, RandomError, SystemRandom};
+use pillion_chassis::{Json, Problem};
+use pillion_host::{ActivateError, Digest, Host, SwapRequest};
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+
+use crate::serve::{ProcessMetrics, RequestMetrics};
+
+/// What the admin API is about.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) host: Host,
+    pub(crate) token: Token,
+    pub(crate) process: Arc<ProcessMetrics>,
+    pub(crate) services: Vec<Arc<RequestMetrics>>,
+}
+
+/// `DATA/admin.json`: how to reach a running process. The file is its owner's alone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AdminFile {
+    /// `http://127.0.0.1:8081`.
+    pub(crate) url: String,
+    /// For `Authorization: Bearer`.
+    pub(crate) token: String,
+    /// The process, for people.
+    pub(crate) pid: u32,
+}
+
+/// The file of `pillion up`, or of a service that `pillion serve` runs.
+pub(crate) fn file_name(service: Option<&str>) -> String {
+    match service {
+        None => "admin.json".to_owned(),
+        Some(service) => format!("admin-{service}.json"),
+    }
+}
+
+/// What `POST …/swap` takes.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SwapBody {
+    /// A path on the machine of the process; absolute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) component: Option<PathBuf>,
+    /// The plugin's whole new configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<serde_json::Value>,
+    /// The component is refused when it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<Digest>,
+}
+
+/// The routes, all of them.
+pub(crate) fn router(admin: Admin) -> Router {
+    let admin = Arc::new(admin);
+    let guarded = Router::new()
+        .route("/admin/v1/plugins", get(list))
+        .route("/admin/v1/plugins/{name}/swap", post(swap))
+        .route("/admin/v1/generations", get(history))
+        .route("/admin/v1/generations/rollback", post(rollback))
+        .fallback(pillion_chassis::problem::no_such_route)
+        .layer(from_fn_with_state(Arc::clone(&admin), authenticate));
+    // Numbers only, and a scraper has no token.
+    Router::new()
+        .route("/metrics", get(metrics))
+        .merge(guarded)
+        .with_state(admin)
+}
+
+async fn list(State(admin): State<Arc<Admin>>) -> Response {
+    Json(serde_json::json!({ "data": admin.host.list() })).into_response()
+}
+
+async fn history(State(admin): State<Arc<Admin>>) -> Response {
+    Json(serde_json::json!({ "data": admin.host.history() })).into_response()
+}
+
+async fn swap(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    Json(body): Json<SwapBody>,
+) -> Result<Response, Problem> {
+    if let Some(path) = body.component.as_ref().filter(|path| !path.is_absolute()) {
+        let message = "a path begins with `/`: this process may run in another folder than you";
+        return Err(Problem::invalid("component", path.to_str(), message));
+    }
+    if body.component.is_none() && body.config.is_none() {
+        let message = "name a new component, a new config, or both";
+        return Err(Problem::invalid("component", None, message));
+    }
+    let SwapBody {
+        component,
+        config,
+        digest,
+    } = body;
+    let change = SwapRequest {
+        component,
+        config,
+        digest,
+    };
+    activate(move || admin.host.swap(&name, change)).await
+}
+
+async fn rollback(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+    activate(move || admin.host.rollback()).await
+}
+
+/// Compiling takes long, so it happens on a thread of its own.
+async fn activate<T: Serialize + Send + 'static>(
+    change: impl FnOnce() -> Result<T, ActivateError> + Send + 'static,
+) -> Result<Response, Problem> {
+    match tokio::task::spawn_blocking(change).await {
+        Ok(Ok(generation)) => Ok(Json(serde_json::json!({ "data": generation })).into_response()),
+        Ok(Err(error)) => Err(refused(&error)),
+        Err(error) => Err(Problem::internal(&error)),
+    }
+}
+
+/// The operator gets the whole chain of causes: it is their machine.
+fn refused(error: &ActivateError) -> Problem {
+    let status = match error {
+        ActivateError::NotLoaded(_) => StatusCode::NOT_FOUND,
+        ActivateError::NothingToRollBackTo => StatusCode::CONFLICT,
+        ActivateError::Record { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Problem::plain(status, error.to_string())
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let page = admin.process.page(&admin.services) + &admin.host.metrics();
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        page,
+    )
+        .into_response()
+}
+
+async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let token = (request.headers().get(AUTHORIZATION))
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    match token {
+        Some(token) if admin.token.is(token) => next.run(request).await,
+        Some(_) => Problem::unauthorized(
+            "That is not this process's token; it makes a new one at every start, in admin.json \
+             in its data folder.",
+        )
+        .into_response(),
+        None => Problem::unauthorized(
+            "Send `Authorization: Bearer TOKEN`; the token is in admin.json in the data folder.",
+        )
+        .into_response(),
+    }
+}
+
+/// A secret made at start.
+pub(crate) struct Token {
+    text: String,
+    key: hmac::Key,
+    tag: hmac::Tag,
+}
+
+impl Token {
+    pub(crate) fn new() -> Result<Self, RandomError> {
+        let (mut bytes, mut secret) = ([0; 32], [0; 32]);
+        SystemRandom.fill(&mut bytes)?;
+        SystemRandom.fill(&mut secret)?;
+        let text = URL_SAFE_NO_PAD.encode(bytes);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        let tag = hmac::sign(&key, text.as_bytes());
+        Ok(Self { text, key, tag })
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Takes the same time however much of a guess is right: what is compared are two MACs
+    /// under a key that nobody knows.
+    fn is(&self, guess: &str) -> bool {
+        hmac::verify(&self.key, guess.as_bytes(), self.tag.as_ref()).is_ok()
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_token_itself_is_accepted() {
+        let token = Token::new().unwrap();
+        assert!(token.is(token.as_str()));
+        let mut shorter = token.as_str().to_owned();
+        shorter.pop();
+        for guess in ["", "x", &shorter, Token::new().unwrap().as_str()] {
+            assert!(!token.is(guess));
+        }
+        assert_eq!(token.as_str().len(), 43);
+    }
+}

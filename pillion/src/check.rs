@@ -1,0 +1,42 @@
+//! `pillion check`: the configuration and every plugin in it, tried out as at a start.
+
+use anyhow::{Result, bail};
+use pillion_host::{Host, Keyring};
+
+use crate::cli;
+use crate::config::{Loaded, Overrides, SERVICES};
+use crate::output::print;
+use crate::process::host_options;
+
+/// Says for each plugin whether it would start; touches no data and no port.
+pub(crate) fn check(check: &cli::Check) -> Result<()> {
+    let loaded = Loaded::load(check.config.as_deref(), Overrides::default())?;
+    let scratch = tempfile::tempdir()?;
+    let options = host_options(&loaded, scratch.path(), scratch.path(), Keyring::default())?;
+    let host = Host::new(options)?;
+    let reports = host.check(&loaded.generation(&SERVICES));
+    let mut failed = 0;
+    for report in &reports {
+        let verdict = match &report.error {
+            None => "ok".to_owned(),
+            Some(error) => {
+                failed += 1;
+                format!("FAILED: {error}")
+            }
+        };
+        print(&format!("{:<18} {verdict}", report.name))?;
+    }
+    if failed > 0 {
+        bail!(
+            "{failed} of {} plugins would not start; {} has their settings",
+            reports.len(),
+            loaded.name
+        );
+    }
+    print(&format!(
+        "{}: {} plugins and {} services in order",
+        loaded.name,
+        reports.len(),
+        SERVICES.len()
+    ))
+}

@@ -1,0 +1,223 @@
+//! The command line: names, flags, environment variables and their help texts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Overrides, SERVICES};
+
+/// The sidecar without the car: services, and sandboxed WebAssembly plugins around them, in one
+/// process.
+#[derive(Debug, Parser)]
+#[command(name = "pillion", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start every service in this process, with its data in files in one folder
+    Up(Up),
+    /// Start one service in this process; it reaches the others over HTTP
+    Serve(Serve),
+    /// Check the configuration and try out every plugin in it, without starting anything
+    Check(Check),
+    /// See and replace the plugins of a running process; write, try and inspect plugins
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Compile a component; the host starts this as a child of its own
+    #[command(name = COMPILE, hide = true)]
+    Compile { input: PathBuf, output: PathBuf },
+}
+
+/// The hidden command.
+pub(crate) const COMPILE: &str = "compile-component";
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Write addresses and tokens as JSON into this file once everything is ready
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Begin with nobody and nothing instead of a few accounts and tweets
+    #[arg(long)]
+    pub(crate) no_seed: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Which service
+    #[arg(value_parser = PossibleValuesParser::new(SERVICES))]
+    pub(crate) service: String,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Write addresses and tokens as JSON into this file once everything is ready
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration [default: ./pillion.toml, else the built-in one]
+    #[arg(long, value_name = "FILE", env = "PILLION_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What may be said on the command line and in the environment instead of in the file.
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// The configuration [default: ./pillion.toml, else the built-in one]
+    #[arg(long, value_name = "FILE", env = "PILLION_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", env = "PILLION_DATA")]
+    data: Option<PathBuf>,
+    /// The address for clients; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", env = "PILLION_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// The address for operators; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", env = "PILLION_ADMIN_LISTEN")]
+    admin_listen: Option<SocketAddr>,
+}
+
+impl Settings {
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            data: self.data.clone(),
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// Show the plugins of a running process
+    List(Running),
+    /// Replace a plugin's component or configuration, or both, while requests flow
+    Swap(Swap),
+    /// Go back to the generation before
+    Rollback(Running),
+    /// Show the generations of a running process
+    History(Running),
+    /// Make a project for a new plugin
+    New(New),
+    /// Try a component on one request, without any server
+    Run(Run),
+    /// Show what a component is, wants and needs
+    Inspect(Inspect),
+}
+
+/// Which running process.
+#[derive(Debug, Args)]
+pub(crate) struct Running {
+    /// The data folder of the process: the address and the token are read there
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PILLION_DATA",
+        default_value = "pillion-data"
+    )]
+    pub(crate) data: PathBuf,
+    /// The service, when it was started by `pillion serve`
+    #[arg(long, value_parser = PossibleValuesParser::new(SERVICES))]
+    pub(crate) service: Option<String>,
+    /// The admin API's address, http://HOST:PORT, instead of the data folder's
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PILLION_ADMIN_URL",
+        requires = "admin_token"
+    )]
+    pub(crate) admin_url: Option<String>,
+    /// The admin API's token
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "PILLION_ADMIN_TOKEN",
+        hide_env_values = true,
+        requires = "admin_url"
+    )]
+    pub(crate) admin_token: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Swap {
+    /// The plugin's name in the configuration
+    pub(crate) name: String,
+    /// The new component
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    pub(crate) component: Option<PathBuf>,
+    /// The new configuration: JSON, or a file of JSON or TOML
+    #[arg(long, value_name = "JSON|FILE")]
+    pub(crate) config: Option<String>,
+    /// Refuse the component unless it has this digest
+    #[arg(long, value_name = "sha256:HEX")]
+    pub(crate) digest: Option<String>,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// Its name and the folder to make: a-z, 0-9 and `-`, beginning with a letter
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The component
+    pub(crate) file: PathBuf,
+    /// Method and path
+    #[arg(long, value_name = "\"METHOD PATH\"", default_value = "GET /")]
+    pub(crate) request: String,
+    /// A header, "name: value"; may be given again
+    #[arg(long = "header", value_name = "\"NAME: VALUE\"")]
+    pub(crate) headers: Vec<String>,
+    /// The request's body
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) body: String,
+    /// The route's template, when it is not the path itself: /2/tweets/{id}
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) route: Option<String>,
+    /// The plugin's configuration: JSON, or a file of JSON or TOML
+    #[arg(long, value_name = "JSON|FILE", default_value = "{}")]
+    pub(crate) config: String,
+    /// A grant; may be given again [default: all that the component imports]
+    #[arg(long = "grant", value_name = "GRANT")]
+    pub(crate) grants: Vec<String>,
+    /// An HS256 key for `crypto`, KID=SECRET, in the key set `access-tokens`; may be given again
+    #[arg(long = "key", value_name = "KID=SECRET")]
+    pub(crate) keys: Vec<String>,
+    /// Send the request this many times and show each answer
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) times: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The component
+    pub(crate) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

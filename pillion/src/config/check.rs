@@ -1,0 +1,272 @@
+//! What one key's type cannot know: names that must exist elsewhere, addresses that must differ,
+//! files that must be there. Finds everything that is wrong, not only the first.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use pillion_host::FailurePolicy;
+
+use super::reading::{Problem, line_of_key, nearest};
+use super::sections::{Plugin, SERVICES, Service};
+use super::{Config, Loaded};
+
+/// HMAC-SHA-256 with a key shorter than its output is easier to guess than to forge (RFC 7518,
+/// section 3.2).
+const HS256_KEY_BYTES_MIN: u64 = 32;
+
+/// A key file is a secret of some dozens of bytes; more is the wrong file.
+const HS256_KEY_BYTES_MAX: u64 = 4_096;
+
+impl Loaded {
+    /// Everything that is wrong, in the order of the file's sections.
+    pub(super) fn check(&self) -> Vec<Problem> {
+        let mut found = Findings {
+            loaded: self,
+            problems: Vec::new(),
+        };
+        found.addresses();
+        found.keysets();
+        for (name, plugin) in &self.config.plugins {
+            found.plugin(name, plugin);
+        }
+        found.services();
+        found.problems
+    }
+}
+
+struct Findings<'a> {
+    loaded: &'a Loaded,
+    problems: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        let key = key.into();
+        let line = line_of_key(&self.loaded.text, &key);
+        self.problems.push(Problem {
+            key,
+            line,
+            message: message.into(),
+        });
+    }
+
+    /// Two listeners on one address: the second could never bind. Port 0 is always free.
+    fn addresses(&mut self) {
+        let server = &self.config().server;
+        let (listen, admin) = (server.listen, server.admin_listen);
+        if !admin.ip().is_loopback() {
+            self.add(
+                "server.admin_listen",
+                format!(
+                    "{admin} can be reached from other machines; the admin API stays on a \
+                     loopback address such as 127.0.0.1:{}",
+                    admin.port()
+                ),
+            );
+        }
+        if collide(listen, admin) {
+            self.add(
+                "server.admin_listen",
+                format!("{admin} is taken by `server.listen`; give each its own port"),
+            );
+        }
+        let mut taken: BTreeMap<String, SocketAddr> = BTreeMap::new();
+        let wanted: Vec<(String, SocketAddr)> = (self.config().services.iter())
+            .flat_map(|(name, service)| {
+                let listen = service
+                    .listen
+                    .map(|it| (format!("services.{name}.listen"), it));
+                let admin = service
+                    .admin_listen
+                    .map(|it| (format!("services.{name}.admin_listen"), it));
+                listen.into_iter().chain(admin)
+            })
+            .collect();
+        for (key, address) in wanted {
+            let other = taken.iter().find(|(_, other)| collide(address, **other));
+            if let Some((other, _)) = other {
+                let message = format!("{address} is taken by `{other}`; give each its own port");
+                self.add(key.clone(), message);
+            }
+            taken.insert(key, address);
+        }
+    }
+
+    fn keysets(&mut self) {
+        let keysets = self.config().keysets.clone();
+        for (name, keyset) in keysets {
+            if keyset.source.is_none() && keyset.hs256.is_empty() {
+                self.add(
+                    format!("keysets.{name}"),
+                    "holds no keys: write `source = \"identity\"` or name files under `hs256`",
+                );
+            }
+            for (kid, path) in keyset.hs256 {
+                let path = self.loaded.base.join(path);
+                let wrong = match std::fs::metadata(&path) {
+                    Err(error) => Some(format!("{}: {error}", path.display())),
+                    Ok(file) if file.len() < HS256_KEY_BYTES_MIN => Some(format!(
+                        "{} holds {} bytes; an HS256 key needs {HS256_KEY_BYTES_MIN} or more: \
+                         `head -c 32 /dev/urandom > FILE` makes one",
+                        path.display(),
+                        file.len()
+                    )),
+                    Ok(file) if file.len() > HS256_KEY_BYTES_MAX => Some(format!(
+                        "{} holds {} bytes, which is no HS256 key (at most \
+                         {HS256_KEY_BYTES_MAX})",
+                        path.display(),
+                        file.len()
+                    )),
+                    Ok(_) => None,
+                };
+                if let Some(wrong) = wrong {
+                    self.add(format!("keysets.{name}.hs256.{kid}"), wrong);
+                }
+            }
+        }
+    }
+
+    fn plugin(&mut self, name: &str, plugin: &Plugin) {
+        /// A name stands in metrics, log lines and file names.
+        const NAME_BYTES_MAX: usize = 64;
+        let key = |rest: &str| format!("plugins.{name}{rest}");
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) {
+            self.add(key(""), "a plugin's name is 1 to 64 of a-z, 0-9 and `-`");
+        }
+        if plugin.grants.identity && plugin.failure_policy == FailurePolicy::Open {
+            self.add(
+                key(".failure_policy"),
+                "a plugin with the grant `identity` decides who the caller is: it can only be \
+                 \"closed\"",
+            );
+        }
+        for sink in &plugin.grants.sinks {
+            let names: Vec<String> = self.config().sinks.keys().cloned().collect();
+            self.known(&key(".grants"), "sink", sink, &names);
+        }
+        for keyset in &plugin.grants.keysets {
+            let names: Vec<String> = self.config().keysets.keys().cloned().collect();
+            self.known(&key(".grants"), "key set", keyset, &names);
+        }
+        if let Err(reason) = json(&plugin.config) {
+            self.add(key(".config"), reason);
+        }
+        let component = self.loaded.plugin_dir().join(&plugin.component);
+        if !component.is_file() {
+            self.add(
+                key(".component"),
+                format!(
+                    "there is no file {}; `cargo xtask plugins` builds the plugins of this \
+                     project, `host.plugin_dir` says where others are",
+                    component.display()
+                ),
+            );
+        }
+    }
+
+    fn services(&mut self) {
+        let services = self.config().services.clone();
+        let plugins: Vec<String> = self.config().plugins.keys().cloned().collect();
+        let known = SERVICES.map(str::to_owned);
+        for name in services.keys() {
+            self.known(&format!("services.{name}"), "service", name, &known);
+        }
+        for name in SERVICES {
+            let Some(Service {
+                plugins: chain,
+                url,
+                ..
+            }) = services.get(name)
+            else {
+                self.add(
+                    format!("services.{name}"),
+                    "is missing; say which plugins stand before it: `plugins = [\"auth\"]`",
+                );
+                continue;
+            };
+            let key = format!("services.{name}.plugins");
+            for (index, plugin) in chain.iter().enumerate() {
+                self.known(&key, "plugin", plugin, &plugins);
+                if chain.iter().take(index).any(|before| before == plugin) {
+                    self.add(key.clone(), format!("`{plugin}` stands in the chain twice"));
+                }
+            }
+            if let Some(url) = url
+                && !is_base_url(url)
+            {
+                self.add(
+                    format!("services.{name}.url"),
+                    format!("`{url}` is no base address: write http://HOST:PORT"),
+                );
+            }
+        }
+    }
+
+    /// Adds a problem when `name` is none of `names`.
+    fn known(&mut self, key: &str, what: &str, name: &str, names: &[String]) {
+        if names.iter().any(|known| known == name) {
+            return;
+        }
+        let names = names.iter().map(String::as_str);
+        let hint = match nearest(name, names.clone()) {
+            Some(close) => format!("did you mean `{close}`?"),
+            None => format!("there are: {}", names.collect::<Vec<_>>().join(", ")),
+        };
+        self.add(key, format!("there is no {what} `{name}`; {hint}"));
+    }
+}
+
+/// Whether two listeners cannot both bind. An unspecified address takes the port on all of them.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && overlap
+}
+
+fn is_base_url(text: &str) -> bool {
+    text.parse::<http::Uri>().is_ok_and(|uri| {
+        uri.scheme_str() == Some("http")
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.path() == "/"
+            && uri.query().is_none()
+    })
+}
+
+/// A table as the JSON that a plugin receives. Dates and not-a-number have no JSON form.
+pub(crate) fn json(table: &toml::Table) -> Result<serde_json::Value, String> {
+    fn value(path: &str, from: &toml::Value) -> Result<serde_json::Value, String> {
+        Ok(match from {
+            toml::Value::String(text) => text.clone().into(),
+            toml::Value::Integer(number) => (*number).into(),
+            toml::Value::Boolean(truth) => (*truth).into(),
+            toml::Value::Float(number) => serde_json::Number::from_f64(*number)
+                .ok_or_else(|| format!("`{path}`: {number} has no JSON form"))?
+                .into(),
+            toml::Value::Datetime(date) => {
+                return Err(format!(
+                    "`{path}`: a date has no JSON form; write it as \"{date}\""
+                ));
+            }
+            toml::Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| value(&format!("{path}[{index}]"), item))
+                .collect::<Result<Vec<_>, _>>()?
+                .into(),
+            toml::Value::Table(entries) => object(path, entries)?,
+        })
+    }
+    fn object(path: &str, entries: &toml::Table) -> Result<serde_json::Value, String> {
+        let dot = if path.is_empty() { "" } else { "." };
+        entries
+            .iter()
+            .map(|(key, item)| Ok((key.clone(), value(&format!("{path}{dot}{key}"), item)?)))
+            .collect::<Result<serde_json::Map<_, _>, String>>()
+            .map(Into::into)
+    }
+    object("", table)
+}

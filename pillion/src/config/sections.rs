@@ -1,0 +1,242 @@
+//! The sections of `pillion.toml` as types. What each key means stands in the file itself,
+//! which a test compares with the defaults here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pillion_host::{Digest, FailurePolicy, Grants, InstanceMode, Limits, SinkSpec, SinkTarget};
+use serde::{Deserialize, Deserializer};
+
+/// The services that exist, the one that faces clients first.
+pub(crate) const SERVICES: [&str; 4] = ["gateway", "identity", "users", "tweets"];
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) log: Log,
+    pub(crate) host: HostSection,
+    pub(crate) tokens: Tokens,
+    pub(crate) sinks: BTreeMap<String, Sink>,
+    pub(crate) keysets: BTreeMap<String, Keyset>,
+    pub(crate) plugins: BTreeMap<String, Plugin>,
+    pub(crate) services: BTreeMap<String, Service>,
+}
+
+/// Sockets, the data folder and every bound on what a client may take.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin_listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    #[serde(deserialize_with = "within::<_, 0, 600_000>")]
+    pub(crate) drain_deadline_ms: u64,
+    #[serde(deserialize_with = "within::<_, 100, 600_000>")]
+    pub(crate) header_timeout_ms: u64,
+    #[serde(deserialize_with = "within::<_, 100, 600_000>")]
+    pub(crate) body_timeout_ms: u64,
+    #[serde(deserialize_with = "within::<_, 100, 600_000>")]
+    pub(crate) request_timeout_ms: u64,
+    #[serde(deserialize_with = "within::<_, 1_000, 3_600_000>")]
+    pub(crate) idle_timeout_ms: u64,
+    #[serde(deserialize_with = "within::<_, 8, 256>")]
+    pub(crate) headers: u64,
+    #[serde(deserialize_with = "within::<_, 8_192, 65_536>")]
+    pub(crate) header_bytes: u64,
+    #[serde(deserialize_with = "within::<_, 1_024, 16_777_216>")]
+    pub(crate) body_bytes: u64,
+    #[serde(deserialize_with = "within::<_, 1, 65_536>")]
+    pub(crate) connections: u64,
+    #[serde(deserialize_with = "within::<_, 1, 65_536>")]
+    pub(crate) connections_per_address: u64,
+    #[serde(deserialize_with = "within::<_, 1, 1_000>")]
+    pub(crate) streams: u64,
+    #[serde(deserialize_with = "within::<_, 1, 65_536>")]
+    pub(crate) requests: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            data: PathBuf::from("pillion-data"),
+            drain_deadline_ms: 10_000,
+            header_timeout_ms: 5_000,
+            body_timeout_ms: 10_000,
+            request_timeout_ms: 10_000,
+            idle_timeout_ms: 60_000,
+            headers: 64,
+            header_bytes: 16 << 10,
+            body_bytes: 64 << 10,
+            connections: 1_024,
+            connections_per_address: 512,
+            streams: 64,
+            requests: 1_024,
+        }
+    }
+}
+
+/// The process's own diagnostics.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// How a diagnostic line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The plugin host.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HostSection {
+    pub(crate) plugin_dir: Option<PathBuf>,
+    #[serde(deserialize_with = "within::<_, 0, 256>")]
+    pub(crate) workers: u64,
+}
+
+/// What identity writes into access tokens.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tokens {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) client_id: String,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            issuer: "pillion".to_owned(),
+            audience: "pillion-api".to_owned(),
+            client_id: "pillion".to_owned(),
+        }
+    }
+}
+
+/// An output that plugins may be granted.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sink {
+    pub(crate) path: PathBuf,
+    #[serde(
+        default = "Sink::flush_ms_default",
+        deserialize_with = "within::<_, 1, 60_000>"
+    )]
+    pub(crate) flush_ms: u64,
+}
+
+impl Sink {
+    /// The sink as the host wants it. Relative paths begin in `folder`.
+    pub(crate) fn spec(&self, folder: &Path) -> SinkSpec {
+        let target = if self.is_stdout() {
+            SinkTarget::Stdout
+        } else {
+            SinkTarget::File(folder.join(&self.path))
+        };
+        SinkSpec {
+            target,
+            flush: Duration::from_millis(self.flush_ms),
+        }
+    }
+
+    /// Where its lines go, for people.
+    pub(crate) fn place(&self, folder: &Path) -> String {
+        if self.is_stdout() {
+            return "standard output".to_owned();
+        }
+        folder.join(&self.path).display().to_string()
+    }
+
+    fn is_stdout(&self) -> bool {
+        self.path.as_os_str() == "-"
+    }
+
+    /// A crash loses at most this much of a log; more often costs a system call each.
+    fn flush_ms_default() -> u64 {
+        50
+    }
+}
+
+/// Keys that plugins may be granted the use of.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Keyset {
+    pub(crate) source: Option<KeySource>,
+    pub(crate) hs256: BTreeMap<String, PathBuf>,
+}
+
+/// Where public keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum KeySource {
+    /// The identity service's published key set.
+    Identity,
+}
+
+/// One plugin.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plugin {
+    pub(crate) component: PathBuf,
+    #[serde(default)]
+    pub(crate) digest: Option<Digest>,
+    #[serde(default)]
+    pub(crate) failure_policy: FailurePolicy,
+    #[serde(default)]
+    pub(crate) mode: InstanceMode,
+    #[serde(default)]
+    pub(crate) grants: Grants,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    #[serde(default)]
+    pub(crate) config: toml::Table,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Service {
+    pub(crate) plugins: Vec<String>,
+    #[serde(default)]
+    pub(crate) listen: Option<SocketAddr>,
+    #[serde(default)]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+}
+
+/// A whole number within these bounds; the message says both.
+fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    u64::try_from(number)
+        .ok()
+        .filter(|number| (MIN..=MAX).contains(number))
+        .ok_or_else(|| {
+            serde::de::Error::custom(format!("{number} is out of range: write {MIN} to {MAX}"))
+        })
+}

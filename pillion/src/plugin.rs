@@ -1,0 +1,95 @@
+//! `pillion plugin …`: one module per job.
+
+mod inspect;
+mod new;
+mod run;
+mod running;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use pillion_host::HostOptions;
+
+use crate::cli;
+use crate::process::compiler;
+
+/// Does what the command line says.
+pub(crate) fn plugin(command: &cli::Plugin) -> Result<()> {
+    match command {
+        cli::Plugin::List(process) => running::list(process),
+        cli::Plugin::History(process) => running::history(process),
+        cli::Plugin::Rollback(process) => running::rollback(process),
+        cli::Plugin::Swap(swap) => running::swap(swap),
+        cli::Plugin::New(new) => new::new(&new.name, Path::new("")),
+        cli::Plugin::Run(run) => run::run(run),
+        cli::Plugin::Inspect(inspect) => inspect::inspect(inspect),
+    }
+}
+
+/// A host's options in a folder that goes when it is dropped.
+fn scratch() -> Result<(tempfile::TempDir, HostOptions)> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut options = HostOptions::new(folder.path());
+    options.compiler = compiler()?;
+    options.workers = 1;
+    Ok((folder, options))
+}
+
+/// A plugin's configuration from the command line: JSON itself, or a file of JSON or TOML.
+fn config_argument(argument: &str) -> Result<serde_json::Value> {
+    if argument.trim_start().starts_with('{') {
+        return serde_json::from_str(argument).context("--config is not JSON");
+    }
+    let text = std::fs::read_to_string(argument).with_context(|| {
+        format!("--config is neither JSON, which begins with `{{`, nor a file: {argument}")
+    })?;
+    if Path::new(argument)
+        .extension()
+        .is_some_and(|extension| extension == "toml")
+    {
+        let table: toml::Table =
+            toml::from_str(&text).with_context(|| format!("{argument} is not TOML"))?;
+        return crate::config::json(&table)
+            .map_err(|reason| anyhow::anyhow!("{argument}: {reason}"));
+    }
+    let value: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{argument} is not JSON"))?;
+    if !value.is_object() {
+        bail!("{argument}: a configuration is a JSON object, `{{…}}`");
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_json_or_a_file_of_json_or_toml() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let expected = serde_json::json!({ "a": [1] });
+        assert_eq!(config_argument(" {\"a\":[1]}").unwrap(), expected);
+        assert_eq!(
+            config_argument(&file("c.json", "{\"a\":[1]}")).unwrap(),
+            expected
+        );
+        assert_eq!(
+            config_argument(&file("c.toml", "a = [1]")).unwrap(),
+            expected
+        );
+        for wrong in [
+            "{",
+            "no-such-file",
+            &file("d.json", "[1]"),
+            &file("d.toml", "a = 1979-05-27"),
+        ] {
+            assert!(config_argument(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Asks a running process over its admin API and shows its answer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use pillion_chassis::Timestamp;
+use serde_json::{Value, json};
+
+use super::config_argument;
+use crate::admin::{AdminFile, SwapBody, file_name};
+use crate::cli::{Running, Swap};
+use crate::output::{print, table};
+
+/// Compiling a large component takes seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Some hundred generations with all of their plugins.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+pub(super) fn list(process: &Running) -> Result<()> {
+    let answer = ask(process, Method::GET, "/admin/v1/plugins", None)?;
+    show(process, &answer, &PLUGIN_COLUMNS, plugin_row)
+}
+
+pub(super) fn history(process: &Running) -> Result<()> {
+    let answer = ask(process, Method::GET, "/admin/v1/generations", None)?;
+    show(process, &answer, &GENERATION_COLUMNS, generation_row)
+}
+
+pub(super) fn rollback(process: &Running) -> Result<()> {
+    let answer = ask(
+        process,
+        Method::POST,
+        "/admin/v1/generations/rollback",
+        None,
+    )?;
+    show(process, &answer, &GENERATION_COLUMNS, generation_row)
+}
+
+pub(super) fn swap(swap: &Swap) -> Result<()> {
+    let component = match &swap.component {
+        None => None,
+        Some(path) => Some(
+            std::fs::canonicalize(path)
+                .with_context(|| format!("cannot find the component {}", path.display()))?,
+        ),
+    };
+    let digest = match &swap.digest {
+        None => None,
+        Some(text) => Some(
+            text.clone()
+                .try_into()
+                .map_err(|reason: String| anyhow::anyhow!(reason))?,
+        ),
+    };
+    let config = swap.config.as_deref().map(config_argument).transpose()?;
+    let body = serde_json::to_value(SwapBody {
+        component,
+        config,
+        digest,
+    })?;
+    let path = format!("/admin/v1/plugins/{}/swap", swap.name);
+    let answer = ask(&swap.running, Method::POST, &path, Some(body))?;
+    show(&swap.running, &answer, &GENERATION_COLUMNS, generation_row)
+}
+
+/// Prints the answer, as JSON or as a table of what `row` makes of each entry.
+fn show(
+    process: &Running,
+    answer: &Value,
+    columns: &[&str],
+    row: fn(&Value) -> Value,
+) -> Result<()> {
+    let data = answer.get("data").context("the answer holds no `data`")?;
+    if process.json {
+        return print(&serde_json::to_string_pretty(data)?);
+    }
+    let entries = match data {
+        Value::Array(entries) => entries.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let rows: Vec<Value> = entries.iter().map(row).collect();
+    print(&table(columns, &rows))
+}
+
+const PLUGIN_COLUMNS: [&str; 9] = [
+    "name",
+    "version",
+    "digest",
+    "mode",
+    "failure_policy",
+    "state",
+    "calls",
+    "failures",
+    "mean_us",
+];
+
+/// Adds the sums over all phases.
+fn plugin_row(plugin: &Value) -> Value {
+    let mut row = plugin.clone();
+    let phases = plugin.get("phases").and_then(Value::as_object);
+    let sum = |name: &str| -> u64 {
+        let each = phases.into_iter().flatten();
+        each.filter_map(|(_, totals)| totals.get(name)?.as_u64())
+            .sum()
+    };
+    let calls = sum("calls");
+    if let Some(row) = row.as_object_mut() {
+        row.insert("calls".to_owned(), calls.into());
+        row.insert("failures".to_owned(), sum("failures").into());
+        if let Some(mean_us) = sum("micros").checked_div(calls) {
+            row.insert("mean_us".to_owned(), mean_us.into());
+        }
+    }
+    row
+}
+
+const GENERATION_COLUMNS: [&str; 5] = ["generation", "active", "activated", "cause", "plugins"];
+
+/// Writes the time and the cause for people.
+fn generation_row(generation: &Value) -> Value {
+    let text = |name: &str| {
+        generation
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let cause = match (text("plugin"), generation.get("to").and_then(Value::as_u64)) {
+        ("", None) => text("cause").to_owned(),
+        ("", Some(to)) => format!("{} to {to}", text("cause")),
+        (plugin, _) => format!("{} of {plugin}", text("cause")),
+    };
+    let activated_us = generation.get("activated_us").and_then(Value::as_i64);
+    json!({
+        "generation": generation.get("generation"),
+        "active": if generation.get("active") == Some(&Value::Bool(true)) { "yes" } else { "" },
+        "activated": activated_us.map(|at| Timestamp::from_micros(at).to_string()),
+        "cause": cause,
+        "plugins": generation.get("plugins"),
+    })
+}
+
+/// Where and with which token.
+fn address(process: &Running) -> Result<AdminFile> {
+    if let (Some(url), Some(token)) = (&process.admin_url, &process.admin_token) {
+        return Ok(AdminFile {
+            url: url.clone(),
+            token: token.clone(),
+            pid: 0,
+        });
+    }
+    let path = process.data.join(file_name(process.service.as_deref()));
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "no running Pillion found: {} cannot be read; name its data folder with --data DIR",
+            path.display()
+        )
+    })?;
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+}
+
+fn ask(process: &Running, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+    let admin = address(process)?;
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", admin.url.trim_end_matches('/')))
+        .header(AUTHORIZATION, format!("Bearer {}", admin.token))
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .with_context(|| format!("{}{path} is no address", admin.url))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let answered = runtime.block_on(async {
+        tokio::time::timeout(ANSWER_TIMEOUT, async {
+            let client = Client::builder(TokioExecutor::new()).build_http();
+            let response = client.request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await;
+            let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+            anyhow::Ok((status, body.to_bytes()))
+        })
+        .await
+    });
+    let (status, body) = answered
+        .with_context(|| format!("{} gave no answer within {ANSWER_TIMEOUT:?}", admin.url))?
+        .with_context(|| {
+            format!(
+                "cannot reach {}; if that process has ended, start it with `pillion up`",
+                admin.url
+            )
+        })?;
+    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if !status.is_success() {
+        let detail = answer
+            .get("detail")
+            .and_then(Value::as_str)
+            .unwrap_or("no reason was given");
+        let errors = answer
+            .get("errors")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let messages: Vec<&str> = errors
+            .filter_map(|it| it.get("message")?.as_str())
+            .collect();
+        bail!(
+            "{}",
+            if messages.is_empty() {
+                detail.to_owned()
+            } else {
+                messages.join("; ")
+            }
+        );
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_and_causes_are_told_for_people() {
+        let plugin = json!({
+            "name": "auth",
+            "phases": {
+                "request": { "calls": 3, "failures": 1, "micros": 10 },
+                "response": { "calls": 1, "failures": 0, "micros": 2 },
+            },
+        });
+        let row = plugin_row(&plugin);
+        assert_eq!(
+            (&row["calls"], &row["failures"], &row["mean_us"]),
+            (&json!(4), &json!(1), &json!(3))
+        );
+        assert_eq!(plugin_row(&json!({ "name": "new" })).get("mean_us"), None);
+
+        let generation = json!({
+            "generation": 2, "active": true, "activated_us": 1_637_003_285_000_000_u64,
+            "cause": "swap", "plugin": "auth", "plugins": {},
+        });
+        let row = generation_row(&generation);
+        assert_eq!(row["cause"], "swap of auth");
+        assert_eq!(row["activated"], "2021-11-15T19:08:05.000Z");
+        let back = generation_row(&json!({ "cause": "rollback", "to": 1 }));
+        assert_eq!(
+            (&back["cause"], &back["active"]),
+            (&json!("rollback to 1"), &json!(""))
+        );
+    }
+}

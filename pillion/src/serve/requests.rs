@@ -1,0 +1,292 @@
+//! What the process counts itself, in Prometheus' text form: connections, requests, and how
+//! long each route took. The plugins' metrics are the host's.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{Method, StatusCode};
+use pillion_chassis::RouteId;
+
+/// Upper bounds of the histogram, in microseconds: from an answer out of memory to the request
+/// time-out.
+const BUCKETS_US: [u64; 12] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000,
+];
+
+/// `1xx` to `5xx`.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The requests of one service. There are as many series as routes, whatever clients ask for.
+#[derive(Debug)]
+pub(crate) struct RequestMetrics {
+    service: &'static str,
+    routes: Vec<RouteId>,
+    /// Template, then method, to the place in `routes`.
+    places: HashMap<String, Vec<(Method, usize)>>,
+    /// One for each route, and one at the end for what matched none.
+    answered: Vec<[Histogram; CLASSES.len()]>,
+}
+
+#[derive(Debug, Default)]
+struct Histogram {
+    buckets: [AtomicU64; BUCKETS_US.len()],
+    count: AtomicU64,
+    sum_us: AtomicU64,
+}
+
+impl RequestMetrics {
+    pub(crate) fn new(service: &'static str, routes: Vec<RouteId>) -> Self {
+        let mut places: HashMap<String, Vec<(Method, usize)>> = HashMap::new();
+        for (index, route) in routes.iter().enumerate() {
+            let methods = places.entry(route.template.clone()).or_default();
+            methods.push((route.method.clone(), index));
+        }
+        let answered = std::iter::repeat_with(Default::default)
+            .take(routes.len() + 1)
+            .collect();
+        Self {
+            service,
+            routes,
+            places,
+            answered,
+        }
+    }
+
+    fn place(&self, template: Option<&str>, method: &Method) -> usize {
+        let methods = template.and_then(|template| self.places.get(template));
+        methods
+            .and_then(|methods| methods.iter().find(|(known, _)| known == method))
+            .map_or(self.routes.len(), |(_, index)| *index)
+    }
+
+    fn record(&self, place: usize, status: StatusCode, took: Duration) {
+        let class = usize::from(status.as_u16() / 100)
+            .saturating_sub(1)
+            .min(CLASSES.len() - 1);
+        let Some(histogram) = self.answered.get(place).and_then(|route| route.get(class)) else {
+            return;
+        };
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        for (bucket, bound) in histogram.buckets.iter().zip(BUCKETS_US) {
+            // Cumulative buckets are made when they are read, which is seldom.
+            if took_us <= bound {
+                bucket.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+        }
+        histogram.count.fetch_add(1, Ordering::Relaxed);
+        histogram.sum_us.fetch_add(took_us, Ordering::Relaxed);
+    }
+
+    fn write(&self, text: &mut String) {
+        for (index, classes) in self.answered.iter().enumerate() {
+            let route = self.routes.get(index);
+            let method = route.map_or("", |route| route.method.as_str());
+            let template = route.map_or("", |route| route.template.as_str());
+            for (histogram, class) in classes.iter().zip(CLASSES) {
+                let count = histogram.count.load(Ordering::Relaxed);
+                if count == 0 {
+                    continue;
+                }
+                let labels = format!(
+                    "service=\"{}\",method=\"{method}\",route=\"{template}\",status=\"{class}\"",
+                    self.service
+                );
+                histogram.write(text, &labels, count);
+            }
+        }
+    }
+}
+
+impl Histogram {
+    fn write(&self, text: &mut String, labels: &str, count: u64) {
+        const NAME: &str = "pillion_request_duration_seconds";
+        let mut below = 0;
+        for (bucket, bound) in self.buckets.iter().zip(BUCKETS_US) {
+            below += bucket.load(Ordering::Relaxed);
+            let bound = Duration::from_micros(bound).as_secs_f64();
+            line(
+                text,
+                format_args!("{NAME}_bucket{{{labels},le=\"{bound}\"}} {below}"),
+            );
+        }
+        // A request that was recorded while we read may be in a bucket and not in the count.
+        let count = count.max(below);
+        line(
+            text,
+            format_args!("{NAME}_bucket{{{labels},le=\"+Inf\"}} {count}"),
+        );
+        let sum = Duration::from_micros(self.sum_us.load(Ordering::Relaxed)).as_secs_f64();
+        line(text, format_args!("{NAME}_sum{{{labels}}} {sum}"));
+        line(text, format_args!("{NAME}_count{{{labels}}} {count}"));
+    }
+}
+
+/// The layer: from before the plugins to the head of the response.
+pub(super) async fn observe(
+    State(metrics): State<Arc<RequestMetrics>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let template = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str);
+    let place = metrics.place(template, request.method());
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    metrics.record(place, response.status(), begun.elapsed());
+    response
+}
+
+/// What belongs to no service.
+#[derive(Debug, Default)]
+pub(crate) struct ProcessMetrics {
+    connections: AtomicI64,
+    connections_refused: AtomicU64,
+    requests_shed: AtomicU64,
+}
+
+impl ProcessMetrics {
+    /// One connection more, until the value is dropped.
+    pub(super) fn connection(&self) -> impl Drop + '_ {
+        struct Open<'a>(&'a AtomicI64);
+        impl Drop for Open<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Open(&self.connections)
+    }
+
+    pub(super) fn refused(&self) {
+        self.connections_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn shed(&self) {
+        self.requests_shed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everything as one page of Prometheus' text form.
+    pub(crate) fn page(&self, services: &[Arc<RequestMetrics>]) -> String {
+        let mut text = String::new();
+        let plain = [
+            (
+                "pillion_connections",
+                "gauge",
+                "Connections that are open.",
+                self.connections.load(Ordering::Relaxed),
+            ),
+            (
+                "pillion_connections_refused_total",
+                "counter",
+                "Connections closed because their address had too many.",
+                signed(&self.connections_refused),
+            ),
+            (
+                "pillion_requests_shed_total",
+                "counter",
+                "Requests answered 503 because too many were in flight.",
+                signed(&self.requests_shed),
+            ),
+        ];
+        for (name, kind, help, value) in plain {
+            header(&mut text, name, kind, help);
+            line(&mut text, format_args!("{name} {value}"));
+        }
+        header(
+            &mut text,
+            "pillion_request_duration_seconds",
+            "histogram",
+            "From the request's head to the response's, plugins included.",
+        );
+        for service in services {
+            service.write(&mut text);
+        }
+        text
+    }
+}
+
+fn signed(counter: &AtomicU64) -> i64 {
+    i64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+}
+
+fn header(text: &mut String, name: &str, kind: &str, help: &str) {
+    line(text, format_args!("# HELP {name} {help}"));
+    line(text, format_args!("# TYPE {name} {kind}"));
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_are_counted_by_route_and_never_by_path() {
+        let route = RouteId {
+            method: Method::GET,
+            template: "/2/tweets/{id}".to_owned(),
+        };
+        let metrics = Arc::new(RequestMetrics::new("tweets", vec![route]));
+        let app = Router::new()
+            .route("/2/tweets/{id}", get(|| async { "a tweet" }))
+            .layer(from_fn_with_state(Arc::clone(&metrics), observe));
+        for path in ["/2/tweets/1", "/2/tweets/2", "/made/up"] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            app.clone().oneshot(request).await.unwrap();
+        }
+        let page = ProcessMetrics::default().page(&[metrics]);
+        let count = |labels: &str| {
+            let name = format!("pillion_request_duration_seconds_count{{{labels}}} ");
+            page.lines()
+                .find_map(|line| line.strip_prefix(&name))
+                .map(str::to_owned)
+        };
+        assert_eq!(
+            count("service=\"tweets\",method=\"GET\",route=\"/2/tweets/{id}\",status=\"2xx\""),
+            Some("2".to_owned()),
+            "{page}"
+        );
+        assert_eq!(
+            count("service=\"tweets\",method=\"\",route=\"\",status=\"4xx\""),
+            Some("1".to_owned()),
+            "{page}"
+        );
+        assert!(!page.contains("/made/up"));
+    }
+
+    #[test]
+    fn buckets_are_cumulative() {
+        let metrics = RequestMetrics::new("users", Vec::new());
+        for took_us in [50, 100, 101, 20_000_000] {
+            metrics.record(0, StatusCode::OK, Duration::from_micros(took_us));
+        }
+        let page = ProcessMetrics::default().page(&[Arc::new(metrics)]);
+        let bucket = |bound: &str| {
+            let end = format!("le=\"{bound}\"}} ");
+            page.lines()
+                .find_map(|line| Some(line.split_once(&end)?.1.to_owned()))
+        };
+        assert_eq!(bucket("0.0001").as_deref(), Some("2"), "{page}");
+        assert_eq!(bucket("0.00025").as_deref(), Some("3"));
+        assert_eq!(bucket("10").as_deref(), Some("3"));
+        assert_eq!(bucket("+Inf").as_deref(), Some("4"));
+    }
+}

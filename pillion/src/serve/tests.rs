@@ -1,0 +1,357 @@
+//! The server over real sockets: every bound is met by a client that oversteps it.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::routing::get;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use pillion_chassis::Shutdown;
+use pillion_chassis::service::ShutdownTrigger;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// How long `/slow` takes.
+const SLOW: Duration = Duration::from_millis(500);
+
+struct Running {
+    address: std::net::SocketAddr,
+    trigger: ShutdownTrigger,
+    server: JoinHandle<usize>,
+}
+
+async fn start(server: Server) -> Running {
+    let router = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route(
+            "/id",
+            get(|request: Request| async move {
+                let id = request
+                    .extensions()
+                    .get::<RequestId>()
+                    .map(|id| id.0.to_string());
+                let client = request
+                    .extensions()
+                    .get::<ClientAddress>()
+                    .map(|it| it.0.to_string());
+                format!("{id:?} {client:?}")
+            }),
+        )
+        .route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(SLOW).await;
+                "done"
+            }),
+        )
+        .route("/panic", get(|| async { panic!("on purpose") as () }));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // What the senders said last stays.
+    let health = Health {
+        serving: watch::channel(true).1,
+        databases: watch::channel(true).1,
+    };
+    let front = Front::new(router, &server, health, Arc::default()).unwrap();
+    let (trigger, shutdown) = Shutdown::new();
+    let listening = Listening {
+        listener,
+        front: Arc::new(front),
+        server,
+        shutdown,
+    };
+    Running {
+        address,
+        trigger,
+        server: tokio::spawn(serve(listening)),
+    }
+}
+
+/// Bounds that a test reaches in no time.
+fn quick() -> Server {
+    Server {
+        header_timeout_ms: 200,
+        idle_timeout_ms: 1_000,
+        ..Server::default()
+    }
+}
+
+async fn connect(running: &Running) -> TcpStream {
+    TcpStream::connect(running.address).await.unwrap()
+}
+
+/// Sends bytes and reads what comes until the server closes or falls silent for a second.
+async fn exchange(stream: &mut TcpStream, bytes: &str) -> String {
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    read(stream).await
+}
+
+async fn read(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4_096];
+    while let Ok(Ok(length)) =
+        tokio::time::timeout(Duration::from_secs(1), stream.read(&mut buffer)).await
+    {
+        if length == 0 {
+            break;
+        }
+        text.extend_from_slice(&buffer[..length]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// Reads one answer without a body's end being in doubt: all of ours are short.
+async fn answer_to(stream: &mut TcpStream, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut buffer = [0; 4_096];
+    let length = stream.read(&mut buffer).await.unwrap();
+    String::from_utf8(buffer[..length].to_vec()).unwrap()
+}
+
+/// Whether the server has closed, and after how long.
+async fn closed(stream: &mut TcpStream) -> Duration {
+    let begun = Instant::now();
+    let mut buffer = [0; 64];
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await;
+    // A reset closes too.
+    assert!(matches!(read, Ok(Ok(0) | Err(_))), "still open: {read:?}");
+    begun.elapsed()
+}
+
+const CLOSING: &str = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_request_is_answered_with_its_id_and_address() {
+    let running = start(quick()).await;
+    let mut stream = connect(&running).await;
+    let text = exchange(
+        &mut stream,
+        "GET /id HTTP/1.1\r\nhost: x\r\nx-request-id: abc\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(text.contains("x-request-id: abc"), "{text}");
+    assert!(text.contains("Some(\"abc\") Some(\"127.0.0.1\")"), "{text}");
+}
+
+#[tokio::test]
+async fn http2_is_spoken_too() {
+    let running = start(quick()).await;
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
+    let uri = format!("http://{}/", running.address);
+    let request = http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
+    let response = client.request(request).await.unwrap();
+    assert_eq!(response.version(), http::Version::HTTP_2);
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "hello"
+    );
+}
+
+#[tokio::test]
+async fn slow_heads_are_cut_and_patient_clients_are_not() {
+    let running = start(quick()).await;
+    let mut silent = connect(&running).await;
+    let mut dawdling = connect(&running).await;
+    dawdling.write_all(b"GET / HTT").await.unwrap();
+    let mut preface = connect(&running).await;
+    preface.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    for stream in [&mut silent, &mut dawdling, &mut preface] {
+        assert!(closed(stream).await < Duration::from_secs(1));
+    }
+    // Longer between requests than a head may take, and shorter than idling may.
+    let mut patient = connect(&running).await;
+    assert!(answer_to(&mut patient, "/").await.contains("hello"));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(answer_to(&mut patient, "/").await.contains("hello"));
+    patient.write_all(b"GET ").await.unwrap();
+    assert!(closed(&mut patient).await < Duration::from_millis(700));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let running = start(quick()).await;
+    let mut stream = connect(&running).await;
+    answer_to(&mut stream, "/").await;
+    let idled = closed(&mut stream).await;
+    assert!(
+        idled > Duration::from_millis(700) && idled < Duration::from_secs(2),
+        "{idled:?}"
+    );
+}
+
+#[tokio::test]
+async fn large_heads_are_refused() {
+    let running = start(quick()).await;
+    let many = "x: 1\r\n".repeat(100);
+    let large = format!("x: {}\r\n", "a".repeat(20_000));
+    for headers in [many, large] {
+        let mut stream = connect(&running).await;
+        let text = exchange(&mut stream, &format!("GET / HTTP/1.1\r\n{headers}\r\n")).await;
+        assert!(text.starts_with("HTTP/1.1 431"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections() {
+    let running = start(Server {
+        connections_per_address: 2,
+        ..quick()
+    })
+    .await;
+    let mut first = connect(&running).await;
+    let mut second = connect(&running).await;
+    answer_to(&mut first, "/").await;
+    answer_to(&mut second, "/").await;
+    let mut third = connect(&running).await;
+    closed(&mut third).await;
+    drop(first);
+    // The place is free as soon as the server has seen the end.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut fourth = connect(&running).await;
+    assert!(answer_to(&mut fourth, "/").await.contains("hello"));
+}
+
+#[tokio::test]
+async fn requests_over_the_bound_are_shed_at_once() {
+    let running = start(Server {
+        requests: 1,
+        ..Server::default()
+    })
+    .await;
+    let mut busy = connect(&running).await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    let mut other = connect(&running).await;
+    let text = answer_to(&mut other, "/").await;
+    assert!(
+        text.starts_with("HTTP/1.1 503") && text.contains("retry-after: 1"),
+        "{text}"
+    );
+    assert!(begun.elapsed() < SLOW / 2);
+    assert!(
+        answer_to(&mut other, "/healthz")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    assert!(read(&mut busy).await.contains("done"));
+    assert!(answer_to(&mut other, "/").await.contains("hello"));
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_request_only() {
+    let running = start(quick()).await;
+    let mut stream = connect(&running).await;
+    let text = answer_to(&mut stream, "/panic").await;
+    assert!(
+        text.starts_with("HTTP/1.1 500") && !text.contains("on purpose"),
+        "{text}"
+    );
+    assert!(answer_to(&mut stream, "/").await.contains("hello"));
+}
+
+#[tokio::test]
+async fn a_drain_lets_requests_finish_and_takes_no_new_ones() {
+    let running = start(quick()).await;
+    let mut idle = connect(&running).await;
+    answer_to(&mut idle, "/").await;
+    let mut busy = connect(&running).await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.trigger.request();
+    assert!(closed(&mut idle).await < Duration::from_millis(300));
+    assert!(read(&mut busy).await.contains("done"));
+    assert_eq!(running.server.await.unwrap(), 0);
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_drains_deadline_cuts() {
+    let running = start(Server {
+        drain_deadline_ms: 100,
+        ..quick()
+    })
+    .await;
+    let mut busy = connect(&running).await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.trigger.request();
+    assert_eq!(running.server.await.unwrap(), 1);
+    assert_eq!(read(&mut busy).await, "");
+}
+
+#[tokio::test]
+async fn the_bound_on_connections_makes_clients_wait() {
+    let running = start(Server {
+        connections: 1,
+        ..quick()
+    })
+    .await;
+    let mut first = connect(&running).await;
+    answer_to(&mut first, "/").await;
+    let mut second = connect(&running).await;
+    second.write_all(CLOSING.as_bytes()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(200), second.readable()).await;
+    assert!(early.is_err(), "answered past the bound");
+    drop(first);
+    assert!(read(&mut second).await.contains("hello"));
+}
+
+#[test]
+fn a_clients_id_is_kept_only_when_it_is_harmless_in_a_log() {
+    let ids = RequestIds::new().unwrap();
+    let kept = HeaderValue::from_static("8a6e0804-2bd0-4672-b79d-d97027f9071a");
+    assert_eq!(ids.of(Some(&kept)), kept);
+    let long = HeaderValue::try_from("a".repeat(65)).unwrap();
+    for odd in [
+        HeaderValue::from_static(""),
+        HeaderValue::from_static("a b"),
+        long,
+    ] {
+        let made = ids.of(Some(&odd));
+        assert_eq!(made.len(), 25, "{made:?}");
+    }
+    assert_ne!(ids.of(None), ids.of(None));
+}
+
+#[test]
+fn readiness_follows_its_signals_and_health_does_not() {
+    let (serving, is_serving) = watch::channel(false);
+    let (databases, are_well) = watch::channel(true);
+    let health = Health {
+        serving: is_serving,
+        databases: are_well,
+    };
+    let status = |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        health
+            .answer(&request)
+            .map(|response| response.status().as_u16())
+    };
+    assert_eq!(
+        (status("/healthz"), status("/readyz")),
+        (Some(200), Some(503))
+    );
+    serving.send(true).unwrap();
+    assert_eq!((status("/readyz"), status("/2/tweets")), (Some(200), None));
+    databases.send(false).unwrap();
+    assert_eq!(
+        (status("/healthz"), status("/readyz")),
+        (Some(200), Some(503))
+    );
+}

@@ -1,0 +1,31 @@
+//! The process's own diagnostics, on standard error. Requests are logged by the logging plugin.
+
+use std::io::IsTerminal as _;
+
+use anyhow::{Context, Result};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LogFormat};
+
+/// Takes the place of `log.filter` for one start.
+const FILTER_VARIABLE: &str = "PILLION_LOG";
+
+/// From here on `tracing`'s events are written out.
+pub(crate) fn begin(config: &Config) -> Result<()> {
+    let (filter, origin) = match std::env::var(FILTER_VARIABLE) {
+        Ok(filter) => (filter, FILTER_VARIABLE),
+        Err(_) => (config.log.filter.clone(), "log.filter"),
+    };
+    let parsed = EnvFilter::try_new(&filter).with_context(|| {
+        format!("{origin}: `{filter}` is no filter; write a level, such as `info`, or `info,pillion_host=debug`")
+    })?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

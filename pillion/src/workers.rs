@@ -1,0 +1,119 @@
+//! What runs beside the requests: the services' workers, and the watch over their databases.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use pillion_chassis::{Database, Shutdown, Worker};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Workers get this long after the last connection: their steps are single transactions.
+const END: Duration = Duration::from_secs(5);
+
+/// How often databases are asked whether they are there: load balancers ask about as often.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Slower than this, a database is of no use to requests either.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Workers at work.
+pub(crate) struct Workers(JoinSet<()>);
+
+impl Workers {
+    /// Starts them all. One that fails is told in the log and takes nothing else with it.
+    pub(crate) fn start(workers: impl IntoIterator<Item = Worker>, shutdown: &Shutdown) -> Self {
+        let mut set = JoinSet::new();
+        for worker in workers {
+            let name = worker.name;
+            let run = worker.run(shutdown.clone());
+            let shutdown = shutdown.clone();
+            set.spawn(async move {
+                if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+                    // The panic hook has written the message and the place.
+                    tracing::error!(worker = name, "a worker panicked; a restart brings it back");
+                } else if !shutdown.is_requested() {
+                    tracing::error!(worker = name, "a worker ended; a restart brings it back");
+                }
+            });
+        }
+        Self(set)
+    }
+
+    /// Waits for them after the shutdown was asked for, for a bounded time.
+    pub(crate) async fn end(mut self) {
+        let all = async { while self.0.join_next().await.is_some() {} };
+        if tokio::time::timeout(END, all).await.is_err() {
+            tracing::warn!(workers = self.0.len(), "workers did not end in time");
+            self.0.shutdown().await;
+        }
+    }
+}
+
+/// Tells whether every database answers, from now on.
+pub(crate) fn watch_databases(databases: Vec<Database>) -> (Worker, watch::Receiver<bool>) {
+    let (tell, well) = watch::channel(true);
+    let worker = Worker::new("databases", async move |mut shutdown: Shutdown| {
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(WATCH_INTERVAL) => {}
+            }
+            let mut all = true;
+            for database in &databases {
+                let answer = tokio::time::timeout(ANSWER_TIMEOUT, database.check()).await;
+                if !matches!(answer, Ok(Ok(()))) {
+                    let path = database.path().display();
+                    tracing::warn!(%path, ?answer, "a database does not answer");
+                    all = false;
+                }
+            }
+            tell.send_replace(all);
+        }
+    });
+    (worker, well)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_worker_only() {
+        let (trigger, shutdown) = Shutdown::new();
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let workers = Workers::start(
+            [
+                Worker::new("panics", async |_: Shutdown| panic!("on purpose")),
+                Worker::new("works", async move |mut shutdown: Shutdown| {
+                    shutdown.requested().await;
+                    done.send(()).unwrap();
+                }),
+            ],
+            &shutdown,
+        );
+        tokio::task::yield_now().await;
+        trigger.request();
+        workers.end().await;
+        is_done.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_closed_is_not_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("x.sqlite"))
+            .await
+            .unwrap();
+        let (worker, mut well) = watch_databases(vec![database.clone()]);
+        let (trigger, shutdown) = Shutdown::new();
+        let workers = Workers::start([worker], &shutdown);
+        assert!(*well.borrow_and_update());
+        database.close().await;
+        tokio::time::timeout(Duration::from_secs(10), well.wait_for(|well| !well))
+            .await
+            .unwrap()
+            .unwrap();
+        trigger.request();
+        workers.end().await;
+    }
+}

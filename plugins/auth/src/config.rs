@@ -1,0 +1,106 @@
+//! The operator's configuration, and what is wrong with it.
+
+use std::collections::BTreeMap;
+
+use pillion_plugin::{ConfigError, schemars};
+use serde::Deserialize;
+
+/// Configuration of the auth plugin.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The claim `iss` that a token must have.
+    #[serde(default = "issuer")]
+    pub issuer: String,
+    /// What a token's claim `aud` must be or contain.
+    #[serde(default = "audience")]
+    pub audience: String,
+    /// The key set, granted as `crypto:NAME`, in which a token's `kid` is looked up.
+    #[serde(default = "keyset")]
+    pub keyset: String,
+    /// Tokens that an instance remembers as checked; 0 checks every signature every time.
+    #[serde(default = "cache_entries")]
+    pub cache_entries: u32,
+    /// Bytes that the remembered tokens may take together.
+    #[serde(default = "cache_bytes")]
+    pub cache_bytes: u32,
+    /// Seconds for which a token counts as checked: a key that is taken out of the key set
+    /// stops working after them at the latest.
+    #[serde(default = "cache_ttl_s")]
+    pub cache_ttl_s: u32,
+    /// What each route needs, by `METHOD TEMPLATE`, such as `GET /2/tweets/{id}`. Routes that
+    /// are not listed are closed.
+    pub routes: BTreeMap<String, Access>,
+}
+
+/// What a route needs.
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    /// The scopes that a user's token must have, all of them; an empty list lets any user in.
+    pub scopes: Option<Vec<String>>,
+    /// Whether an application may come without a user.
+    #[serde(default)]
+    pub app: bool,
+    /// Whether no token is needed. A token that is sent is checked all the same.
+    #[serde(default)]
+    pub public: bool,
+}
+
+fn issuer() -> String {
+    "pillion".to_owned()
+}
+
+fn audience() -> String {
+    "pillion-api".to_owned()
+}
+
+fn keyset() -> String {
+    "access-tokens".to_owned()
+}
+
+/// As many callers as one worker sees in a minute at some load; about 0.5 MiB.
+const fn cache_entries() -> u32 {
+    1_024
+}
+
+const fn cache_bytes() -> u32 {
+    1 << 20
+}
+
+const fn cache_ttl_s() -> u32 {
+    60
+}
+
+/// Past this the cache would not fit an instance's 16 MiB.
+const CACHE_ENTRIES_MAX: u32 = 16_384;
+const CACHE_BYTES_MAX: u32 = 8 << 20;
+
+/// A signing key that leaked must not be honoured for longer than its tokens live.
+const CACHE_TTL_S_MAX: u32 = 900;
+
+impl Config {
+    /// Everything that is wrong apart from the routes.
+    pub(crate) fn errors(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        for (key, value) in [
+            ("issuer", &self.issuer),
+            ("audience", &self.audience),
+            ("keyset", &self.keyset),
+        ] {
+            if value.is_empty() {
+                errors.push(ConfigError::new(key, "must not be empty"));
+            }
+        }
+        for (key, value, max) in [
+            ("cache_entries", self.cache_entries, CACHE_ENTRIES_MAX),
+            ("cache_bytes", self.cache_bytes, CACHE_BYTES_MAX),
+            ("cache_ttl_s", self.cache_ttl_s, CACHE_TTL_S_MAX),
+        ] {
+            if value > max {
+                errors.push(ConfigError::new(key, format!("is {value}; at most {max}")));
+            }
+        }
+        errors
+    }
+}

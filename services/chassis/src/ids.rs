@@ -1,0 +1,174 @@
+//! Snowflake ids: 41 bits of milliseconds, 10 bits of node, 12 bits of sequence.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use pillion_events::{ID_MAX, IdError, TweetId, UserId};
+
+use crate::clock::{Clock, Timestamp};
+
+/// 2010-11-04T01:42:54.657Z in milliseconds since 1970: where the ids' time begins, for their
+/// times are read out of them by clients that know X's ids.
+const EPOCH_MS: u64 = 1_288_834_974_657;
+const NODE_BITS: u32 = 10;
+const SEQUENCE_BITS: u32 = 12;
+/// The largest number of a node.
+pub const NODE_MAX: u16 = (1 << NODE_BITS) - 1;
+
+/// Makes ids that are unique as long as no two running processes have the same node number,
+/// and that only ever grow within a process, even when the clock goes back.
+#[derive(Debug)]
+pub struct Ids {
+    clock: Arc<dyn Clock>,
+    node: u64,
+    /// Milliseconds since the epoch and the sequence of the last id, side by side as in the id
+    /// but without the node. A sequence that is used up (4,096 in a millisecond) runs over into
+    /// the next millisecond.
+    last: AtomicU64,
+}
+
+/// The node number does not fit its bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node number is {0}; it must be at most {NODE_MAX}")]
+pub struct NodeError(pub u16);
+
+impl Ids {
+    /// Ids of the node `node`, 0 to [`NODE_MAX`]; every process that shares a database needs a
+    /// number of its own.
+    pub fn new(clock: Arc<dyn Clock>, node: u16) -> Result<Self, NodeError> {
+        if node > NODE_MAX {
+            return Err(NodeError(node));
+        }
+        Ok(Self {
+            clock,
+            node: u64::from(node),
+            last: AtomicU64::new(0),
+        })
+    }
+
+    /// The next id's number.
+    pub fn next(&self) -> u64 {
+        let now = self.clock.now().as_millis().saturating_sub(EPOCH_MS) << SEQUENCE_BITS;
+        let mut last = self.last.load(Ordering::Relaxed);
+        loop {
+            let next = now.max(last + 1);
+            match self
+                .last
+                .compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return self.assemble(next),
+                Err(seen) => last = seen,
+            }
+        }
+    }
+
+    fn assemble(&self, time_and_sequence: u64) -> u64 {
+        let time = time_and_sequence >> SEQUENCE_BITS;
+        let sequence = time_and_sequence & ((1 << SEQUENCE_BITS) - 1);
+        let id = time << (NODE_BITS + SEQUENCE_BITS) | self.node << SEQUENCE_BITS | sequence;
+        // 41 bits of milliseconds last until 2080; the mask keeps the sign bit clear for ever.
+        id & ID_MAX
+    }
+
+    /// The next user's id.
+    pub fn user(&self) -> UserId {
+        UserId::generated(self.next())
+    }
+
+    /// The next tweet's id.
+    pub fn tweet(&self) -> TweetId {
+        TweetId::generated(self.next())
+    }
+
+    /// Makes every later id larger than `id`. A service says this at start with the largest id
+    /// that it has stored, for the clock may have gone back while it was down.
+    pub fn start_after(&self, id: u64) {
+        let time = id >> (NODE_BITS + SEQUENCE_BITS);
+        // The whole millisecond counts as used: the id may come from a node with a larger number.
+        self.last
+            .fetch_max((time + 1) << SEQUENCE_BITS, Ordering::Relaxed);
+    }
+}
+
+/// The moment that an id tells. Ids that are not snowflakes tell 2010.
+pub fn time_of(id: u64) -> Timestamp {
+    let millis = (id >> (NODE_BITS + SEQUENCE_BITS)) + EPOCH_MS;
+    Timestamp::from_micros(
+        i64::try_from(millis)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::FakeClock;
+
+    fn ids(node: u16) -> (Arc<FakeClock>, Ids) {
+        let clock = Arc::new(FakeClock::at("2021-11-15T19:08:05.000Z".parse().unwrap()));
+        let ids = Ids::new(clock.clone(), node).unwrap();
+        (clock, ids)
+    }
+
+    #[test]
+    fn an_id_tells_its_time_and_node() {
+        let (_, ids) = ids(5);
+        let id = ids.next();
+        assert_eq!(time_of(id).to_string(), "2021-11-15T19:08:05.000Z");
+        assert_eq!(id >> 12 & 1023, 5);
+        assert_eq!(id & 4095, 0);
+    }
+
+    #[test]
+    fn ids_grow_when_the_clock_stands_still_or_goes_back() {
+        let (clock, ids) = ids(1);
+        let mut last = ids.next();
+        for step in 0..10_000 {
+            if step == 5_000 {
+                clock.set("2020-01-01T00:00:00Z".parse().unwrap());
+            }
+            let next = ids.next();
+            assert!(next > last);
+            assert_eq!(next >> 12 & 1023, 1);
+            last = next;
+        }
+        clock.set("2021-11-15T19:08:06.000Z".parse().unwrap());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(time_of(ids.next()).to_string(), "2021-11-15T19:08:07.000Z");
+    }
+
+    #[test]
+    fn ids_grow_past_what_was_stored() {
+        let (clock, ids) = ids(0);
+        let (_, elsewhere) = (&clock, Ids::new(clock.clone(), NODE_MAX).unwrap());
+        let stored = elsewhere.next();
+        clock.set("2020-01-01T00:00:00Z".parse().unwrap());
+        ids.start_after(stored);
+        assert!(ids.next() > stored);
+    }
+
+    #[test]
+    fn threads_never_get_the_same_id() {
+        let (_, ids) = ids(2);
+        let all: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..5_000).map(|_| ids.next()).collect::<Vec<_>>()))
+                .collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 20_000);
+    }
+
+    #[test]
+    fn a_node_number_that_does_not_fit_is_refused() {
+        let clock = Arc::new(FakeClock::at(Timestamp::from_micros(0)));
+        assert_eq!(Ids::new(clock, 1024).unwrap_err(), NodeError(1024));
+    }
+}

@@ -1,0 +1,33 @@
+//! What every Pillion service stands on: how it answers errors, who is calling, what time it
+//! is, ids, pages, its table of routes, its database, its event log, and how it reaches the
+//! other services. A module is here only because at least two services need it.
+
+pub mod answer;
+pub mod caller;
+pub mod clock;
+pub mod database;
+pub mod event_log;
+pub mod ids;
+pub mod json;
+pub mod page;
+pub mod parameters;
+pub mod path;
+pub mod peers;
+pub mod problem;
+pub mod random;
+pub mod routes;
+pub mod service;
+
+pub use answer::Answer;
+pub use caller::{Caller, Scopes, UserCaller};
+pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
+pub use database::{Database, DatabaseError};
+pub use ids::{Ids, TweetId, UserId};
+pub use json::Json;
+pub use parameters::Parameters;
+pub use path::Path;
+pub use peers::{HttpPeers, InProcessPeers, Onward, PeerError, Peers};
+pub use problem::Problem;
+pub use random::{Random, SystemRandom};
+pub use routes::{RouteId, Routes};
+pub use service::{Deps, Service, Shutdown, StartError, Worker};

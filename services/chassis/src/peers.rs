@@ -1,0 +1,142 @@
+//! Calls to the other services, wherever they run.
+
+mod http_peers;
+mod in_process;
+
+use std::error::Error;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+pub use http_peers::{HttpPeers, PeerAddressError};
+pub use in_process::InProcessPeers;
+
+use crate::problem::Problem;
+
+/// How long a peer may take until its answer begins. Half of what a caller of ours is ready to
+/// wait: enough is left to answer that it took too long.
+pub const PEER_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// The body of a peer's answer: 100 tweets with everything in them take some 500 KiB.
+pub const PEER_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The headers that travel on to the peers: nothing is trusted because of where it came from,
+/// so the token itself goes along and each service checks it; the others tie logs together.
+const ONWARD_HEADERS: [HeaderName; 3] = [
+    http::header::AUTHORIZATION,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// The other services.
+#[async_trait]
+pub trait Peers: Send + Sync + std::fmt::Debug {
+    /// Sends a request to a service. Its URI is a path with a query; headers are as given: build
+    /// the request with [`Onward::request`] to make the caller's token travel on.
+    async fn call(
+        &self,
+        service: &str,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, PeerError>;
+}
+
+/// Why there is no answer of a peer.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// Nobody said where that service is.
+    #[error("the configuration says nothing about a service {0}")]
+    Unknown(String),
+    /// It cannot be reached, or the connection broke.
+    #[error("the service {service} cannot be reached")]
+    Unreachable {
+        /// Which service.
+        service: String,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// It took longer than [`PEER_ANSWER_TIME_MAX`].
+    #[error("the service {0} took too long")]
+    TimedOut(String),
+    /// Its body is over [`PEER_BODY_BYTES_MAX`], or not what it must be.
+    #[error("the service {service} gave an answer that cannot be used: {reason}")]
+    BadAnswer {
+        /// Which service.
+        service: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl From<PeerError> for Problem {
+    fn from(error: PeerError) -> Self {
+        const RETRY_AFTER_S: u32 = 1;
+        match &error {
+            PeerError::Unknown(_) | PeerError::BadAnswer { .. } => Self::internal(&error),
+            PeerError::Unreachable { service, .. } | PeerError::TimedOut(service) => {
+                let detail = format!("The service {service} does not answer now; try again.");
+                Self::unavailable(detail, RETRY_AFTER_S).caused_by(&error)
+            }
+        }
+    }
+}
+
+/// What of a request travels on with the calls that answering it takes. An argument of a handler.
+#[derive(Debug, Clone, Default)]
+pub struct Onward(HeaderMap);
+
+impl Onward {
+    /// What travels on of these headers.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut onward = HeaderMap::new();
+        for name in ONWARD_HEADERS {
+            if let Some(value) = headers.get(&name) {
+                onward.insert(name, value.clone());
+            }
+        }
+        Self(onward)
+    }
+
+    /// A request to a peer; `path` includes the query.
+    pub fn request(&self, method: Method, path: &str) -> http::request::Builder {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.0.clone());
+        }
+        request
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Onward {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+/// The whole body of a peer's answer, at most [`PEER_BODY_BYTES_MAX`].
+pub async fn body_of(service: &str, body: Body) -> Result<Bytes, PeerError> {
+    match tokio::time::timeout(
+        PEER_ANSWER_TIME_MAX,
+        Limited::new(body, PEER_BODY_BYTES_MAX).collect(),
+    )
+    .await
+    {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(PeerError::BadAnswer {
+            service: service.to_owned(),
+            reason: format!("its body is over {PEER_BODY_BYTES_MAX} bytes"),
+        }),
+        Ok(Err(source)) => Err(PeerError::Unreachable {
+            service: service.to_owned(),
+            source,
+        }),
+        Err(_) => Err(PeerError::TimedOut(service.to_owned())),
+    }
+}

@@ -1,0 +1,317 @@
+//! Errors as HTTP answers: problem documents in the shape of X's API.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::ids::UserId;
+
+const INVALID_REQUEST: &str = "https://api.twitter.com/2/problems/invalid-request";
+const NOT_FOUND: &str = "https://api.twitter.com/2/problems/resource-not-found";
+const UNSUPPORTED_AUTHENTICATION: &str =
+    "https://api.twitter.com/2/problems/unsupported-authentication";
+const CONFLICT: &str = "https://api.twitter.com/2/problems/conflict";
+/// The `type` of a problem that its status says all about.
+const ABOUT_BLANK: &str = "about:blank";
+
+/// An error on its way to the caller: a status and a document of the type
+/// `application/problem+json` with `title`, `detail`, `type` and `status`.
+///
+/// A problem of status 500 or more made from an error is logged with the whole chain of causes
+/// when it becomes a response, once; the caller sees none of it.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    document: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<String>,
+}
+
+/// What is wrong with one parameter: what the caller sent under which name, and why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidParameter {
+    /// The parameter's name; for a body the path of the key, such as `reply.in_reply_to_tweet_id`.
+    pub name: String,
+    /// What was sent; empty when it is missing.
+    pub values: Vec<String>,
+    /// A sentence that names the parameter, what is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem of any status; `kind` is the `type`, a URI.
+    pub fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        let mut document = Map::new();
+        document.insert("title".to_owned(), title.into());
+        document.insert("detail".to_owned(), detail.into().into());
+        document.insert("type".to_owned(), kind.into());
+        document.insert("status".to_owned(), status.as_u16().into());
+        Self {
+            status,
+            document,
+            headers: Vec::new(),
+            cause: None,
+        }
+    }
+
+    /// A problem that its status says all about: type `about:blank`, the title from the status.
+    pub fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self::new(
+            status,
+            ABOUT_BLANK,
+            status.canonical_reason().unwrap_or("Error"),
+            detail,
+        )
+    }
+
+    /// 400 with one entry in `errors` per parameter.
+    pub fn invalid_parameters(errors: impl IntoIterator<Item = InvalidParameter>) -> Self {
+        let errors: Vec<Value> = errors
+            .into_iter()
+            .map(|error| {
+                json!({
+                    "message": error.message,
+                    "parameters": { error.name: error.values },
+                })
+            })
+            .collect();
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            INVALID_REQUEST,
+            "Invalid Request",
+            "One or more parameters to your request was invalid.",
+        )
+        .with("errors", errors)
+    }
+
+    /// 400 about one parameter. `value` is what was sent, if anything was.
+    pub fn invalid(name: &str, value: Option<&str>, message: impl Into<String>) -> Self {
+        Self::invalid_parameters([InvalidParameter {
+            name: name.to_owned(),
+            values: value.map(str::to_owned).into_iter().collect(),
+            message: message.into(),
+        }])
+    }
+
+    /// 401: there is no valid token.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::plain(StatusCode::UNAUTHORIZED, detail)
+            .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 401: the token is good, but its account is gone.
+    pub fn account_gone(user_id: UserId) -> Self {
+        Self::unauthorized(format!(
+            "The account {user_id} of this token does not exist any more. Log in to another one."
+        ))
+    }
+
+    /// 403: the token is good, but not for this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::plain(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 403: the route needs a user's token and got an app's.
+    pub fn unsupported_authentication() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            UNSUPPORTED_AUTHENTICATION,
+            "Unsupported Authentication",
+            "Authenticating with an app-only token is not possible here: this route acts for a \
+             user. Get a token for the user, by logging in or by OAuth 2.0 with user context.",
+        )
+    }
+
+    /// 404: there is no such thing. A read of the public API answers 200 with
+    /// [`not_found_error`] instead.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "Not Found Error", detail)
+    }
+
+    /// 409: what is asked for contradicts what is.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, CONFLICT, "Conflict", detail)
+    }
+
+    /// 413: the body is over `bytes_max`.
+    pub fn body_too_large(bytes_max: usize) -> Self {
+        Self::plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The body is larger than the {bytes_max} bytes that are accepted here."),
+        )
+    }
+
+    /// 500, for what should not happen. The cause goes to the log only.
+    pub fn internal(cause: &(dyn Error + 'static)) -> Self {
+        Self::plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Something went wrong here. The log has the details under this request's id.",
+        )
+        .caused_by(cause)
+    }
+
+    /// 503, for what should work again after `retry_after_s` seconds.
+    pub fn unavailable(detail: impl Into<String>, retry_after_s: u32) -> Self {
+        Self::plain(StatusCode::SERVICE_UNAVAILABLE, detail)
+            .header(RETRY_AFTER, HeaderValue::from(retry_after_s))
+    }
+
+    /// Adds a member to the document.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.document.insert(member.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a header to the response.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Remembers an error and its causes for the log.
+    #[must_use]
+    pub fn caused_by(mut self, error: &(dyn Error + 'static)) -> Self {
+        self.cause = Some(chain(error));
+        self
+    }
+
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The document.
+    pub fn document(&self) -> &Map<String, Value> {
+        &self.document
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            let detail = self
+                .document
+                .get("detail")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let cause = self.cause.as_deref().unwrap_or_default();
+            tracing::error!(
+                status = self.status.as_u16(),
+                detail,
+                cause,
+                "a request failed"
+            );
+        }
+        let body = Value::Object(self.document).to_string();
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.extend(self.headers);
+        response
+    }
+}
+
+/// The entry in `errors` for what a read asked for and is not there. `parameter` and `value`
+/// are what the caller sent; `resource_type` is X's word: `tweet`, `user`.
+pub fn not_found_error(resource_type: &str, parameter: &str, value: &str) -> Value {
+    json!({
+        "title": "Not Found Error",
+        "type": NOT_FOUND,
+        "resource_type": resource_type,
+        "resource_id": value,
+        "parameter": parameter,
+        "value": value,
+        "detail": format!("Could not find {resource_type} with {parameter}: [{value}]."),
+    })
+}
+
+/// The answer for a path that no route has.
+pub async fn no_such_route(method: Method, uri: http::Uri) -> Problem {
+    Problem::plain(
+        StatusCode::NOT_FOUND,
+        format!(
+            "There is no route {method} {}. The document /openapi.json lists all.",
+            uri.path()
+        ),
+    )
+}
+
+/// The answer for a method that the path's routes do not have. The router adds `Allow`.
+pub async fn no_such_method(method: Method, uri: http::Uri) -> Problem {
+    Problem::plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!(
+            "{} does not take {method}; the header {ALLOW} names what it takes.",
+            uri.path()
+        ),
+    )
+}
+
+/// An error and its causes, outermost first.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body(problem: Problem) -> (StatusCode, http::HeaderMap, Value) {
+        let (parts, body) = problem.into_response().into_parts();
+        let bytes = axum::body::to_bytes(body, 10_000).await.unwrap();
+        (
+            parts.status,
+            parts.headers,
+            serde_json::from_slice(&bytes).unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn an_invalid_parameter_is_told_as_x_does() {
+        let problem = Problem::invalid("id", Some("abc"), "The `id` [abc] is not an id");
+        let (status, headers, document) = body(problem).await;
+        assert_eq!(status, 400);
+        assert_eq!(headers["content-type"], "application/problem+json");
+        assert_eq!(
+            document,
+            json!({
+                "title": "Invalid Request",
+                "detail": "One or more parameters to your request was invalid.",
+                "type": "https://api.twitter.com/2/problems/invalid-request",
+                "status": 400,
+                "errors": [
+                    {"message": "The `id` [abc] is not an id", "parameters": {"id": ["abc"]}}
+                ]
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn causes_stay_inside() {
+        let cause = std::io::Error::other("secret path");
+        let (status, _, document) = body(Problem::internal(&cause)).await;
+        assert_eq!(status, 500);
+        assert!(!document.to_string().contains("secret"));
+        let (status, headers, _) = body(Problem::unavailable("The disk is full.", 30)).await;
+        assert_eq!(
+            (status.as_u16(), &headers["retry-after"]),
+            (503, &HeaderValue::from(30))
+        );
+    }
+}

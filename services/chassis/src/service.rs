@@ -1,0 +1,158 @@
+//! What a service is given and what it gives back.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::database::{Database, DatabaseError, OpenError};
+use crate::ids::Ids;
+use crate::peers::Peers;
+use crate::random::{Random, RandomError};
+use crate::routes::RouteId;
+
+/// What a service stands on.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<Ids>,
+    /// Unpredictable bytes.
+    pub random: Arc<dyn Random>,
+    /// The service's own database.
+    pub database: Database,
+    /// The other services.
+    pub peers: Arc<dyn Peers>,
+}
+
+/// A service that is ready to serve.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name, as configuration and peers call it.
+    pub name: &'static str,
+    /// Its handlers. The plugin chain goes around it.
+    pub router: Router,
+    /// The routes of `router`.
+    pub routes: Vec<RouteId>,
+    /// What runs beside the handlers.
+    pub workers: Vec<Worker>,
+}
+
+/// Why a service cannot start. The message names the culprit and the way out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database failed while the service read what it needs.
+    #[error("the service could not read its database")]
+    Database(#[from] DatabaseError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// Something that the operator set cannot be.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Work that goes on beside the handlers until the service shuts down.
+pub struct Worker {
+    /// Its name, for the log.
+    pub name: &'static str,
+    start: Box<dyn FnOnce(Shutdown) -> Task + Send>,
+}
+
+impl Worker {
+    /// A worker whose future ends soon after the shutdown that it is given is asked for.
+    pub fn new<F>(name: &'static str, start: impl FnOnce(Shutdown) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self {
+            name,
+            start: Box::new(move |shutdown| Box::pin(start(shutdown))),
+        }
+    }
+
+    /// The worker's future, to be spawned.
+    pub fn run(self, shutdown: Shutdown) -> impl Future<Output = ()> + Send + 'static {
+        (self.start)(shutdown)
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells that it is time to stop. Clones tell the same.
+#[derive(Debug, Clone)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+/// Asks for the shutdown; dropping it does too.
+#[derive(Debug)]
+pub struct ShutdownTrigger(watch::Sender<bool>);
+
+impl Shutdown {
+    /// A shutdown that has not been asked for, and what asks for it.
+    pub fn new() -> (ShutdownTrigger, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (ShutdownTrigger(sender), Self(receiver))
+    }
+
+    /// Whether it has been asked for.
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
+    /// Waits until it is asked for. Cancelling the wait loses nothing.
+    pub async fn requested(&mut self) {
+        // An error says that the trigger is gone, which asks for the shutdown as well.
+        let _ = self.0.wait_for(|requested| *requested).await;
+    }
+}
+
+impl ShutdownTrigger {
+    /// Asks everyone to stop.
+    pub fn request(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_runs_until_the_shutdown() {
+        let (trigger, shutdown) = Shutdown::new();
+        let worker = Worker::new("waits", async |mut shutdown: Shutdown| {
+            shutdown.requested().await;
+        });
+        assert_eq!(worker.name, "waits");
+        let task = tokio::spawn(worker.run(shutdown.clone()));
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished() && !shutdown.is_requested());
+        trigger.request();
+        task.await.unwrap();
+        assert!(shutdown.is_requested());
+    }
+
+    #[tokio::test]
+    async fn a_lost_trigger_stops_too() {
+        let (trigger, mut shutdown) = Shutdown::new();
+        drop(trigger);
+        shutdown.requested().await;
+        assert!(shutdown.is_requested());
+    }
+}

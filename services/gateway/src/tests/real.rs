@@ -1,0 +1,276 @@
+//! The gateway before the real services, from registration to deletion.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::map_request;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{Method, StatusCode};
+use pillion_chassis::{
+    Caller, Database, Deps, FakeClock, Ids, InProcessPeers, RouteId, Scopes, Service, SystemRandom,
+};
+use serde_json::{Value, json};
+
+use super::{Answer, send};
+use crate::fields::{TWEET_EXPANSIONS, TWEET_FIELDS, USER_FIELDS};
+
+/// All services in one process.
+pub(super) struct World {
+    router: Router,
+    /// Which service has which routes, the gateway excepted.
+    pub(super) routes: Vec<(&'static str, RouteId)>,
+    _folder: tempfile::TempDir,
+}
+
+/// Stands in for the auth plugin: believes every token.
+async fn believe(mut request: Request) -> Request {
+    let claims = request
+        .headers()
+        .get("authorization")
+        .and_then(|value| value.to_str().unwrap().strip_prefix("Bearer "))
+        .and_then(|token| token.split('.').nth(1))
+        .map(|claims| URL_SAFE_NO_PAD.decode(claims).unwrap());
+    if let Some(claims) = claims {
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        request.extensions_mut().insert(Caller {
+            user_id: claims["sub"].as_str().unwrap().parse().ok(),
+            client_id: claims["client_id"].as_str().unwrap().to_owned(),
+            scopes: Scopes::parse(claims["scope"].as_str().unwrap()),
+        });
+    }
+    request
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(FakeClock::at("2026-07-01T10:00:00Z".parse().unwrap()));
+        let ids = Arc::new(Ids::new(clock.clone(), 1).unwrap());
+        let peers = Arc::new(InProcessPeers::new());
+        let deps = async |name: &str| Deps {
+            clock: clock.clone(),
+            ids: ids.clone(),
+            random: Arc::new(SystemRandom),
+            database: Database::open(folder.path().join(format!("{name}.sqlite")))
+                .await
+                .unwrap(),
+            peers: peers.clone(),
+        };
+        let config = pillion_identity::Config::default();
+        let (identity, _) = pillion_identity::service(deps("identity").await, config)
+            .await
+            .unwrap();
+        let users = pillion_users::service(deps("users").await).await.unwrap();
+        let tweets = pillion_tweets::service(deps("tweets").await).await.unwrap();
+        let mut routes = Vec::new();
+        for Service {
+            name,
+            router,
+            routes: table,
+            ..
+        } in [identity, users, tweets]
+        {
+            peers.register(name, router.layer(map_request(believe)));
+            routes.extend(table.into_iter().map(|route| (name, route)));
+        }
+        let gateway = crate::service(deps("gateway").await).await.unwrap();
+        Self {
+            router: gateway.router,
+            routes,
+            _folder: folder,
+        }
+    }
+
+    async fn call(&self, method: Method, path: &str, token: &str, body: &Value) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {token}"));
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
+        send(&self.router, request.body(body).unwrap()).await
+    }
+
+    async fn get(&self, path: &str, token: &str) -> Answer {
+        self.call(Method::GET, path, token, &Value::Null).await
+    }
+
+    /// Registers somebody and logs them in: id and token.
+    async fn join(&self, username: &str) -> (String, String) {
+        let post = async |path: &str, body: Value| {
+            let request = Request::post(path).header("content-type", "application/json");
+            send(
+                &self.router,
+                request.body(Body::from(body.to_string())).unwrap(),
+            )
+            .await
+        };
+        let password = "correct horse battery";
+        let body = json!({ "username": username, "name": username, "password": password });
+        let account = post("/pillion/v1/accounts", body).await;
+        assert_eq!(account.status, StatusCode::CREATED, "{}", account.body);
+        let body = json!({ "username": username, "password": password });
+        let login = post("/pillion/v1/login", body).await;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (
+            text(&account.body["data"]["id"]),
+            text(&login.body["access_token"]),
+        )
+    }
+
+    async fn tweet(&self, token: &str, body: Value) -> String {
+        let answer = self.call(Method::POST, "/2/tweets", token, &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        answer.body["data"]["id"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn everything_that_a_tweet_points_at_is_included_once() {
+    let world = World::new().await;
+    let (ann_id, ann) = world.join("ann").await;
+    let (bob_id, bob) = world.join("Bob").await;
+    let (eve_id, _) = world.join("eve").await;
+    let first = world.tweet(&ann, json!({ "text": "hello @bob" })).await;
+    let second = world.tweet(&bob, json!({ "text": "quotable" })).await;
+    let body = json!({
+        "text": "@ann and @EVE and @nobody: yes",
+        "reply": { "in_reply_to_tweet_id": first }, "quote_tweet_id": second,
+    });
+    let third = world.tweet(&bob, body).await;
+
+    let expansions = "author_id,in_reply_to_user_id,referenced_tweets.id,\
+                      referenced_tweets.id.author_id,entities.mentions.username";
+    let path = format!("/2/tweets/{third}?expansions={expansions}&user.fields=created_at");
+    let answer = world.get(&path, &ann).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let data = &answer.body["data"];
+    assert_eq!(
+        (&data["author_id"], &data["in_reply_to_user_id"]),
+        (&json!(bob_id), &json!(ann_id))
+    );
+    let ids = |list: &Value| -> Vec<String> {
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        ids(&answer.body["includes"]["tweets"]),
+        [first.clone(), second]
+    );
+    let users = &answer.body["includes"]["users"];
+    assert_eq!(ids(users), [bob_id, ann_id, eve_id]);
+    assert_eq!(users[0]["username"], "Bob");
+    assert_eq!(users[0]["created_at"], "2026-07-01T10:00:00.000Z");
+    assert_eq!(answer.body["errors"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        answer.body["errors"][0]["parameter"],
+        "entities.mentions.username"
+    );
+    assert_eq!(answer.body["errors"][0]["value"], "nobody");
+
+    // A tweet that is gone is an error beside the page.
+    world
+        .call(
+            Method::DELETE,
+            &format!("/2/tweets/{first}"),
+            &ann,
+            &Value::Null,
+        )
+        .await;
+    let path = format!("/2/tweets?ids={third}&expansions=referenced_tweets.id");
+    let answer = world.get(&path, &ann).await;
+    assert_eq!(
+        answer.body["includes"]["tweets"].as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(answer.body["errors"][0]["resource_id"], first);
+}
+
+#[tokio::test]
+async fn pages_and_profiles_pass_through() {
+    let world = World::new().await;
+    let (id, token) = world.join("ann").await;
+    for number in 0..7 {
+        world
+            .tweet(&token, json!({ "text": format!("tweet {number}") }))
+            .await;
+    }
+    let path = format!("/2/users/{id}/tweets?max_results=5&expansions=author_id");
+    let page = world.get(&path, &token).await;
+    assert_eq!(page.body["data"].as_array().unwrap().len(), 5);
+    assert_eq!(page.body["includes"]["users"].as_array().unwrap().len(), 1);
+    let next = page.body["meta"]["next_token"].as_str().unwrap();
+    let page = world
+        .get(&format!("{path}&pagination_token={next}"), &token)
+        .await;
+    assert_eq!(page.body["meta"]["result_count"], 2);
+    let me = world
+        .get(
+            "/2/users/me?expansions=pinned_tweet_id&tweet.fields=text",
+            &token,
+        )
+        .await;
+    assert_eq!(
+        me.body,
+        json!({ "data": { "id": id, "name": "ann", "username": "ann" } })
+    );
+    let by_name = world.get("/2/users/by/username/ANN", &token).await;
+    assert_eq!(by_name.body, me.body);
+    let none = world.get("/2/users/1", &token).await;
+    assert_eq!(
+        (none.status, none.body["errors"][0]["value"].as_str()),
+        (StatusCode::OK, Some("1"))
+    );
+    let refused = world.get("/2/tweets?ids=abc", &token).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn the_services_know_every_field_that_the_dialect_has() {
+    let world = World::new().await;
+    let (_, token) = world.join("ann").await;
+    let id = world.tweet(&token, json!({ "text": "hello" })).await;
+    let (tweets, users) = (TWEET_FIELDS.join(","), USER_FIELDS.join(","));
+    let fields = format!("tweet.fields={tweets}&user.fields={users}");
+    let expansions = TWEET_EXPANSIONS.join(",");
+    let path = format!("/2/tweets/{id}?{fields}&expansions={expansions}");
+    let answer = world.get(&path, &token).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(
+        answer.body["includes"]["users"].as_array().unwrap().len(),
+        1
+    );
+    let answer = world.get(&format!("/2/users/me?{fields}"), &token).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_deleted_account_is_gone_for_everyone() {
+    let world = World::new().await;
+    let (id, token) = world.join("ann").await;
+    let (_, other) = world.join("bob").await;
+    let body = json!({ "password": "correct horse battery" });
+    let deleted = world
+        .call(Method::DELETE, "/pillion/v1/accounts/me", &token, &body)
+        .await;
+    assert_eq!(deleted.body, json!({ "data": { "deleted": true } }));
+    let profile = world.get(&format!("/2/users/{id}"), &other).await;
+    assert!(profile.body.get("data").is_none(), "{}", profile.body);
+    assert_eq!(
+        world.get("/2/users/me", &token).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    let body = json!({ "text": "a ghost" });
+    let posted = world.call(Method::POST, "/2/tweets", &token, &body).await;
+    assert_eq!(posted.status, StatusCode::UNAUTHORIZED);
+}

@@ -1,0 +1,150 @@
+//! The identity service: who may log in, which apps exist, and the tokens that prove it.
+//!
+//! It owns accounts and passwords; profiles belong to the users service. Registering and deleting
+//! an account are small processes over both: their state is a row here, each step can be repeated,
+//! and a worker takes them on where a crash or an unreachable peer stopped them.
+
+mod accounts;
+mod authorize;
+mod client;
+mod consent;
+mod delete_account;
+mod error;
+mod grant;
+mod login;
+mod password;
+mod register_account;
+mod register_app;
+mod resume;
+mod revoke;
+mod routes;
+mod scope;
+mod secret;
+mod signer;
+mod state;
+mod store;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pillion_chassis::{Deps, Scopes, Service, StartError, UserId};
+use tokio::sync::watch;
+
+pub use error::RotateError;
+pub use scope::{APP_SCOPES, USER_SCOPES};
+pub use signer::{ACCESS_TOKEN_TTL, Jwk, JwkSet};
+
+use state::Identity;
+use store::sqlite::SqliteStore;
+
+/// The name of the service among its peers.
+pub const NAME: &str = "identity";
+
+/// What the operator decides about tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The claim `iss` of every access token.
+    pub issuer: String,
+    /// The claim `aud` of every access token.
+    pub audience: String,
+    /// The client id of tokens that come from `POST /pillion/v1/login`: our own clients, which
+    /// keep no secret.
+    pub first_party_client_id: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            issuer: "pillion".to_owned(),
+            audience: "pillion-api".to_owned(),
+            first_party_client_id: "pillion".to_owned(),
+        }
+    }
+}
+
+/// What the process that runs the service may ask of it without HTTP. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Identity>);
+
+impl Handle {
+    /// The public keys that verify access tokens now.
+    pub fn jwks(&self) -> JwkSet {
+        self.0.signer.jwks().borrow().clone()
+    }
+
+    /// Follows the public keys: the present set is there at once, later ones as they change. A
+    /// new key is in the set for five minutes before it signs.
+    pub fn jwks_changes(&self) -> watch::Receiver<JwkSet> {
+        self.0.signer.jwks().clone()
+    }
+
+    /// Makes a new signing key, which takes over in five minutes. Keys that can have signed
+    /// nothing that is still valid are forgotten.
+    pub async fn rotate_keys(&self) -> Result<(), RotateError> {
+        self.0.signer.rotate(&*self.0.store, &*self.0.random).await
+    }
+
+    /// An access token for a user, which is not checked to exist: for demonstrations and
+    /// operators. It works for `ttl` from now, to the second.
+    pub fn issue_user_token(
+        &self,
+        user_id: UserId,
+        client_id: &str,
+        scopes: &Scopes,
+        ttl: Duration,
+    ) -> String {
+        self.0
+            .signer
+            .sign(&user_id.to_string(), client_id, scopes, ttl)
+    }
+}
+
+/// Makes the service: brings its database up to date and reads or makes its signing keys.
+pub async fn service(deps: Deps, config: Config) -> Result<(Service, Handle), StartError> {
+    check_config(&config)?;
+    let store = SqliteStore::open(&deps.database).await?;
+    let identity = Arc::new(Identity::start(deps, config, Arc::new(store)).await?);
+    let (router, table) = routes::routes().finish(identity.clone());
+    let workers = vec![
+        resume::worker(identity.clone()),
+        resume::cleaner(identity.clone()),
+    ];
+    Ok((
+        Service {
+            name: NAME,
+            router,
+            routes: table,
+            workers,
+        },
+        Handle(identity),
+    ))
+}
+
+fn check_config(config: &Config) -> Result<(), StartError> {
+    let Config {
+        issuer,
+        audience,
+        first_party_client_id,
+    } = config;
+    for (key, value) in [("issuer", issuer), ("audience", audience)] {
+        if value.is_empty() {
+            return Err(StartError::Configuration(format!(
+                "identity: {key} is empty; it names who issues tokens and for whom"
+            )));
+        }
+    }
+    let is_number = first_party_client_id
+        .bytes()
+        .all(|byte| byte.is_ascii_digit());
+    if is_number || first_party_client_id.contains(':') {
+        return Err(StartError::Configuration(format!(
+            "identity: first_party_client_id is [{first_party_client_id}]; it must not be empty or \
+             a number, for that is what user ids look like, nor contain a colon"
+        )));
+    }
+    Ok(())
+}

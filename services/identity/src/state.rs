@@ -1,0 +1,87 @@
+//! What the service's handlers and workers share.
+
+use std::sync::Arc;
+
+use pillion_chassis::{Clock, Deps, Ids, Peers, Problem, Random, StartError};
+
+use crate::Config;
+use crate::password::{PasswordError, Passwords};
+use crate::signer::{KeyError, Signer};
+use crate::store::Store;
+
+/// The service's parts.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) passwords: Passwords,
+    pub(crate) signer: Signer,
+    pub(crate) first_party_client_id: String,
+}
+
+impl Identity {
+    pub(crate) async fn start(
+        deps: Deps,
+        config: Config,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, StartError> {
+        let Deps {
+            clock,
+            ids,
+            random,
+            peers,
+            ..
+        } = deps;
+        let Config {
+            issuer,
+            audience,
+            first_party_client_id,
+        } = config;
+        // The clock may have gone back while the service was down, and ids never come twice.
+        if let Some(last) = store.last_id().await? {
+            ids.start_after(last);
+        }
+        let signer = Signer::load(
+            issuer,
+            audience,
+            clock.clone(),
+            ids.clone(),
+            &*store,
+            &*random,
+        )
+        .await
+        .map_err(|error| match error {
+            KeyError::Random(error) => StartError::Random(error),
+            KeyError::Database(error) => StartError::Database(error),
+        })?;
+        let passwords = Passwords::start(random.clone())
+            .await
+            .map_err(|error| match error {
+                PasswordError::Random(error) => StartError::Random(error),
+                other => StartError::Configuration(format!("identity: {other}")),
+            })?;
+        Ok(Self {
+            clock,
+            ids,
+            random,
+            peers,
+            store,
+            passwords,
+            signer,
+            first_party_client_id,
+        })
+    }
+}
+
+/// 403 unless the token was got with the password: apps may not touch the account itself.
+pub(crate) fn need_account_scope(scopes: &pillion_chassis::Scopes) -> Result<(), Problem> {
+    if scopes.has(crate::scope::ACCOUNT) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(
+        "This needs a token with the scope account.write, which only POST /pillion/v1/login gives.",
+    ))
+}

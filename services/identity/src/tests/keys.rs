@@ -1,0 +1,118 @@
+//! Signing keys: published, kept over a restart, and rotated.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use pillion_chassis::{Scopes, UserId};
+use serde_json::json;
+
+use super::{Fixture, claims, decoded, now_s};
+use crate::signer::KEY_ANNOUNCED;
+use crate::{Config, JwkSet};
+
+fn token(fixture: &Fixture) -> String {
+    let user = UserId::new(12).unwrap();
+    let scopes = Scopes::parse("tweet.write tweet.read");
+    fixture
+        .handle
+        .issue_user_token(user, "demo", &scopes, Duration::from_hours(1))
+}
+
+fn kid(token: &str) -> String {
+    decoded(token.split('.').next().unwrap())["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_token_has_exactly_the_claims_that_verifiers_need() {
+    let fixture = Fixture::new().await;
+    let (first, second) = (token(&fixture), token(&fixture));
+    let mut claims = claims(&fixture.handle.jwks(), &first);
+    let jti = claims["jti"].take();
+    assert_ne!(jti, decoded(second.split('.').nth(1).unwrap())["jti"]);
+    let now = now_s(&fixture.clock);
+    assert_eq!(
+        claims,
+        json!({
+            "iss": "pillion", "aud": "pillion-api", "sub": "12", "client_id": "demo",
+            "scope": "tweet.read tweet.write", "iat": now, "nbf": now, "exp": now + 3600,
+            "jti": null,
+        })
+    );
+}
+
+#[tokio::test]
+async fn the_keys_are_published_and_outlive_a_restart() {
+    let fixture = Fixture::new().await;
+    let request = || {
+        Request::get("/.well-known/jwks.json")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let before = fixture.send(request()).await;
+    let key = &before.body["keys"][0];
+    for (member, value) in [
+        ("kty", "OKP"),
+        ("crv", "Ed25519"),
+        ("alg", "EdDSA"),
+        ("use", "sig"),
+    ] {
+        assert_eq!(key[member], value);
+    }
+    assert!(key.get("d").is_none());
+    let published: JwkSet = serde_json::from_value(before.body.clone()).unwrap();
+    assert_eq!(published, fixture.handle.jwks());
+    let token = token(&fixture);
+    let fixture = fixture.restart().await;
+    assert_eq!(fixture.send(request()).await.body, before.body);
+    claims(&fixture.handle.jwks(), &token);
+}
+
+#[tokio::test]
+async fn a_new_key_is_announced_before_it_signs_and_the_old_one_kept_while_needed() {
+    let fixture = Fixture::new().await;
+    let mut changes = fixture.handle.jwks_changes();
+    changes.mark_unchanged();
+    let old = token(&fixture);
+    fixture.handle.rotate_keys().await.unwrap();
+    assert!(changes.has_changed().unwrap());
+    assert_eq!(changes.borrow_and_update().keys.len(), 2);
+    assert_eq!(kid(&token(&fixture)), kid(&old));
+
+    fixture.clock.advance(KEY_ANNOUNCED);
+    let new = token(&fixture);
+    assert_ne!(kid(&new), kid(&old));
+    claims(&changes.borrow(), &new);
+    claims(&changes.borrow(), &old);
+
+    fixture.clock.advance(Duration::from_hours(2));
+    fixture.handle.rotate_keys().await.unwrap();
+    let kids: Vec<_> = fixture
+        .handle
+        .jwks()
+        .keys
+        .into_iter()
+        .map(|key| key.kid)
+        .collect();
+    assert_eq!(kids.len(), 2);
+    assert!(!kids.contains(&kid(&old)) && kids.contains(&kid(&new)));
+    let fixture = fixture.restart().await;
+    assert_eq!(fixture.handle.jwks().keys.len(), 2);
+    assert_eq!(kid(&token(&fixture)), kid(&new));
+}
+
+#[test]
+fn a_client_id_that_looks_like_a_user_is_refused() {
+    for id in ["", "12", "a:b"] {
+        let config = Config {
+            first_party_client_id: id.to_owned(),
+            ..Config::default()
+        };
+        let error = crate::check_config(&config).unwrap_err().to_string();
+        assert!(error.contains("first_party_client_id"), "{error}");
+    }
+    assert!(crate::check_config(&Config::default()).is_ok());
+}

@@ -1,0 +1,18 @@
+//! The service's URLs.
+
+use pillion_chassis::Routes;
+
+use crate::Users;
+use crate::{delete_user, find_users, me, register_user};
+
+/// All of them. Those under `/internal` are for other services; the gateway never exposes them.
+pub(crate) fn routes() -> Routes<Users> {
+    Routes::new()
+        .get("/2/users", find_users::by_ids)
+        .get("/2/users/by", find_users::by_usernames)
+        .get("/2/users/by/username/{username}", find_users::by_username)
+        .get("/2/users/me", me::me)
+        .get("/2/users/{id}", find_users::by_id)
+        .put("/internal/users/{id}", register_user::register_user)
+        .delete("/internal/users/{id}", delete_user::delete_user)
+}

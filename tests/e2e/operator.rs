@@ -1,0 +1,201 @@
+//! What an operator sees: health, metrics, the access log, and the commands.
+
+use pillion_tests::build;
+use pillion_tests::system::System;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn health_metrics_and_the_admin_token() {
+    let system = System::start();
+    let token = system.demo("bearer_token");
+    system
+        .client
+        .get("/2/users/me")
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
+    let admin = system.admin();
+    for path in ["/healthz", "/readyz"] {
+        admin.get(path).send().await.expect(200);
+        system.client.get(path).send().await.expect(200);
+    }
+    let metrics = admin.get("/metrics").send().await.expect(200).text();
+    for name in [
+        "pillion_plugin_calls_total{plugin=\"auth\",phase=\"request\"}",
+        "pillion_plugin_decisions_total{plugin=\"auth\",phase=\"request\",decision=\"modify\"}",
+        "pillion_plugin_failures_total{plugin=\"auth\",phase=\"request\",reason=\"trap\"} 0",
+        "pillion_plugin_duration_seconds_bucket{plugin=\"logging\",phase=\"completion\",le=\"+Inf\"}",
+        "pillion_plugin_instances{plugin=\"ratelimit\"}",
+        "pillion_plugin_memory_bytes{plugin=\"ratelimit\"}",
+    ] {
+        assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+    }
+    assert!(
+        metrics
+            .lines()
+            .any(|line| line.contains("route=\"/2/users/me\"")),
+        "{metrics}"
+    );
+    assert!(!metrics.contains(&token));
+    admin.get("/admin/v1/plugins").send().await.expect(401);
+    admin
+        .get("/admin/v1/plugins")
+        .bearer("wrong")
+        .send()
+        .await
+        .expect(401);
+    let list = admin
+        .get("/admin/v1/plugins")
+        .bearer(&system.admin_token())
+        .send()
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(list["data"].as_array().map(Vec::len), Some(4), "{list}");
+}
+
+#[tokio::test]
+async fn each_request_leaves_one_line_without_secrets() {
+    let mut system = System::start();
+    let token = system.demo("bearer_token");
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = system
+        .client
+        .get("/2/users/me?user.fields=created_at")
+        .bearer(&token)
+        .header("traceparent", traceparent)
+        .header("user-agent", "e2e \"quoted\" agent")
+        .send()
+        .await
+        .expect(200);
+    system.client.get("/2/users/me").send().await.expect(401);
+    system.stop();
+    let log =
+        std::fs::read_to_string(system.data().join("logs/access.log")).expect("an access log");
+    assert!(!log.contains(&token), "a token in the log");
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect();
+    let line = lines
+        .iter()
+        .find(|line| line["user_agent"] == json!("e2e \"quoted\" agent"))
+        .expect("our request's line");
+    assert_eq!(line["service"], json!("gateway"));
+    assert_eq!(line["method"], json!("GET"));
+    assert_eq!(line["route"], json!("/2/users/me"));
+    assert_eq!(line["path"], json!("/2/users/me"));
+    assert_eq!(line["status"], json!(200));
+    assert_eq!(line["bytes"], json!(answer.body.len()));
+    assert_eq!(line["trace_id"], json!("4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert_eq!(line["address"], json!("127.0.0.1"));
+    assert_eq!(line["request_id"], json!(answer.header("x-request-id")));
+    assert!(line["duration_us"].as_u64().expect("a duration") > 0);
+    assert!(line["user_id"] == json!(system.demo("user_id")), "{line}");
+    assert!(line["decisions"].to_string().contains("auth"), "{line}");
+    let refused = lines
+        .iter()
+        .find(|line| line["status"] == json!(401))
+        .expect("the refused request's line");
+    assert!(
+        refused["decisions"].to_string().contains("respond"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn the_commands_list_swap_show_history_and_roll_back() {
+    let system = System::start();
+    let output = |arguments: &[&str]| {
+        let output = system.plugin_command(arguments);
+        let (stdout, stderr) = (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        );
+        (output.status.success(), stdout, stderr)
+    };
+    let (passed, shown, _) = output(&["list"]);
+    assert!(
+        passed && shown.contains("ratelimit-address") && shown.contains("auth"),
+        "{shown}"
+    );
+
+    let config = system.folder().join("strict.json");
+    std::fs::write(
+        &config,
+        json!({ "windows": { "default": { "user": 7, "app": 7 } } }).to_string(),
+    )
+    .expect("a file");
+    let (passed, shown, said) = output(&[
+        "swap",
+        "ratelimit",
+        "--config",
+        config.to_str().expect("UTF-8"),
+    ]);
+    assert!(passed, "{shown}{said}");
+    let token = system.demo("bearer_token");
+    let limit = |token: String| {
+        let client = system.client.clone();
+        async move {
+            client
+                .get("/2/users/me")
+                .bearer(&token)
+                .send()
+                .await
+                .header("x-rate-limit-limit")
+                .to_owned()
+        }
+    };
+    assert_eq!(limit(token.clone()).await, "7");
+    let (passed, shown, _) = output(&["history"]);
+    assert!(passed && shown.contains("swap"), "{shown}");
+    let (passed, shown, said) = output(&["rollback"]);
+    assert!(passed, "{shown}{said}");
+    assert_eq!(limit(token.clone()).await, "75");
+
+    // A bad one changes nothing and says why.
+    std::fs::write(
+        &config,
+        json!({ "windows": { "default": { "user": "many", "app": 7 } } }).to_string(),
+    )
+    .expect("a file");
+    let (passed, _, said) = output(&[
+        "swap",
+        "ratelimit",
+        "--config",
+        config.to_str().expect("UTF-8"),
+    ]);
+    assert!(!passed && said.contains("windows.default.user"), "{said}");
+    let (passed, _, said) = output(&[
+        "swap",
+        "nothing",
+        "--config",
+        config.to_str().expect("UTF-8"),
+    ]);
+    assert!(!passed && said.contains("nothing"), "{said}");
+    assert_eq!(limit(token).await, "75");
+}
+
+#[test]
+fn a_plugin_is_tried_on_a_request_without_any_server() {
+    let component = build::plugin("ratelimit");
+    let output = std::process::Command::new(build::pillion())
+        .args(["plugin", "run"])
+        .arg(&component)
+        .args([
+            "--request",
+            "GET /2/tweets/20",
+            "--config",
+            r#"{"address": {"burst": 5, "period_ms": 1000}}"#,
+        ])
+        .output()
+        .expect("the program runs");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(shown.contains("x-rate-limit"), "{shown}");
+}

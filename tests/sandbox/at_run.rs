@@ -1,0 +1,344 @@
+//! What a loaded plugin does while requests flow.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use pillion_host::{FailurePolicy, InstanceMode, PluginSpec};
+use pillion_tests::build;
+use pillion_tests::rig::{Rig, plugin, single};
+use serde_json::{Value, json};
+
+const GRANTS: [&str; 6] = ["clock", "kv", "limiter", "metrics", "random", "sink:access"];
+
+/// Far above the deadline of 10 ms and what a busy machine adds; a loop that is not interrupted
+/// takes for ever.
+const INTERRUPTED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What must happen to a request that sets a deed off.
+#[derive(Clone, Copy, Debug)]
+enum Reaction {
+    /// The hook fails for one of these reasons.
+    Fails(&'static [&'static str]),
+    /// It is within the bounds, or what goes beyond is dropped: the request passes.
+    Passes,
+}
+
+use Reaction::{Fails, Passes};
+
+/// Every deed of the fixture. `times` is for floods.
+const DEEDS: [(&str, u32, Reaction); 34] = [
+    ("loop", 0, Fails(&["deadline"])),
+    ("host-call-flood", 0, Fails(&["host-calls", "deadline"])),
+    ("spin", 1, Passes),
+    ("memory", 0, Fails(&["memory"])),
+    // The guest's own stack may end before the host's bound.
+    ("stack", 0, Fails(&["stack", "trap"])),
+    ("trap", 0, Fails(&["trap"])),
+    ("exit", 0, Fails(&["trap"])),
+    ("log-flood", 1_000, Passes),
+    ("stdout-flood", 1_000, Passes),
+    ("huge-log-line", 0, Fails(&["trap", "deadline"])),
+    ("sink-flood", 1_000, Passes),
+    ("kv-flood", 100_000, Passes),
+    ("metric-flood", 1_000, Passes),
+    ("limiter-flood", 100_000, Fails(&["host-calls", "deadline"])),
+    ("random-bomb", 0, Fails(&["trap"])),
+    ("crlf", 0, Fails(&["decision"])),
+    ("crlf-name", 0, Fails(&["decision"])),
+    ("nul", 0, Fails(&["decision"])),
+    ("upper-case-header", 0, Fails(&["decision"])),
+    ("owned-header", 0, Fails(&["decision"])),
+    ("remove-owned-header", 0, Fails(&["decision"])),
+    ("pillion-header", 0, Fails(&["decision"])),
+    ("many-headers", 0, Fails(&["decision"])),
+    ("big-header", 0, Fails(&["decision"])),
+    ("foreign-attribute", 0, Fails(&["decision"])),
+    ("big-attribute", 0, Fails(&["decision"])),
+    ("big-body", 0, Fails(&["decision", "memory", "trap"])),
+    ("low-status", 0, Fails(&["decision"])),
+    ("informational-status", 0, Fails(&["decision"])),
+    ("high-status", 0, Fails(&["decision"])),
+    ("crlf-reply", 0, Fails(&["decision"])),
+    ("forged-identity", 0, Fails(&["decision"])),
+    ("stash", 0, Passes),
+    ("ambient", 0, Passes),
+];
+
+fn hostile(deed: &str, phase: &str, times: u32) -> PluginSpec {
+    let config = json!({ "do": deed, "phase": phase, "when": "now", "times": times });
+    plugin(build::fixture("hostile"), config, &GRANTS)
+}
+
+async fn get(rig: &Rig, trigger: &str) -> (u16, String) {
+    let answer = rig
+        .client
+        .get("/")
+        .header("x-hostile", trigger)
+        .send()
+        .await;
+    (answer.status.as_u16(), answer.text())
+}
+
+fn failures(rig: &Rig, phase: &str, reasons: &[&str]) -> f64 {
+    let count = |reason: &&str| {
+        rig.metric(&format!(
+            "pillion_plugin_failures_total{{plugin=\"mine\",phase=\"{phase}\",reason=\"{reason}\"}}"
+        ))
+    };
+    reasons.iter().map(count).sum()
+}
+
+#[test]
+fn every_deed_of_the_fixture_has_a_reaction() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = pillion_tests::rig::host(&folder)
+        .inspect(&build::fixture("hostile"))
+        .expect("a plugin");
+    let schema = report.description.config_schema;
+    let mut deeds = BTreeSet::new();
+    collect_deeds(&schema["$defs"]["Deed"], &mut deeds);
+    let tested: BTreeSet<String> = DEEDS.iter().map(|(deed, ..)| (*deed).to_owned()).collect();
+    assert_eq!(deeds, tested);
+}
+
+/// Variants of an enum in a JSON Schema: under `enum`, or each as a `const`.
+fn collect_deeds(schema: &Value, into: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match (key.as_str(), value) {
+                    ("const", Value::String(name)) => drop(into.insert(name.clone())),
+                    ("enum", Value::Array(names)) => {
+                        into.extend(names.iter().filter_map(Value::as_str).map(str::to_owned));
+                    }
+                    _ => collect_deeds(value, into),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_deeds(item, into)),
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_the_request_phase() {
+    for (deed, times, reaction) in DEEDS {
+        let rig = Rig::start(single(hostile(deed, "request", times))).await;
+        assert_eq!(get(&rig, "later").await.0, 200, "{deed}");
+        let began = Instant::now();
+        let (status, body) = get(&rig, "now").await;
+        assert!(
+            began.elapsed() < INTERRUPTED_WITHIN,
+            "{deed} took {:?}",
+            began.elapsed()
+        );
+        match reaction {
+            Fails(reasons) => {
+                assert_eq!(status, 503, "{deed}: {body}");
+                assert!(body.contains("`mine`"), "{deed}: {body}");
+                assert!(
+                    failures(&rig, "request", reasons) > 0.0,
+                    "{deed}:\n{}",
+                    rig.host.metrics()
+                );
+            }
+            Passes => assert_eq!(status, 200, "{deed}: {body}"),
+        }
+        assert_eq!(
+            get(&rig, "later").await,
+            (200, "the handler\n".to_owned()),
+            "{deed}: the next request"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_the_response_and_completion_phases() {
+    for (deed, times, reaction) in DEEDS {
+        let Fails(reasons) = reaction else { continue };
+        for phase in ["response", "completion"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let host = pillion_tests::rig::host(&folder);
+            // Not every deed can be done in every phase; the fixture refuses those.
+            if host
+                .check(&single(hostile(deed, phase, times)))
+                .iter()
+                .any(|report| report.error.is_some())
+            {
+                continue;
+            }
+            let rig = Rig::start(single(hostile(deed, phase, times))).await;
+            let (status, body) = get(&rig, "now").await;
+            let expected = if phase == "response" { 503 } else { 200 };
+            assert_eq!(status, expected, "{deed} in {phase}: {body}");
+            // Completion runs after the client has its answer.
+            let mut counted = failures(&rig, phase, reasons);
+            for _ in 0..500 {
+                if counted > 0.0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                counted = failures(&rig, phase, reasons);
+            }
+            assert!(counted > 0.0, "{deed} in {phase}:\n{}", rig.host.metrics());
+            assert_eq!(
+                get(&rig, "later").await.0,
+                200,
+                "{deed} in {phase}: the next request"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_plugin_that_fails_lets_the_request_pass() {
+    for deed in ["loop", "trap", "crlf", "memory"] {
+        for phase in ["request", "response"] {
+            let mut spec = hostile(deed, phase, 0);
+            spec.failure_policy = FailurePolicy::Open;
+            let rig = Rig::start(single(spec)).await;
+            assert_eq!(
+                get(&rig, "now").await,
+                (200, "the handler\n".to_owned()),
+                "{deed} in {phase}"
+            );
+            assert!(rig.metric(&format!("pillion_plugin_decisions_total{{plugin=\"mine\",phase=\"{phase}\",decision=\"failed-open\"}}")) > 0.0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_are_bounded_and_counted() {
+    let rig = Rig::start(single(hostile("log-flood", "request", 1_000))).await;
+    get(&rig, "now").await;
+    let dropped = rig.metric("pillion_plugin_log_lines_dropped_total{plugin=\"mine\"}");
+    // Two seconds' worth at most, if the flood crosses from one into the next.
+    assert!(dropped >= 800.0, "{dropped}");
+
+    let rig = Rig::start(single(hostile("metric-flood", "request", 1_000))).await;
+    get(&rig, "now").await;
+    assert_eq!(
+        rig.metric("pillion_plugin_series_dropped_total{plugin=\"mine\"}"),
+        900.0
+    );
+
+    let mut spec = hostile("limiter-flood", "request", 2_000);
+    spec.limits.limiter_keys = 320;
+    let rig = Rig::start(single(spec)).await;
+    assert_eq!(
+        get(&rig, "now").await.0,
+        200,
+        "it is told that there is no room"
+    );
+    assert!(rig.metric("pillion_plugin_limiter_keys{plugin=\"mine\"}") <= 320.0);
+
+    let mut spec = hostile("kv-flood", "request", 1_000);
+    spec.limits.kv_bytes = 100_000;
+    let rig = Rig::start(single(spec)).await;
+    assert_eq!(
+        get(&rig, "now").await.0,
+        200,
+        "it is told that there is no room"
+    );
+    assert!(rig.metric("pillion_plugin_kv_bytes{plugin=\"mine\"}") <= 100_000.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_keeps_failing_is_quarantined_and_let_back() {
+    let rig = Rig::start(single(hostile("trap", "request", 0))).await;
+    for _ in 0..5 {
+        assert_eq!(get(&rig, "now").await.0, 503);
+    }
+    assert_eq!(
+        rig.metric("pillion_plugin_quarantined{plugin=\"mine\"}"),
+        1.0
+    );
+    // Its policy holds for every request, also for those that it would let pass.
+    assert_eq!(get(&rig, "later").await.0, 503);
+    let began = Instant::now();
+    while get(&rig, "later").await.0 != 200 {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "it is never let back"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_instance_has_nothing_of_the_request_before() {
+    let config = json!({ "do": "stash" });
+    let mut spec = plugin(build::fixture("hostile"), config, &GRANTS);
+    spec.mode = InstanceMode::Fresh;
+    let rig = Rig::start(single(spec)).await;
+    for n in 0..200 {
+        let answer = rig
+            .client
+            .get(&format!("/secret-{n}"))
+            .send()
+            .await
+            .expect(200);
+        assert_eq!(answer.text(), "nothing");
+    }
+    assert_eq!(
+        rig.metric("pillion_plugin_instances{plugin=\"mine\"}"),
+        0.0,
+        "none is kept"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_finds_no_environment_and_no_arguments() {
+    let config = json!({ "do": "ambient" });
+    let rig = Rig::start(single(plugin(build::fixture("hostile"), config, &GRANTS))).await;
+    let seen = rig.client.get("/").send().await.expect(200).text();
+    assert!(
+        !seen.contains("PATH") && !seen.contains("cargo") && !seen.contains("target"),
+        "{seen}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_was_granted_can_say_who_the_caller_is() {
+    let config = json!({ "do": "forged-identity" });
+    let rig = Rig::start(single(plugin(
+        build::fixture("hostile"),
+        config.clone(),
+        &GRANTS,
+    )))
+    .await;
+    rig.client.get("/").send().await.expect(503);
+    let grants: Vec<&str> = GRANTS.iter().copied().chain(["identity"]).collect();
+    let rig = Rig::start(single(plugin(build::fixture("hostile"), config, &grants))).await;
+    rig.client.get("/").send().await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_healthy_neighbour_keeps_working() {
+    let mut spec = single(hostile("loop", "request", 0));
+    let neighbour = plugin(
+        build::plugin("ratelimit"),
+        json!({ "address": { "burst": 1_000_000, "period_ms": 1_000 } }),
+        &["limiter"],
+    );
+    spec.plugins.insert("neighbour".to_owned(), neighbour);
+    spec.chains.insert(
+        "app".to_owned(),
+        vec!["neighbour".to_owned(), "mine".to_owned()],
+    );
+    let rig = Rig::start(spec).await;
+    for n in 0..30 {
+        let (status, _) = get(&rig, if n % 3 == 0 { "now" } else { "later" }).await;
+        assert!(matches!(status, 200 | 503), "{status}");
+    }
+    let failed = failures(&rig, "request", &["deadline", "quarantined"]);
+    assert!(failed >= 10.0, "{failed}");
+    assert!(
+        rig.metric("pillion_plugin_calls_total{plugin=\"neighbour\",phase=\"request\"}") >= 30.0
+    );
+    let own: f64 = ["deadline", "trap", "memory", "stack", "decision", "instance"]
+        .iter()
+        .map(|reason| rig.metric(&format!("pillion_plugin_failures_total{{plugin=\"neighbour\",phase=\"request\",reason=\"{reason}\"}}")))
+        .sum();
+    assert_eq!(own, 0.0);
+}

@@ -1,0 +1,5 @@
+//! A plugin that misbehaves costs its own call and nothing else: the process lives, the next
+//! request is fine, and the operator can see what happened.
+
+mod at_load;
+mod at_run;

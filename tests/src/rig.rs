@@ -1,0 +1,127 @@
+//! Plugins around a trivial handler in this process, on a real socket: for suites that are about
+//! the host and not about the services.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::Router;
+use pillion_host::{
+    GenerationSpec, Host, HostOptions, PluginSpec, RouteTable, SinkSpec, SinkTarget,
+};
+use serde_json::Value;
+
+use crate::build;
+use crate::client::Client;
+
+/// A host with one chain, and a server behind it. Stops when dropped.
+#[derive(Debug)]
+pub struct Rig {
+    pub host: Host,
+    pub client: Client,
+    pub folder: tempfile::TempDir,
+    server: tokio::task::JoinHandle<()>,
+}
+
+/// A state folder with the machine code of what most tests load, compiled once a suite.
+fn compiled() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let host = Host::new(HostOptions::new(folder.path())).expect("a host");
+        for component in [build::fixture("hostile"), build::plugin("ratelimit")] {
+            host.inspect(&component).expect("a plugin");
+        }
+        folder
+    });
+    folder.path()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let place = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &place);
+        } else {
+            std::fs::copy(entry.path(), place).expect("a copy");
+        }
+    }
+}
+
+/// A host with the sink `access` and nothing running. A second one in the same folder finds
+/// what the first one left.
+pub fn host(folder: &tempfile::TempDir) -> Host {
+    let state = folder.path().join("state");
+    if !state.exists() {
+        copy(compiled(), &state);
+    }
+    let mut options = HostOptions::new(state);
+    let access = SinkSpec {
+        target: SinkTarget::File(folder.path().join("access.log")),
+        flush: Duration::from_millis(50),
+    };
+    options.sinks = BTreeMap::from([("access".to_owned(), access)]);
+    Host::new(options).expect("a host")
+}
+
+/// One plugin called `mine` around the service `app`.
+pub fn single(plugin: PluginSpec) -> GenerationSpec {
+    let mut spec = GenerationSpec::default();
+    spec.plugins.insert("mine".to_owned(), plugin);
+    spec.chains
+        .insert("app".to_owned(), vec!["mine".to_owned()]);
+    spec
+}
+
+/// A component with a configuration and grants.
+pub fn plugin(component: std::path::PathBuf, config: Value, grants: &[&str]) -> PluginSpec {
+    let mut spec = PluginSpec::new(component);
+    spec.config = config;
+    let names: Vec<String> = grants.iter().map(|name| (*name).to_owned()).collect();
+    spec.grants = names.try_into().expect("known grants");
+    spec
+}
+
+impl Rig {
+    /// Starts this set.
+    pub async fn start(spec: GenerationSpec) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let host = host(&folder);
+        host.start(spec).unwrap_or_else(|error| panic!("{error}"));
+        let app = Router::new()
+            .fallback(|| async { "the handler\n" })
+            .layer(host.layer("app", RouteTable::default()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let server = tokio::spawn(async move {
+            axum::serve(listener, app)
+                .await
+                .expect("it serves until it is aborted");
+        });
+        Self {
+            host,
+            client: Client::new(format!("http://{address}")),
+            folder,
+            server,
+        }
+    }
+
+    /// The value of a metric's line, 0 when it is not there.
+    pub fn metric(&self, line: &str) -> f64 {
+        let metrics = self.host.metrics();
+        let value = metrics
+            .lines()
+            .find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
+        value.unwrap_or_default()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

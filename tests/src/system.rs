@@ -1,0 +1,267 @@
+//! A system as an operator starts it: `pillion up` as a process of its own, in a folder of its
+//! own, on free ports.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::{build, token};
+
+/// The first start seeds accounts, whose passwords take time to hash on a busy machine.
+const READY_DEADLINE: Duration = Duration::from_secs(120);
+/// The system picks a port.
+pub const FREE: &str = "127.0.0.1:0";
+
+/// More than the drain deadline.
+const EXIT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running `pillion up`. Killed when dropped.
+#[derive(Debug)]
+pub struct System {
+    child: Option<Child>,
+    config: PathBuf,
+    folder: tempfile::TempDir,
+    ready: Value,
+    pub client: Client,
+}
+
+impl System {
+    /// With the project's own configuration.
+    pub fn start() -> Self {
+        Self::start_with(|config| config)
+    }
+
+    /// With the project's configuration, changed as text.
+    pub fn start_with(change: impl FnOnce(String) -> String) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = folder.path().join("pillion.toml");
+        let text =
+            std::fs::read_to_string(build::root().join("pillion.toml")).expect("pillion.toml");
+        let plugins = build::plugin("auth");
+        let plugins = plugins.parent().expect("a file is in a folder");
+        let text = text.replace(
+            "# plugin_dir = \"target/plugins\"",
+            &format!("plugin_dir = {:?}", plugins.display().to_string()),
+        );
+        // A key that suites can sign with, beside identity's own, which nobody else has.
+        std::fs::write(folder.path().join("test.key"), token::SECRET).expect("a key file");
+        let text = text.replace(
+            "# [keysets.access-tokens.hs256]\n# partner-2026 = \"partner.key\"",
+            "[keysets.access-tokens.hs256]\ntest = \"test.key\"",
+        );
+        std::fs::write(&config, change(text)).expect("a configuration");
+        let mut system = Self {
+            child: None,
+            config,
+            folder,
+            ready: Value::Null,
+            client: Client::new(""),
+        };
+        system.launch();
+        system
+    }
+
+    /// `pillion up` with this configuration, for tests that expect it to fail.
+    pub fn command(&self, data: &Path, listen: &str, admin_listen: &str) -> Command {
+        let mut command = Command::new(build::pillion());
+        command
+            .arg("up")
+            .arg("--config")
+            .arg(&self.config)
+            .arg("--data")
+            .arg(data)
+            .args(["--listen", listen, "--admin-listen", admin_listen])
+            .arg("--ready-file")
+            .arg(self.ready_file())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    fn ready_file(&self) -> PathBuf {
+        self.folder.path().join("ready.json")
+    }
+
+    /// Starts it (again) and waits until it says that it is ready.
+    pub fn launch(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        // The old one would look like the new one.
+        if let Err(error) = std::fs::remove_file(self.ready_file()) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+        }
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a log");
+        self.child = Some(
+            self.command(&self.data(), FREE, FREE)
+                .stderr(log)
+                .spawn()
+                .expect("the program starts"),
+        );
+        let began = Instant::now();
+        self.ready = loop {
+            if let Ok(text) = std::fs::read_to_string(self.ready_file()) {
+                break serde_json::from_str(&text).expect("the ready file is whole JSON");
+            }
+            let child = self.child.as_mut().expect("started above");
+            if let Some(status) = child.try_wait().expect("a child") {
+                panic!(
+                    "it ended with {status} before it was ready:\n{}",
+                    self.log()
+                );
+            }
+            assert!(
+                began.elapsed() < READY_DEADLINE,
+                "it is not ready:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        self.client = Client::new(self.ready_text("url"));
+    }
+
+    fn ready_text(&self, key: &str) -> String {
+        self.ready
+            .get(key)
+            .and_then(Value::as_str)
+            .expect("the ready file has it")
+            .to_owned()
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The folder around the data folder, for files that a test makes.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A member of the ready file's `demo`.
+    pub fn demo(&self, key: &str) -> String {
+        self.ready
+            .pointer(&format!("/demo/{key}"))
+            .and_then(Value::as_str)
+            .expect("the ready file has it")
+            .to_owned()
+    }
+
+    /// The admin API, without its token.
+    pub fn admin(&self) -> Client {
+        Client::new(self.ready_text("admin_url"))
+    }
+
+    pub fn admin_token(&self) -> String {
+        self.ready_text("admin_token")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("stderr.log")
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// `pillion plugin …` against this system.
+    pub fn plugin_command(&self, arguments: &[&str]) -> Output {
+        Command::new(build::pillion())
+            .arg("plugin")
+            .args(arguments)
+            .arg("--data")
+            .arg(self.data())
+            .output()
+            .expect("the program runs")
+    }
+
+    /// The process, if it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("a child of ours");
+        child.wait().expect("a child of ours");
+    }
+
+    /// SIGTERM, and waits for a clean end.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child of ours");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("a child of ours") {
+                assert!(status.success(), "it ended with {status}:\n{}", self.log());
+                return;
+            }
+            assert!(
+                began.elapsed() < EXIT_DEADLINE,
+                "it does not end:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Registers an account and logs it in: its id and a token with all scopes.
+    pub async fn register(&self, username: &str) -> (String, String) {
+        let account =
+            json!({ "username": username, "name": username, "password": "correct horse battery" });
+        let made = self
+            .client
+            .post("/pillion/v1/accounts")
+            .json(&account)
+            .send()
+            .await
+            .expect(201);
+        let id = made
+            .json()
+            .pointer("/data/id")
+            .and_then(Value::as_str)
+            .expect("an id")
+            .to_owned();
+        (id, self.login(username, "").await)
+    }
+
+    /// Logs an account of [`Self::register`] in; an empty `scope` means all.
+    pub async fn login(&self, username: &str, scope: &str) -> String {
+        let mut login = json!({ "username": username, "password": "correct horse battery" });
+        if !scope.is_empty() {
+            login["scope"] = scope.into();
+        }
+        let answer = self
+            .client
+            .post("/pillion/v1/login")
+            .json(&login)
+            .send()
+            .await
+            .expect(200);
+        answer.json()["access_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned()
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- standard error of the system:\n{}", self.log());
+        }
+    }
+}

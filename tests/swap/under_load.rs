@@ -1,0 +1,259 @@
+//! Swaps while requests flow.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use pillion_tests::build;
+use pillion_tests::client::Client;
+use pillion_tests::system::System;
+use pillion_tests::token::{claims, header, sign, with};
+use serde_json::{Value, json};
+
+const SWAPS: u64 = 200;
+
+/// The swaps go on until both numbers are reached. At 300 requests a second, 200 swaps of about
+/// 30 ms would see 1,800.
+const REQUESTS_MIN: u64 = 6_000;
+
+/// Keep-alive connections that ask as fast as they are answered.
+const CONNECTIONS: usize = 6;
+
+/// The configuration with a witness innermost in the gateway's chain, and limits out of the way.
+pub(crate) fn with_witness(config: String) -> String {
+    let witness = build::fixture("witness");
+    let gateway = "plugins = [\"logging\", \"ratelimit-address\", \"auth\", \"ratelimit\"]";
+    assert!(config.contains(gateway));
+    config
+        .replace(
+            gateway,
+            "plugins = [\"logging\", \"ratelimit-address\", \"auth\", \"ratelimit\", \"witness\"]",
+        )
+        .replace(
+            "\"GET /2/users/me\" = { user = 75 }",
+            "\"GET /2/users/me\" = { user = 1000000 }",
+        )
+        + &format!(
+            "\n[plugins.witness]\ncomponent = {:?}\n[plugins.witness.config]\nstamp = 0\n",
+            witness.display().to_string()
+        )
+}
+
+/// A component with a custom section more: another digest, the same behaviour.
+pub(crate) fn another_version(of: &Path, number: u64, folder: &Path) -> PathBuf {
+    let mut bytes = std::fs::read(of).expect("a component");
+    let name = b"version";
+    let content = number.to_le_bytes();
+    bytes.extend([0, (1 + name.len() + content.len()) as u8, name.len() as u8]);
+    bytes.extend(name);
+    bytes.extend(content);
+    let path = folder.join(format!(
+        "{number}-{}",
+        of.file_name().expect("a file").to_string_lossy()
+    ));
+    std::fs::write(&path, bytes).expect("a file");
+    path
+}
+
+/// The rate limit's windows with this many requests for `/2/users/me`.
+fn windows(user: u64) -> Value {
+    json!({ "windows": { "default": { "user": 300, "app": 300 }, "routes": { "GET /2/users/me": { "user": user } } } })
+}
+
+pub(crate) async fn swap(admin: &Client, token: &str, plugin: &str, body: &Value) -> Value {
+    let path = format!("/admin/v1/plugins/{plugin}/swap");
+    admin
+        .post(&path)
+        .bearer(token)
+        .json(body)
+        .send()
+        .await
+        .expect(200)
+        .json()
+}
+
+/// The configuration of `plugin` as the project's file has it, as JSON.
+fn auth_config(strict: bool) -> Value {
+    let scopes = |names: &[&str]| json!({ "scopes": names });
+    let me = if strict {
+        scopes(&["tweet.read", "users.read", "like.read"])
+    } else {
+        scopes(&["users.read"])
+    };
+    json!({
+        "keyset": "access-tokens",
+        "routes": {
+            "GET /2/users/me": me,
+            "GET /2/users": scopes(&["users.read"]),
+            "GET /2/users/{id}": scopes(&["users.read"]),
+            "GET /.well-known/jwks.json": { "public": true },
+        },
+    })
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Asks until told to stop; every answer must be 200 and on one generation.
+async fn load(
+    client: Client,
+    token: String,
+    seen: Arc<Seen>,
+) -> std::collections::BTreeSet<String> {
+    let mut stamps = std::collections::BTreeSet::new();
+    while !seen.stop.load(Ordering::Relaxed) {
+        let answer = client
+            .get("/2/users/me")
+            .bearer(&token)
+            .send()
+            .await
+            .expect(200);
+        let witness = answer.header("x-witness").to_owned();
+        let (before, after) = witness.split_once(' ').expect("two phases");
+        assert_eq!(before, after, "a request on two generations");
+        stamps.insert(before.split_once('/').expect("a stamp").0.to_owned());
+        seen.requests.fetch_add(1, Ordering::Relaxed);
+    }
+    stamps
+}
+
+/// One request after the other: each takes exactly one from the window, whatever is swapped.
+async fn count(client: Client, token: String, seen: Arc<Seen>) -> u64 {
+    let mut used = 0;
+    while !seen.stop.load(Ordering::Relaxed) {
+        let answer = client
+            .get("/2/users/me")
+            .bearer(&token)
+            .send()
+            .await
+            .expect(200);
+        let number = |name| answer.header(name).parse::<u64>().expect("a number");
+        used += 1;
+        assert_eq!(
+            number("x-rate-limit-limit") - number("x-rate-limit-remaining"),
+            used,
+            "the window lost its count"
+        );
+    }
+    used
+}
+
+/// A token that one version of the auth plugin lets in and the other does not.
+async fn scopes(client: Client, token: String, seen: Arc<Seen>) -> [u64; 2] {
+    let mut answers = [0, 0];
+    while !seen.stop.load(Ordering::Relaxed) {
+        match client
+            .get("/2/users/me")
+            .bearer(&token)
+            .send()
+            .await
+            .status
+            .as_u16()
+        {
+            200 => answers[0] += 1,
+            403 => answers[1] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_swaps_cost_no_request() {
+    let mut system = System::start_with(with_witness);
+    let (alice, _) = system.register("alice").await;
+    let (bob, _) = system.register("bob").await;
+    let strong = |id: &str| {
+        sign(
+            &header(),
+            &with(
+                claims(id),
+                "scope",
+                json!("tweet.read users.read like.read"),
+            ),
+        )
+    };
+    let weak = sign(&header(), &claims(&alice));
+    let seen = Arc::new(Seen::default());
+    let began = Instant::now();
+    let loads: Vec<_> = (0..CONNECTIONS)
+        .map(|_| tokio::spawn(load(system.client.clone(), strong(&alice), seen.clone())))
+        .collect();
+    let counter = tokio::spawn(count(system.client.clone(), strong(&bob), seen.clone()));
+    let prober = tokio::spawn(scopes(system.client.clone(), weak, seen.clone()));
+
+    let (admin, token) = (system.admin(), system.admin_token());
+    let mut swaps = 0;
+    let mut limits = std::collections::BTreeSet::new();
+    while swaps < SWAPS || seen.requests.load(Ordering::Relaxed) < REQUESTS_MIN {
+        swaps += 1;
+        // Eight versions of the component, so that code is swapped and not only configuration.
+        let component = another_version(&build::plugin("ratelimit"), swaps % 8, system.folder());
+        let limit = 1_000_000 - swaps;
+        limits.insert(limit);
+        swap(
+            &admin,
+            &token,
+            "ratelimit",
+            &json!({ "component": component, "config": windows(limit) }),
+        )
+        .await;
+        swaps += 1;
+        swap(
+            &admin,
+            &token,
+            "auth",
+            &json!({ "config": auth_config(swaps % 4 == 0) }),
+        )
+        .await;
+        swaps += 1;
+        let swapped = swap(
+            &admin,
+            &token,
+            "witness",
+            &json!({ "config": { "stamp": swaps } }),
+        )
+        .await;
+        assert_eq!(swapped["data"]["still_draining"], json!(0), "{swapped}");
+    }
+    seen.stop.store(true, Ordering::Relaxed);
+    let mut stamps = 0;
+    for load in loads {
+        stamps = stamps.max(load.await.expect("no failed request").len());
+    }
+    let counted = counter.await.expect("no lost count");
+    let [let_in, refused] = prober.await.expect("no other answer");
+    let requests = seen.requests.load(Ordering::Relaxed) + counted + let_in + refused;
+    println!(
+        "{swaps} swaps during {requests} requests, {:.0} a second; {stamps} versions seen by one connection",
+        requests as f64 / began.elapsed().as_secs_f64()
+    );
+    assert!(stamps > 10, "the swaps reach requests: {stamps}");
+    assert!(
+        let_in > 0 && refused > 0,
+        "both scope tables were in force: {let_in}, {refused}"
+    );
+    assert!(system.is_alive());
+    let metrics = admin.get("/metrics").send().await.text();
+    let failed = metrics
+        .lines()
+        .filter(|line| line.starts_with("pillion_plugin_failures_total") && !line.ends_with(" 0"));
+    assert_eq!(failed.collect::<Vec<_>>(), Vec::<&str>::new());
+    // Old versions' instances are gone: what runs now and the one before, on each worker.
+    for line in metrics
+        .lines()
+        .filter(|line| line.starts_with("pillion_plugin_instances{"))
+    {
+        let count: u64 = line
+            .rsplit(' ')
+            .next()
+            .expect("a value")
+            .parse()
+            .expect("a number");
+        assert!(count <= 16, "{line}");
+    }
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask`: everything that is done to this project from a command line, so that a machine
+//! needs nothing but rustup and a C compiler.
+
+mod bench;
+mod plugins;
+mod project;
+mod test;
+mod tidy;
+mod tools;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use project::Project;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  up [ARGUMENTS]      sets everything up, builds and starts Pillion; ARGUMENTS are `pillion up`'s
+  test [ARGUMENTS]    builds what the tests need and runs them all; ARGUMENTS are `cargo test`'s
+  plugins             builds the plugins into target/plugins
+  bench [ARGUMENTS]   measures what plugins cost and holds it against the budgets; ARGUMENTS are
+                      the comparison's: `--rounds N`, `--seconds N`, `--modes wasm,native`
+  tidy                checks what compiler and lints cannot see";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let project = Project::find()?;
+    match command.as_str() {
+        "up" => up::up(&project, &rest),
+        "test" => test::test(&project, &rest),
+        "plugins" => {
+            tools::ready(&project)?;
+            plugins::build(&project)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        "bench" => bench::bench(&project, &rest),
+        "tidy" => tidy::tidy(&project),
+        "" | "help" | "-h" | "--help" => {
+            eprintln!("{USAGE}");
+            Ok(if command.is_empty() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            })
+        }
+        other => bail!("there is no command `{other}`\n\n{USAGE}"),
+    }
+}
