@@ -17,10 +17,7 @@ fn main() -> Result<()> {
     let mut code = String::from("/// Path in the project, contents.\n");
     code.push_str("pub(super) const SOURCES: &[(&str, &str)] = &[\n");
     for path in &files {
-        let name = path
-            .strip_prefix(&root)?
-            .to_str()
-            .ok_or("a path that is not UTF-8")?;
+        let name = path.strip_prefix(&root)?.to_str().ok_or("a path that is not UTF-8")?;
         let path = fs::canonicalize(path)?;
         let path = path.to_str().ok_or("a path that is not UTF-8")?;
         writeln!(code, "    ({name:?}, include_str!({path:?})),")?;
@@ -30,15 +27,9 @@ fn main() -> Result<()> {
         &fs::read_to_string(root.join("sdk/Cargo.toml"))?,
         &fs::read_to_string(root.join("Cargo.toml"))?,
     )?;
-    writeln!(
-        code,
-        "/// The SDK's manifest without a workspace around it."
-    )?;
+    writeln!(code, "/// The SDK's manifest without a workspace around it.")?;
     writeln!(code, "pub(super) const SDK_MANIFEST: &str = {manifest:?};")?;
-    fs::write(
-        PathBuf::from(std::env::var("OUT_DIR")?).join("sources.rs"),
-        code,
-    )?;
+    fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join("sources.rs"), code)?;
     println!("cargo::rerun-if-changed=build.rs");
     for watched in ["sdk", "wit", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());

@@ -43,9 +43,8 @@ fn main() -> Result<()> {
 /// One request, from call to the end of the body.
 fn hooks(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     let (noop, fields) = (fixture("noop")?, fixture("fields")?);
-    let declared = host(&folder.join("inspect"), &folder.join("log"), 1)?
-        .inspect(&fields)?
-        .description;
+    let declared =
+        host(&folder.join("inspect"), &folder.join("log"), 1)?.inspect(&fields)?.description;
     let declared: Vec<&str> = (declared.phases.iter())
         .flat_map(|phase| &phase.fields)
         .filter_map(|field| field.strip_prefix("header:"))
@@ -72,8 +71,7 @@ fn hooks(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let mut plugin = PluginSpec::new(plugin);
             plugin.mode = mode;
             spec.plugins.insert(PLUGIN.to_owned(), plugin);
-            spec.chains
-                .insert(SERVICE.to_owned(), vec![PLUGIN.to_owned()]);
+            spec.chains.insert(SERVICE.to_owned(), vec![PLUGIN.to_owned()]);
         }
         host.start(spec)?;
         let mut service = layer(&host).layer(Hello);
@@ -100,11 +98,7 @@ fn lifecycle(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     group.sample_size(20);
 
     let mut service = layer(&running).layer(Hello);
-    let swap = |change: SwapRequest| {
-        running
-            .swap("auth", change)
-            .context("auth cannot be swapped")
-    };
+    let swap = |change: SwapRequest| running.swap("auth", change).context("auth cannot be swapped");
     let config = spec.plugins.get("auth").map(|auth| auth.config.clone());
     let config = config.context("there is no auth")?;
     let mut entries = 0;
@@ -115,10 +109,7 @@ fn lifecycle(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             if let Some(value) = config.get_mut("cache_entries") {
                 *value = json!(1_000 + entries);
             }
-            let change = SwapRequest {
-                config: Some(config),
-                ..SwapRequest::default()
-            };
+            let change = SwapRequest { config: Some(config), ..SwapRequest::default() };
             swap(change).expect("its configuration is good");
             drive(&mut service, request.clone());
         });

@@ -79,9 +79,9 @@ pub(crate) fn app(mode: Mode, folder: &Path) -> Result<Router> {
 pub(crate) const LOG: &str = "access.log";
 
 fn router() -> Router {
-    ROUTES.iter().fold(Router::new(), |router, route| {
-        router.route(route.template, handler(&route.method))
-    })
+    ROUTES
+        .iter()
+        .fold(Router::new(), |router, route| router.route(route.template, handler(&route.method)))
 }
 
 fn handler(method: &Method) -> MethodRouter {
@@ -107,7 +107,5 @@ struct Tweet {
 async fn tweet(id: Option<Parameter<String>>) -> Json<Answer> {
     let id = id.map(|Parameter(id)| id).unwrap_or_default();
     let text = "just setting up my benchmark";
-    Json(Answer {
-        data: Tweet { id, text },
-    })
+    Json(Answer { data: Tweet { id, text } })
 }

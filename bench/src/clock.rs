@@ -5,14 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Microseconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program's own clock, for real servers only"
-)]
+#[expect(clippy::disallowed_methods, reason = "a program's own clock, for real servers only")]
 pub(crate) fn now_us() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 

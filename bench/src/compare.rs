@@ -50,24 +50,12 @@ pub fn compare(plan: &Plan) -> Result<()> {
         eprintln!("round {round} of {}", plan.rounds);
         for mode in &plan.modes {
             runs.push(
-                run(
-                    *mode,
-                    round,
-                    plan.time,
-                    &requests,
-                    folder.path(),
-                    server_core,
-                )
-                .with_context(|| format!("{} in round {round}", mode.name()))?,
+                run(*mode, round, plan.time, &requests, folder.path(), server_core)
+                    .with_context(|| format!("{} in round {round}", mode.name()))?,
             );
         }
     }
-    report(&Figures {
-        plan: plan.clone(),
-        requests: requests.len(),
-        runs,
-        memory,
-    })
+    report(&Figures { plan: plan.clone(), requests: requests.len(), runs, memory })
 }
 
 fn run(
@@ -89,13 +77,7 @@ fn run(
     let (began, cpu_before) = (Instant::now(), server.cpu_ns()?);
     let responses = load.run(time)?;
     let (cpu_after, took) = (server.cpu_ns()?, began.elapsed());
-    Ok(Run {
-        mode,
-        round,
-        responses,
-        took,
-        cpu_ns: cpu_after.saturating_sub(cpu_before),
-    })
+    Ok(Run { mode, round, responses, took, cpu_ns: cpu_after.saturating_sub(cpu_before) })
 }
 
 /// A server in a process of its own. Ends with this value, or with this process.
@@ -128,17 +110,9 @@ impl Server {
             .strip_prefix(LISTENING)
             .and_then(|address| address.parse().ok())
             .with_context(|| {
-                format!(
-                    "the server {} does not start; it says why above",
-                    mode.name()
-                )
+                format!("the server {} does not start; it says why above", mode.name())
             })?;
-        Ok(Self {
-            address,
-            child,
-            ask,
-            answers,
-        })
+        Ok(Self { address, child, ask, answers })
     }
 
     /// CPU time of the server so far.

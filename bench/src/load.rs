@@ -36,16 +36,11 @@ impl Connection {
         let stream = TcpStream::connect(server).context("cannot connect to the server")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(RESPONSE_DEADLINE))?;
-        Ok(Self {
-            stream,
-            received: vec![0; RESPONSE_BYTES_MAX],
-        })
+        Ok(Self { stream, received: vec![0; RESPONSE_BYTES_MAX] })
     }
 
     fn send(&mut self, request: &[u8]) -> Result<()> {
-        self.stream
-            .write_all(request)
-            .context("cannot send a request")
+        self.stream.write_all(request).context("cannot send a request")
     }
 
     /// Reads the response to the one request that is under way: its head and its body.
@@ -90,11 +85,7 @@ impl Connection {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        Ok(Response {
-            status,
-            headers,
-            body: body.to_vec(),
-        })
+        Ok(Response { status, headers, body: body.to_vec() })
     }
 }
 
@@ -102,17 +93,11 @@ impl Connection {
 fn length(received: &[u8]) -> Result<Option<(usize, usize)>> {
     const NAME: &[u8] = b"\r\ncontent-length: ";
     const END: &[u8] = b"\r\n\r\n";
-    let find = |wanted: &[u8]| {
-        received
-            .windows(wanted.len())
-            .position(|window| window == wanted)
-    };
+    let find = |wanted: &[u8]| received.windows(wanted.len()).position(|window| window == wanted);
     let Some(end) = find(END) else {
         return Ok(None);
     };
-    let digits = find(NAME)
-        .and_then(|at| received.get(at + NAME.len()..end))
-        .unwrap_or_default();
+    let digits = find(NAME).and_then(|at| received.get(at + NAME.len()..end)).unwrap_or_default();
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
     let length = digits
         .fold(None, |length: Option<usize>, digit| {

@@ -45,11 +45,7 @@ enum What {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         What::Serve { mode, folder, core } => serve(mode, &folder, core),
-        What::Compare {
-            rounds,
-            seconds,
-            mut modes,
-        } => {
+        What::Compare { rounds, seconds, mut modes } => {
             if cfg!(debug_assertions) {
                 eprintln!("this is a debug build, whose figures mean nothing");
             }
@@ -59,11 +55,7 @@ fn main() -> Result<()> {
             if !modes.contains(&Mode::Bare) {
                 modes.insert(0, Mode::Bare);
             }
-            compare(&Plan {
-                rounds,
-                time: Duration::from_secs(seconds),
-                modes,
-            })
+            compare(&Plan { rounds, time: Duration::from_secs(seconds), modes })
         }
     }
 }

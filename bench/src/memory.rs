@@ -71,11 +71,7 @@ pub(crate) fn measure(folder: &Path) -> Result<Vec<Memory>> {
 
 /// How much private memory a host and its busy workers take, and the plugins' linear memory.
 fn grown(folder: &Path, spec: &GenerationSpec) -> Result<(i64, usize)> {
-    let host = wasm::host(
-        &folder.join("state-memory"),
-        &folder.join("memory.log"),
-        WORKERS,
-    )?;
+    let host = wasm::host(&folder.join("state-memory"), &folder.join("memory.log"), WORKERS)?;
     let before = private_bytes()?;
     host.start(spec.clone())?;
     let routes = ROUTES.map(|route| (route.method, route.template.to_owned()));

@@ -62,10 +62,7 @@ impl<S> Layer<S> for Native {
     type Service = NativeService<S>;
 
     fn layer(&self, inner: S) -> NativeService<S> {
-        NativeService {
-            inner,
-            shared: Arc::clone(&self.0),
-        }
+        NativeService { inner, shared: Arc::clone(&self.0) }
     }
 }
 
@@ -115,19 +112,14 @@ where
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
-            address: request
-                .extensions()
-                .get::<ClientAddress>()
-                .map(|address| address.0),
+            address: request.extensions().get::<ClientAddress>().map(|address| address.0),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             caller: None,
             decisions: "auth=continue ratelimit=continue ratelimit=continue",
         };
         match admit(&self.shared, &mut seen, &request) {
             Ok(standing) => {
-                request
-                    .headers_mut()
-                    .insert(TRACEPARENT, seen.trace.header());
+                request.headers_mut().insert(TRACEPARENT, seen.trace.header());
                 let extensions = request.extensions_mut();
                 extensions.insert(seen.request_id);
                 if let Some(caller) = &seen.caller {
@@ -138,9 +130,7 @@ where
                     seen: Some((seen, standing)),
                 }
             }
-            Err(refusal) => NativeFuture::Refused {
-                refusal: Some((seen, refusal)),
-            },
+            Err(refusal) => NativeFuture::Refused { refusal: Some((seen, refusal)) },
         }
     }
 }
@@ -155,9 +145,7 @@ fn admit(
         return Ok(None);
     };
     let authorization = request.headers().get(header::AUTHORIZATION);
-    let checked = shared
-        .auth
-        .check(&seen.method, route, authorization, seen.time_us);
+    let checked = shared.auth.check(&seen.method, route, authorization, seen.time_us);
     let caller = match checked {
         Ok(caller) => seen.caller.insert(caller),
         Err(refusal) => {
@@ -165,9 +153,7 @@ fn admit(
             return Err(refusal);
         }
     };
-    let standing = shared
-        .quotas
-        .take(caller, &seen.method, route, seen.arrived);
+    let standing = shared.quotas.take(caller, &seen.method, route, seen.arrived);
     match standing {
         Ok(standing) => {
             seen.decisions = "auth=modify ratelimit=modify ratelimit=modify";
@@ -200,10 +186,7 @@ impl Refusal {
         let mut response = Response::new(Body::from(problem.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(self.headers);
         response
     }
@@ -264,10 +247,7 @@ pub(crate) struct LoggedBody {
 
 impl Drop for LoggedBody {
     fn drop(&mut self) {
-        self.seen
-            .shared
-            .log
-            .write(&self.seen, self.status, self.bytes, self.ended_by);
+        self.seen.shared.log.write(&self.seen, self.status, self.bytes, self.ended_by);
     }
 }
 

@@ -75,10 +75,7 @@ fn cases(now_us: u64) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("a good token", bytes("GET", tweet, Some(&good))),
         ("the same token again", bytes("GET", tweet, Some(&good))),
-        (
-            "a query with a secret",
-            bytes("GET", "/2/tweets?ids=20&code=s3cret", Some(&good)),
-        ),
+        ("a query with a secret", bytes("GET", "/2/tweets?ids=20&code=s3cret", Some(&good))),
         ("another method", bytes("DELETE", tweet, Some(&good))),
         ("no token", bytes("GET", tweet, None)),
         ("another scheme", bytes("GET", tweet, Some("Basic YTpi"))),
@@ -110,11 +107,7 @@ fn outcomes(
         responses.push(response);
     }
     let lines = lines(&log, cases.len())?;
-    responses
-        .into_iter()
-        .zip(lines)
-        .map(|(response, line)| outcome(response, &line))
-        .collect()
+    responses.into_iter().zip(lines).map(|(response, line)| outcome(response, &line)).collect()
 }
 
 fn outcome(response: Response, line: &str) -> Result<Outcome> {
@@ -144,12 +137,7 @@ fn outcome(response: Response, line: &str) -> Result<Outcome> {
             (name, (!volatile).then_some(value))
         })
         .collect();
-    Ok(Outcome {
-        status: response.status,
-        headers,
-        body,
-        line,
-    })
+    Ok(Outcome { status: response.status, headers, body, line })
 }
 
 fn lines(log: &Path, count: usize) -> Result<Vec<String>> {
@@ -159,11 +147,7 @@ fn lines(log: &Path, count: usize) -> Result<Vec<String>> {
         let text = fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if lines.len() >= count && text.ends_with('\n') {
-            ensure!(
-                lines.len() == count,
-                "{} lines for {count} requests",
-                lines.len()
-            );
+            ensure!(lines.len() == count, "{} lines for {count} requests", lines.len());
             return Ok(lines);
         }
         if began.elapsed() > LOG_DEADLINE {

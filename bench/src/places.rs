@@ -21,10 +21,7 @@ pub fn fixture(name: &str) -> Result<PathBuf> {
 fn built(folder: &str, name: &str) -> Result<PathBuf> {
     let path = target().join(folder).join(format!("{name}.wasm"));
     if !path.is_file() {
-        bail!(
-            "{} is missing: `cargo xtask bench` builds it",
-            path.display()
-        );
+        bail!("{} is missing: `cargo xtask bench` builds it", path.display());
     }
     Ok(path)
 }

@@ -83,16 +83,12 @@ impl Figures {
         let of_mode = self.runs.iter().filter(|run| run.mode == mode);
         of_mode
             .filter_map(|run| self.over_bare_of(run))
-            .fold((f64::NAN, f64::NAN), |(least, most), it| {
-                (least.min(it), most.max(it))
-            })
+            .fold((f64::NAN, f64::NAN), |(least, most), it| (least.min(it), most.max(it)))
     }
 
     fn summary(&self, mode: Mode) -> Summary {
         let over_bare_us = self.over_bare_us(mode);
-        let native = mode
-            .native()
-            .filter(|native| self.plan.modes.contains(native));
+        let native = mode.native().filter(|native| self.plan.modes.contains(native));
         Summary {
             mode,
             requests_per_second: self.median(mode, |run| Some(run.requests_per_second())),
@@ -139,62 +135,16 @@ fn budgets(figures: &Figures) -> Vec<Budget> {
         Some(difference / 1e3)
     };
     let lifecycle = |name: &str| estimate_ns("lifecycle", name).map(|ns| ns / 1e6);
-    let largest = figures
-        .memory
-        .iter()
-        .map(|plugin| plugin.resident / 1_024.0)
-        .reduce(f64::max);
-    let budget = |what, unit, must, aim, measured| Budget {
-        what,
-        unit,
-        must,
-        aim,
-        measured,
-    };
+    let largest = figures.memory.iter().map(|plugin| plugin.resident / 1_024.0).reduce(f64::max);
+    let budget = |what, unit, must, aim, measured| Budget { what, unit, must, aim, measured };
     let slower = |a: &str, b: &str| Some(lifecycle(a)?.max(lifecycle(b)?));
     vec![
-        budget(
-            "a hook that reads one declared header",
-            "us",
-            0.6,
-            0.5,
-            hook("one-field"),
-        ),
-        budget(
-            "three plugins, tokens checked",
-            "us",
-            11.0,
-            9.0,
-            over_bare(Mode::Wasm),
-        ),
-        budget(
-            "  against native middleware",
-            "x",
-            1.2,
-            1.1,
-            ratio(Mode::Wasm),
-        ),
-        budget(
-            "three plugins, tokens cached",
-            "us",
-            8.0,
-            6.0,
-            over_bare(Mode::WasmCache),
-        ),
-        budget(
-            "  against native middleware",
-            "x",
-            1.1,
-            1.0,
-            ratio(Mode::WasmCache),
-        ),
-        budget(
-            "a fresh instance per request",
-            "us",
-            16.0,
-            10.0,
-            hook("fresh"),
-        ),
+        budget("a hook that reads one declared header", "us", 0.6, 0.5, hook("one-field")),
+        budget("three plugins, tokens checked", "us", 11.0, 9.0, over_bare(Mode::Wasm)),
+        budget("  against native middleware", "x", 1.2, 1.1, ratio(Mode::Wasm)),
+        budget("three plugins, tokens cached", "us", 8.0, 6.0, over_bare(Mode::WasmCache)),
+        budget("  against native middleware", "x", 1.1, 1.0, ratio(Mode::WasmCache)),
+        budget("a fresh instance per request", "us", 16.0, 10.0, hook("fresh")),
         budget(
             "swap: precompiled to serving",
             "ms",
@@ -202,13 +152,7 @@ fn budgets(figures: &Figures) -> Vec<Budget> {
             10.0,
             slower("swap-component", "swap-config"),
         ),
-        budget(
-            "restart to ready, warm cache",
-            "ms",
-            300.0,
-            150.0,
-            lifecycle("restart"),
-        ),
+        budget("restart to ready, warm cache", "ms", 300.0, 150.0, lifecycle("restart")),
         budget("memory of a warm instance", "KiB", 64.0, 32.0, largest),
     ]
 }
@@ -236,9 +180,8 @@ const MICRO: [(&str, &str); 9] = [
 
 /// Prints the tables and writes the figures.
 pub(crate) fn report(figures: &Figures) -> Result<()> {
-    let summaries: Vec<_> = (figures.plan.modes.iter())
-        .map(|mode| figures.summary(*mode))
-        .collect();
+    let summaries: Vec<_> =
+        (figures.plan.modes.iter()).map(|mode| figures.summary(*mode)).collect();
     let budgets = budgets(figures);
     let text = tables(figures, &summaries, &budgets).context("cannot write the tables")?;
     std::io::stdout().lock().write_all(text.as_bytes())?;
@@ -292,9 +235,7 @@ fn tables(
     )?;
     for row in summaries {
         let (least, most) = figures.range(row.mode);
-        let ratio = row
-            .ratio
-            .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+        let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         writeln!(
             out,
             "  {:<14} {:>11.0} {:>15.2} {:>10.2} {least:>9.2}-{most:<8.2} {ratio:>7}",
@@ -304,14 +245,10 @@ fn tables(
             row.over_bare_us
         )?;
     }
-    writeln!(
-        out,
-        "\nbudgets                                    measured     must      aim"
-    )?;
+    writeln!(out, "\nbudgets                                    measured     must      aim")?;
     for row in budgets {
-        let measured = row
-            .measured
-            .map_or_else(|| "-".to_owned(), |measured| format!("{measured:.2}"));
+        let measured =
+            row.measured.map_or_else(|| "-".to_owned(), |measured| format!("{measured:.2}"));
         writeln!(
             out,
             "  {:<38} {measured:>8} {:>3} {:>6} {:>8}  {}",
@@ -369,14 +306,9 @@ fn document(figures: &Figures, summaries: &[Summary], budgets: &[Budget]) -> Val
 /// What the figures depend on most.
 fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let processor = read("/proc/cpuinfo").lines().find_map(|line| {
-        Some(
-            line.strip_prefix("model name")?
-                .split_once(": ")?
-                .1
-                .to_owned(),
-        )
-    });
+    let processor = read("/proc/cpuinfo")
+        .lines()
+        .find_map(|line| Some(line.strip_prefix("model name")?.split_once(": ")?.1.to_owned()));
     json!({
         "processor": processor,
         "cores": std::thread::available_parallelism().map_or(0, usize::from),

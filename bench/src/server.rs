@@ -35,9 +35,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 pub fn serve(mode: Mode, folder: &Path, core: usize) -> Result<()> {
     // Before any thread starts: threads inherit it.
     pin(core)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let app = app::app(mode, folder)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -45,14 +43,12 @@ pub fn serve(mode: Mode, folder: &Path, core: usize) -> Result<()> {
         writeln!(stdout, "{LISTENING}{}", listener.local_addr()?)?;
         drop(stdout);
         let (ended, end) = oneshot::channel::<()>();
-        thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(move || {
-                if let Err(error) = control() {
-                    eprintln!("the server's control ends: {error}");
-                }
-                drop(ended);
-            })?;
+        thread::Builder::new().name("control".to_owned()).spawn(move || {
+            if let Err(error) = control() {
+                eprintln!("the server's control ends: {error}");
+            }
+            drop(ended);
+        })?;
         tokio::select! {
             never = accept(&listener, app) => never,
             _ = end => Ok(()),
@@ -92,9 +88,7 @@ async fn accept(listener: &TcpListener, app: Router) -> Result<()> {
             let mut builder = Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new());
             // A client that hangs up is how every run ends.
-            let _gone = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _gone = builder.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }

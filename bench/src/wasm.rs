@@ -31,14 +31,9 @@ pub enum Tokens {
 pub fn host(state: &Path, log: &Path, workers: usize) -> Result<Host> {
     let mut options = HostOptions::new(state);
     options.workers = workers;
-    let sink = SinkSpec {
-        target: SinkTarget::File(log.to_owned()),
-        flush: FLUSH,
-    };
+    let sink = SinkSpec { target: SinkTarget::File(log.to_owned()), flush: FLUSH };
     options.sinks.insert(SINK.to_owned(), sink);
-    options
-        .keyring
-        .set(KEYSET, [(KID.to_owned(), Key::hmac_sha256(SECRET))]);
+    options.keyring.set(KEYSET, [(KID.to_owned(), Key::hmac_sha256(SECRET))]);
     Host::new(options).context("the plugin host cannot start")
 }
 
@@ -66,21 +61,9 @@ pub fn plugins(tokens: Tokens, mode: InstanceMode) -> Result<GenerationSpec> {
     let limits = json!({ "user": LIMIT, "app": LIMIT, "window_s": WINDOW_S });
     let mut spec = GenerationSpec::default();
     for (name, grants, config) in [
-        (
-            "logging",
-            vec![format!("sink:{SINK}")],
-            json!({ "sink": SINK }),
-        ),
-        (
-            "auth",
-            vec!["identity".to_owned(), format!("crypto:{KEYSET}")],
-            auth,
-        ),
-        (
-            "ratelimit",
-            vec!["limiter".to_owned()],
-            json!({ "windows": { "default": limits } }),
-        ),
+        ("logging", vec![format!("sink:{SINK}")], json!({ "sink": SINK })),
+        ("auth", vec!["identity".to_owned(), format!("crypto:{KEYSET}")], auth),
+        ("ratelimit", vec!["limiter".to_owned()], json!({ "windows": { "default": limits } })),
     ] {
         let mut plugin = PluginSpec::new(places::plugin(name)?);
         plugin.grants = Grants::try_from(grants).map_err(anyhow::Error::msg)?;

@@ -58,11 +58,7 @@ const fn guarded(
     template: &'static str,
     scopes: &'static [&'static str],
 ) -> Guarded {
-    Guarded {
-        method,
-        template,
-        scopes,
-    }
+    Guarded { method, template, scopes }
 }
 
 /// What the load asks for.
@@ -83,9 +79,7 @@ pub(crate) fn token(user: u64, scope: &str, now_us: u64, secret: &[u8]) -> Strin
         "exp": issued + TOKEN_LIFE_S,
         "jti": format!("jti-{user:016x}"),
     });
-    let signed = [header, claims]
-        .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
-        .join(".");
+    let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     let signature = hmac::sign(&key, signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -97,27 +91,18 @@ pub(crate) const SCOPE: &str = "tweet.read tweet.write users.read follows.read o
 /// What a browser sends besides `authorization`; together 20 headers.
 const HEADERS: [(&str, &str); 19] = [
     ("host", "127.0.0.1"),
-    (
-        "user-agent",
-        "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    ),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
     ("accept", "application/json, text/plain, */*"),
     ("accept-language", "en-GB,en;q=0.9,de;q=0.7"),
     ("accept-encoding", "gzip, deflate, br, zstd"),
     ("cache-control", "no-cache"),
-    (
-        "cookie",
-        "theme=dark; session=8f14e45fceea167a5a36dedd4bea2543",
-    ),
+    ("cookie", "theme=dark; session=8f14e45fceea167a5a36dedd4bea2543"),
     ("dnt", "1"),
     ("origin", "https://app.example.com"),
     ("pragma", "no-cache"),
     ("priority", "u=1, i"),
     ("referer", "https://app.example.com/home"),
-    (
-        "sec-ch-ua",
-        "\"Chromium\";v=\"140\", \"Not=A?Brand\";v=\"24\"",
-    ),
+    ("sec-ch-ua", "\"Chromium\";v=\"140\", \"Not=A?Brand\";v=\"24\""),
     ("sec-ch-ua-mobile", "?0"),
     ("sec-ch-ua-platform", "\"Linux\""),
     ("sec-fetch-dest", "empty"),

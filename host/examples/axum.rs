@@ -12,9 +12,7 @@ async fn main() -> anyhow::Result<()> {
     let mut spec = GenerationSpec::default();
     spec.plugins.insert("mine".into(), plugin);
     spec.chains.insert("app".into(), vec!["mine".into()]);
-    let host = Host::new(HostOptions::new(
-        std::env::temp_dir().join("pillion-example"),
-    ))?;
+    let host = Host::new(HostOptions::new(std::env::temp_dir().join("pillion-example")))?;
     host.start(spec)?;
 
     let routes = RouteTable::new([(http::Method::GET, "/hello/{name}".into())]);

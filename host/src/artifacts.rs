@@ -102,8 +102,7 @@ impl Artifacts {
     }
 
     fn machine_code_path(&self, digest: &Digest) -> PathBuf {
-        self.machine_code
-            .join(format!("{}-{:016x}.cwasm", digest.hex(), self.engine_hash))
+        self.machine_code.join(format!("{}-{:016x}.cwasm", digest.hex(), self.engine_hash))
     }
 
     /// Keeps a component under its digest.
@@ -121,19 +120,13 @@ impl Artifacts {
     /// The kept component, checked against its digest.
     pub(crate) fn component(&self, digest: &Digest) -> Result<Vec<u8>, LoadErrorReason> {
         let path = self.component_path(digest);
-        let bytes = fs::read(&path).map_err(|source| LoadErrorReason::Read {
-            path,
-            source,
-            hint: "",
-        })?;
+        let bytes =
+            fs::read(&path).map_err(|source| LoadErrorReason::Read { path, source, hint: "" })?;
         let found = Digest::of(&bytes);
         if found == *digest {
             Ok(bytes)
         } else {
-            Err(LoadErrorReason::Digest {
-                expected: *digest,
-                found,
-            })
+            Err(LoadErrorReason::Digest { expected: *digest, found })
         }
     }
 
@@ -160,36 +153,26 @@ impl Artifacts {
         if let Some(component) = self.cached(&path) {
             return Ok(component);
         }
-        let _one = self
-            .compiling
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one = self.compiling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Another thread may have compiled it while this one waited.
         if let Some(component) = self.cached(&path) {
             return Ok(component);
         }
         what_it_is(bytes)?;
         let code = self.compile(digest, bytes)?;
-        let mut file = hmac::sign(&self.key, &Self::signed(&path, &code))
-            .as_ref()
-            .to_vec();
+        let mut file = hmac::sign(&self.key, &Self::signed(&path, &code)).as_ref().to_vec();
         file.extend_from_slice(&code);
         if let Err(error) = write_durably(&path, &file) {
             // Only slower: it is compiled again at the next start.
             tracing::warn!(path = %path.display(), %error, "cannot cache machine code");
         }
-        self.deserialize(&code)
-            .map_err(|error| LoadErrorReason::Compile(format!("{error:#}")))
+        self.deserialize(&code).map_err(|error| LoadErrorReason::Compile(format!("{error:#}")))
     }
 
     /// What the MAC is over: the file's name too, or one component's code could be passed off
     /// as another's.
     fn signed(path: &Path, code: &[u8]) -> Vec<u8> {
-        let mut signed = path
-            .file_name()
-            .unwrap_or_default()
-            .as_encoded_bytes()
-            .to_vec();
+        let mut signed = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
         signed.push(0);
         signed.extend_from_slice(code);
         signed
@@ -228,9 +211,7 @@ impl Artifacts {
                 .precompile_component(bytes)
                 .map_err(|error| LoadErrorReason::Compile(format!("{error:#}"))),
             Compiler::Child { program, arguments } => {
-                let stem = self
-                    .machine_code
-                    .join(format!("{}.compiling", digest.hex()));
+                let stem = self.machine_code.join(format!("{}.compiling", digest.hex()));
                 let (input, output) = (stem.with_extension("in"), stem.with_extension("out"));
                 let compiled = in_child(program, arguments, bytes, &input, &output);
                 for path in [&input, &output] {
@@ -266,16 +247,11 @@ fn in_child(
         .map_err(store("cannot start the compiler for"))?;
     let started = Instant::now();
     let status = loop {
-        match child
-            .try_wait()
-            .map_err(store("cannot wait for the compiler of"))?
-        {
+        match child.try_wait().map_err(store("cannot wait for the compiler of"))? {
             Some(status) => break status,
             None if started.elapsed() > COMPILE_DEADLINE => {
                 child.kill().map_err(store("cannot end the compiler of"))?;
-                child
-                    .wait()
-                    .map_err(store("cannot wait for the compiler of"))?;
+                child.wait().map_err(store("cannot wait for the compiler of"))?;
                 return Err(LoadErrorReason::Compile(format!(
                     "it was not done after {} s",
                     COMPILE_DEADLINE.as_secs()
@@ -313,30 +289,20 @@ fn in_child(
 /// What is wrong with the component, or what the system refused; for standard error.
 pub fn compile_in_child(input: &Path, output: &Path) -> Result<(), String> {
     let limit = |resource, most| {
-        let limit = Rlimit {
-            current: Some(most),
-            maximum: Some(most),
-        };
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
         rustix::process::setrlimit(resource, limit)
             .map_err(|error| format!("cannot limit the compiler: {error}"))
     };
     let bytes = fs::read(input).map_err(|error| error.to_string())?;
-    limit(
-        Resource::Cpu,
-        COMPILE_CPU_SECONDS_MAX * compile_shares(&bytes),
-    )?;
+    limit(Resource::Cpu, COMPILE_CPU_SECONDS_MAX * compile_shares(&bytes))?;
     limit(Resource::As, COMPILE_BYTES_MAX * compile_shares(&bytes))?;
     let engine = engine::compiling().map_err(|error| error.to_string())?;
-    let code = engine
-        .precompile_component(&bytes)
-        .map_err(|error| format!("{error:#}"))?;
+    let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
     fs::write(output, code).map_err(|error| error.to_string())
 }
 
 fn compile_shares(component: &[u8]) -> u64 {
-    (component.len() as u64)
-        .div_ceil(COMPILE_SHARE_BYTES)
-        .max(1)
+    (component.len() as u64).div_ceil(COMPILE_SHARE_BYTES).max(1)
 }
 
 /// Says clearly what was handed in when it is no component, before the compiler does so less

@@ -45,10 +45,7 @@ pub(crate) enum Flow {
     /// The handler's turn.
     Continue,
     /// A plugin has answered; only the `outer` first plugins see the response.
-    Respond {
-        response: Response<Bytes>,
-        outer: usize,
-    },
+    Respond { response: Response<Bytes>, outer: usize },
 }
 
 impl Chain {
@@ -58,15 +55,10 @@ impl Chain {
         for plugin in plugins {
             let name = Arc::clone(&plugin.granted.shared.name);
             let mut slot = |full: String| {
-                Some(
-                    attributes
-                        .iter()
-                        .position(|known| *known == full)
-                        .unwrap_or_else(|| {
-                            attributes.push(full);
-                            attributes.len() - 1
-                        }),
-                )
+                Some(attributes.iter().position(|known| *known == full).unwrap_or_else(|| {
+                    attributes.push(full);
+                    attributes.len() - 1
+                }))
             };
             let mut fields = |phase: Phase| -> Result<Option<Box<[Field]>>, LoadError> {
                 let Some(wanted) = plugin.description.fields(phase) else {
@@ -81,27 +73,16 @@ impl Chain {
                     reason: LoadErrorReason::Descriptor(reason),
                 })
             };
-            let (request, response, completion) = (
-                fields(Phase::Request)?,
-                fields(Phase::Response)?,
-                fields(Phase::Completion)?,
-            );
-            entries.push(Entry {
-                plugin,
-                request,
-                response,
-                completion,
-            });
+            let (request, response, completion) =
+                (fields(Phase::Request)?, fields(Phase::Response)?, fields(Phase::Completion)?);
+            entries.push(Entry { plugin, request, response, completion });
         }
-        let later_request_headers = headers(
-            &entries,
-            [Phase::Response, Phase::Completion],
-            |field| match field {
+        let later_request_headers =
+            headers(&entries, [Phase::Response, Phase::Completion], |field| match field {
                 Field::Header(name) => Some(name),
                 Field::Authority => Some(&header::HOST),
                 _ => None,
-            },
-        );
+            });
         let later_response_headers = headers(&entries, [Phase::Completion], |field| match field {
             Field::ResponseHeader(name) => Some(name),
             _ => None,
@@ -139,9 +120,8 @@ impl Chain {
                 continue;
             };
             let plugin = &entry.plugin;
-            let (returned, result) = plugin.run(place, exchange, |instance, exchange| {
-                instance.on_request(exchange, fields)
-            });
+            let (returned, result) = plugin
+                .run(place, exchange, |instance, exchange| instance.on_request(exchange, fields));
             exchange = returned;
             let applied = result.and_then(|decision| {
                 let applied = match decision {
@@ -161,13 +141,7 @@ impl Chain {
             });
             let response = entry.settle(Phase::Request, &mut exchange, applied, &mut began);
             if let Some(response) = response {
-                return (
-                    exchange,
-                    Flow::Respond {
-                        response,
-                        outer: place,
-                    },
-                );
+                return (exchange, Flow::Respond { response, outer: place });
             }
         }
         (exchange, Flow::Continue)
@@ -188,9 +162,8 @@ impl Chain {
                 continue;
             };
             let plugin = &entry.plugin;
-            let (returned, result) = plugin.run(place, exchange, |instance, exchange| {
-                instance.on_response(exchange, fields)
-            });
+            let (returned, result) = plugin
+                .run(place, exchange, |instance, exchange| instance.on_response(exchange, fields));
             exchange = returned;
             let applied = result.and_then(|decision| {
                 let applied = match decision {
@@ -224,9 +197,9 @@ impl Chain {
             let Some(fields) = &entry.completion else {
                 continue;
             };
-            let (returned, result) = entry.plugin.run(place, exchange, |instance, exchange| {
-                instance.on_complete(exchange, fields)
-            });
+            let (returned, result) = entry
+                .plugin
+                .run(place, exchange, |instance, exchange| instance.on_complete(exchange, fields));
             exchange = returned;
             let (decision, failure) = match &result {
                 Ok(()) => (DecisionKind::Continue, None),
@@ -280,11 +253,7 @@ impl Entry {
     ) {
         let now = Instant::now();
         let took = now.saturating_duration_since(*began);
-        self.plugin
-            .granted
-            .shared
-            .stats
-            .record(phase, kind, failure, took);
+        self.plugin.granted.shared.stats.record(phase, kind, failure, took);
         *began = now;
     }
 }
@@ -339,13 +308,7 @@ fn unavailable(plugin: &str, request_id: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
-    headers.insert(
-        header::RETRY_AFTER,
-        HeaderValue::from_static(RETRY_AFTER_SECONDS),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
     response
 }

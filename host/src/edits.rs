@@ -46,10 +46,7 @@ impl HeaderEdits {
         bound("remove-headers", remove.len())?;
         bound("set-headers", set.len())?;
         Ok(Self {
-            remove: remove
-                .iter()
-                .map(|name| header_name(name))
-                .collect::<Result<_, _>>()?,
+            remove: remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
             set: set.into_iter().map(header).collect::<Result<_, _>>()?,
         })
     }
@@ -90,9 +87,7 @@ pub(crate) fn request(
             .max(caller.client_id.len())
             .max(caller.scopes.len());
         if longest > CALLER_BYTES_MAX {
-            return Err(format!(
-                "a part of the caller has over {CALLER_BYTES_MAX} bytes"
-            ));
+            return Err(format!("a part of the caller has over {CALLER_BYTES_MAX} bytes"));
         }
         exchange.caller = Some(Caller {
             user_id: caller.user_id,
@@ -140,9 +135,7 @@ pub(crate) fn whole_response(made: HttpResponse) -> Result<Response<Bytes>, Stri
 
 fn bound(list: &str, entries: usize) -> Result<(), String> {
     if entries > ENTRIES_MAX {
-        return Err(format!(
-            "{list} has {entries} entries, over the bound of {ENTRIES_MAX}"
-        ));
+        return Err(format!("{list} has {entries} entries, over the bound of {ENTRIES_MAX}"));
     }
     Ok(())
 }
@@ -163,9 +156,7 @@ fn header_name(name: &str) -> Result<HeaderName, String> {
 fn header(made: Header) -> Result<(HeaderName, HeaderValue), String> {
     let name = header_name(&made.name)?;
     if made.value.len() > VALUE_BYTES_MAX {
-        return Err(format!(
-            "the value of `{name}` has over {VALUE_BYTES_MAX} bytes"
-        ));
+        return Err(format!("the value of `{name}` has over {VALUE_BYTES_MAX} bytes"));
     }
     let value = HeaderValue::from_maybe_shared(Bytes::from(made.value)).map_err(|_| {
         format!("the value of `{name}` holds a control character such as CR, LF or NUL")
@@ -202,9 +193,7 @@ fn set_attributes(
     attributes: Vec<Attribute>,
 ) -> Result<(), String> {
     for attribute in attributes {
-        exchange
-            .attributes
-            .set(plugin, &attribute.name, attribute.value)?;
+        exchange.attributes.set(plugin, &attribute.name, attribute.value)?;
     }
     Ok(())
 }
@@ -214,10 +203,7 @@ mod tests {
     use super::*;
 
     fn set(name: &str, value: &[u8]) -> Result<HeaderMap, String> {
-        let made = Header {
-            name: name.to_owned(),
-            value: value.to_vec(),
-        };
+        let made = Header { name: name.to_owned(), value: value.to_vec() };
         let mut headers = HeaderMap::new();
         HeaderEdits::check(&[], vec![made])?.apply(&mut headers);
         Ok(headers)
@@ -249,32 +235,18 @@ mod tests {
     fn two_entries_of_one_name_are_two_values_and_replace_the_old_ones() {
         let mut headers = HeaderMap::new();
         headers.insert("x-a", HeaderValue::from_static("old"));
-        let made = |value: &str| Header {
-            name: "x-a".to_owned(),
-            value: value.as_bytes().to_vec(),
-        };
-        HeaderEdits::check(&[], vec![made("1"), made("2")])
-            .unwrap()
-            .apply(&mut headers);
-        assert_eq!(
-            headers.get_all("x-a").iter().collect::<Vec<_>>(),
-            ["1", "2"]
-        );
+        let made =
+            |value: &str| Header { name: "x-a".to_owned(), value: value.as_bytes().to_vec() };
+        HeaderEdits::check(&[], vec![made("1"), made("2")]).unwrap().apply(&mut headers);
+        assert_eq!(headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
     }
 
     #[test]
     fn responses_are_bounded() {
-        let made = |status, body| HttpResponse {
-            status,
-            headers: Vec::new(),
-            body,
-        };
+        let made = |status, body| HttpResponse { status, headers: Vec::new(), body };
         assert!(whole_response(made(200, Vec::new())).is_ok());
         for status in [0, 101, 199, 600, 1_000] {
-            assert!(
-                whole_response(made(status, Vec::new())).is_err(),
-                "{status}"
-            );
+            assert!(whole_response(made(status, Vec::new())).is_err(), "{status}");
         }
         assert!(whole_response(made(200, vec![0; BODY_BYTES_MAX + 1])).is_err());
     }

@@ -80,11 +80,7 @@ impl Attributes {
     pub(crate) fn new(names: Arc<[String]>) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(names.len(), || None);
-        Self {
-            names,
-            slots,
-            others: Vec::new(),
-        }
+        Self { names, slots, others: Vec::new() }
     }
 
     pub(crate) fn get(&self, slot: usize) -> Option<&[u8]> {
@@ -93,19 +89,13 @@ impl Attributes {
 
     /// Whether `name` is `plugin.rest`, without building that string.
     fn is(name: &str, plugin: &str, rest: &str) -> bool {
-        name.strip_prefix(plugin)
-            .and_then(|name| name.strip_prefix('.'))
-            == Some(rest)
+        name.strip_prefix(plugin).and_then(|name| name.strip_prefix('.')) == Some(rest)
     }
 
     /// Reads `NAME` of `plugin` itself, or `PLUGIN.NAME` of another.
     pub(crate) fn find(&self, plugin: &str, name: &str) -> Option<&[u8]> {
         let (plugin, rest) = name.split_once('.').unwrap_or((plugin, name));
-        match self
-            .names
-            .iter()
-            .position(|full| Self::is(full, plugin, rest))
-        {
+        match self.names.iter().position(|full| Self::is(full, plugin, rest)) {
             Some(slot) => self.get(slot),
             None => self
                 .others
@@ -122,11 +112,7 @@ impl Attributes {
         name: &str,
         value: Vec<u8>,
     ) -> Result<(), &'static str> {
-        if let Some(slot) = self
-            .names
-            .iter()
-            .position(|full| Self::is(full, plugin, name))
-        {
+        if let Some(slot) = self.names.iter().position(|full| Self::is(full, plugin, name)) {
             if let Some(place) = self.slots.get_mut(slot) {
                 *place = Some(value);
             }

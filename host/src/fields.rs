@@ -112,14 +112,9 @@ impl Field {
             Some(("response-header", _)) if phase < Phase::Response => Err(later(Phase::Response)),
             Some(("response-header", rest)) => header(rest).map(Self::ResponseHeader),
             Some(("attribute", rest)) => {
-                let full = if rest.contains('.') {
-                    rest.to_owned()
-                } else {
-                    format!("{plugin}.{rest}")
-                };
-                slot(full)
-                    .map(Self::Attribute)
-                    .ok_or_else(|| format!("nobody reads `{name}`"))
+                let full =
+                    if rest.contains('.') { rest.to_owned() } else { format!("{plugin}.{rest}") };
+                slot(full).map(Self::Attribute).ok_or_else(|| format!("nobody reads `{name}`"))
             }
             _ => match PLAIN.iter().find(|(plain, ..)| *plain == name) {
                 Some((_, from, _)) if phase < *from => Err(later(*from)),

@@ -99,9 +99,8 @@ impl Records {
             move |source| ActivateError::Record { what, source }
         };
         let path = self.path(record.id);
-        let json = serde_json::to_vec_pretty(record)
-            .map_err(io::Error::other)
-            .map_err(failed(&path))?;
+        let json =
+            serde_json::to_vec_pretty(record).map_err(io::Error::other).map_err(failed(&path))?;
         write_durably(&path, &json).map_err(failed(&path))?;
         let active = self.active_path();
         write_durably(&active, record.id.to_string().as_bytes()).map_err(failed(&active))
@@ -109,11 +108,7 @@ impl Records {
 
     /// The record that held last. Damaged ones are passed over, with a word to the operator.
     pub(crate) fn active(&self) -> Option<Record> {
-        let named = fs::read_to_string(self.active_path())
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok();
+        let named = fs::read_to_string(self.active_path()).ok()?.trim().parse::<u64>().ok();
         if let Some(record) = named.and_then(|id| self.read(id)) {
             return Some(record);
         }
@@ -141,14 +136,7 @@ impl Records {
     pub(crate) fn ids(&self) -> Vec<u64> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut ids: Vec<u64> = entries
-            .filter_map(|entry| {
-                entry
-                    .file_name()
-                    .to_str()?
-                    .strip_suffix(".json")?
-                    .parse()
-                    .ok()
-            })
+            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok())
             .collect();
         ids.sort_unstable();
         ids

@@ -195,9 +195,7 @@ impl Host {
         if let Some(config) = change.config {
             plugin.config = config;
         }
-        let cause = Cause::Swap {
-            plugin: name.to_owned(),
-        };
+        let cause = Cause::Swap { plugin: name.to_owned() };
         let record = self.record(cause, current.base, spec, Some(current.id));
         let running = self.generation();
         let generation = self.build(record.id, &record.spec, &running.plugins, &components)?;
@@ -210,25 +208,15 @@ impl Host {
     /// process.
     pub fn rollback(&self) -> Result<GenerationInfo, ActivateError> {
         let mut activation = self.lock();
-        let current = activation
-            .record
-            .clone()
-            .ok_or(ActivateError::NothingToRollBackTo)?;
+        let current = activation.record.clone().ok_or(ActivateError::NothingToRollBackTo)?;
         let (to, warm) = if let Some((record, generation)) = activation.previous.take() {
             (record, generation.plugins.clone())
         } else {
             let earlier = current.previous.and_then(|id| self.0.records.read(id));
-            (
-                earlier.ok_or(ActivateError::NothingToRollBackTo)?,
-                BTreeMap::new(),
-            )
+            (earlier.ok_or(ActivateError::NothingToRollBackTo)?, BTreeMap::new())
         };
-        let record = self.record(
-            Cause::Rollback { to: to.id },
-            current.base,
-            to.spec,
-            Some(current.id),
-        );
+        let record =
+            self.record(Cause::Rollback { to: to.id }, current.base, to.spec, Some(current.id));
         let generation = self.build(record.id, &record.spec, &warm, &BTreeMap::new())?;
         self.flip(&mut activation, record, Arc::new(generation))
     }
@@ -247,57 +235,31 @@ impl Host {
 
     /// Looks at a component without any grant or configuration.
     pub fn inspect(&self, path: &Path) -> Result<report::ComponentReport, LoadError> {
-        let name = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let failed = |reason| LoadError {
-            plugin: name.clone(),
-            reason,
-        };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let failed = |reason| LoadError { plugin: name.clone(), reason };
         let spec = PluginSpec::everything_granted(path);
         let (digest, bytes) = read_component(&name, &spec)?;
         let component = self.0.artifacts.load(&digest, &bytes).map_err(failed)?;
         let kind = component.component_type();
-        let imports = kind
-            .imports(&self.0.engine)
-            .map(|(import, _)| import.to_owned())
-            .collect();
+        let imports = kind.imports(&self.0.engine).map(|(import, _)| import.to_owned()).collect();
         let prepared = plugin::prepare(&component, &spec).map_err(failed)?;
         let granted = self.granted(&name, &spec).map_err(failed)?;
         let description: Description = plugin::describe_only(&prepared, granted).map_err(failed)?;
-        Ok(report::ComponentReport {
-            description,
-            imports,
-            bytes: bytes.len(),
-            digest,
-        })
+        Ok(report::ComponentReport { description, imports, bytes: bytes.len(), digest })
     }
 
     /// What runs now.
     pub fn list(&self) -> Vec<PluginStatus> {
         let generation = self.generation();
-        generation
-            .plugins
-            .values()
-            .map(|plugin| PluginStatus::of(plugin, &generation))
-            .collect()
+        generation.plugins.values().map(|plugin| PluginStatus::of(plugin, &generation)).collect()
     }
 
     /// All generations on record, newest first.
     pub fn history(&self) -> Vec<GenerationInfo> {
         let active = self.generation().id;
-        let records = self
-            .0
-            .records
-            .ids()
-            .into_iter()
-            .rev()
-            .filter_map(|id| self.0.records.read(id));
-        records
-            .map(|record| GenerationInfo::of(&record, active))
-            .collect()
+        let records =
+            self.0.records.ids().into_iter().rev().filter_map(|id| self.0.records.read(id));
+        records.map(|record| GenerationInfo::of(&record, active)).collect()
     }
 
     /// The plugins' part of `/metrics`, in Prometheus' text format.
@@ -321,10 +283,7 @@ impl Host {
     }
 
     fn lock(&self) -> MutexGuard<'_, Activation> {
-        self.0
-            .activation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.activation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Loads what is new, takes over from `running` what is the same, and forms the chains.
@@ -337,9 +296,7 @@ impl Host {
     ) -> Result<Generation, ActivateError> {
         let mut plugins = BTreeMap::new();
         for (name, plugin) in &spec.plugins {
-            let digest = plugin
-                .digest
-                .ok_or_else(|| ActivateError::NotLoaded(name.clone()))?;
+            let digest = plugin.digest.ok_or_else(|| ActivateError::NotLoaded(name.clone()))?;
             let same = running
                 .get(name)
                 .filter(|loaded| loaded.digest == digest && loaded.spec == *plugin);
@@ -348,10 +305,8 @@ impl Host {
                 (None, Some(bytes)) => Arc::new(self.load(name, plugin, digest, bytes)?),
                 (None, None) => {
                     let kept = self.0.artifacts.component(&digest);
-                    let bytes = kept.map_err(|reason| LoadError {
-                        plugin: name.clone(),
-                        reason,
-                    })?;
+                    let bytes =
+                        kept.map_err(|reason| LoadError { plugin: name.clone(), reason })?;
                     Arc::new(self.load(name, plugin, digest, &bytes)?)
                 }
             };
@@ -362,23 +317,16 @@ impl Host {
             let members: Result<Vec<_>, _> = names
                 .iter()
                 .map(|name| {
-                    plugins
-                        .get(name)
-                        .cloned()
-                        .ok_or_else(|| ActivateError::UnknownPlugin {
-                            service: service.clone(),
-                            plugin: name.clone(),
-                            suggestion: nearest(name, plugins.keys()),
-                        })
+                    plugins.get(name).cloned().ok_or_else(|| ActivateError::UnknownPlugin {
+                        service: service.clone(),
+                        plugin: name.clone(),
+                        suggestion: nearest(name, plugins.keys()),
+                    })
                 })
                 .collect();
             chains.push(Chain::new(service, members?)?);
         }
-        Ok(Generation {
-            id,
-            chains,
-            plugins,
-        })
+        Ok(Generation { id, chains, plugins })
     }
 
     fn load(
@@ -400,10 +348,7 @@ impl Host {
                 self.0.options.workers,
             )
         };
-        load().map_err(|reason| LoadError {
-            plugin: name.to_owned(),
-            reason,
-        })
+        load().map_err(|reason| LoadError { plugin: name.to_owned(), reason })
     }
 
     fn granted(&self, name: &str, spec: &PluginSpec) -> Result<Granted, LoadErrorReason> {
@@ -421,12 +366,7 @@ impl Host {
         Ok(Granted {
             shared: Arc::clone(own),
             limits: spec.limits.clone(),
-            sinks: spec
-                .grants
-                .sinks
-                .iter()
-                .map(sink)
-                .collect::<Result<_, _>>()?,
+            sinks: spec.grants.sinks.iter().map(sink).collect::<Result<_, _>>()?,
             keyring: self.0.options.keyring.clone(),
             keysets: spec.grants.keysets.clone(),
             identity: spec.grants.identity,
@@ -440,14 +380,7 @@ impl Host {
         spec: GenerationSpec,
         previous: Option<u64>,
     ) -> Record {
-        Record {
-            id: self.0.records.next_id(),
-            activated_us: now_us(),
-            cause,
-            base,
-            spec,
-            previous,
-        }
+        Record { id: self.0.records.next_id(), activated_us: now_us(), cause, base, spec, previous }
     }
 
     /// A record must never name a component that is not kept.
@@ -456,10 +389,7 @@ impl Host {
             self.0
                 .artifacts
                 .keep(&digest, &bytes)
-                .map_err(|reason| LoadError {
-                    plugin: digest.short(),
-                    reason,
-                })?;
+                .map_err(|reason| LoadError { plugin: digest.short(), reason })?;
         }
         Ok(())
     }
@@ -511,30 +441,20 @@ fn resolve(
 
 /// Reads a component, within its bound, and checks its pin.
 fn read_component(name: &str, spec: &PluginSpec) -> Result<(Digest, Vec<u8>), LoadError> {
-    let failed = |reason| LoadError {
-        plugin: name.to_owned(),
-        reason,
-    };
+    let failed = |reason| LoadError { plugin: name.to_owned(), reason };
     let read = |source: io::Error| {
         let hint = if source.kind() == io::ErrorKind::NotFound {
             "; build it, or correct the path in the configuration"
         } else {
             ""
         };
-        failed(LoadErrorReason::Read {
-            path: spec.component.clone(),
-            source,
-            hint,
-        })
+        failed(LoadErrorReason::Read { path: spec.component.clone(), source, hint })
     };
     let bytes_max = spec.limits.component_bytes;
     let size = std::fs::metadata(&spec.component).map_err(read)?.len();
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     if size > bytes_max {
-        return Err(failed(LoadErrorReason::TooLarge {
-            bytes: size,
-            bytes_max,
-        }));
+        return Err(failed(LoadErrorReason::TooLarge { bytes: size, bytes_max }));
     }
     let bytes = std::fs::read(&spec.component).map_err(read)?;
     let found = Digest::of(&bytes);
@@ -579,10 +499,7 @@ impl GenerationInfo {
                 .map(|(name, plugin)| {
                     (
                         name.clone(),
-                        plugin
-                            .digest
-                            .map(|digest| digest.to_string())
-                            .unwrap_or_default(),
+                        plugin.digest.map(|digest| digest.to_string()).unwrap_or_default(),
                     )
                 })
                 .collect(),
@@ -624,11 +541,7 @@ impl PluginStatus {
             component_bytes: plugin.component_bytes,
             mode: plugin.spec.mode,
             failure_policy: plugin.spec.failure_policy,
-            state: if plugin.quarantined() {
-                "quarantined"
-            } else {
-                "active"
-            },
+            state: if plugin.quarantined() { "quarantined" } else { "active" },
             generation: generation.id,
             phases: Phase::ALL
                 .into_iter()

@@ -71,21 +71,12 @@ impl Instance {
         let loaded = guarded(|| {
             let instance = pre.instantiate(&mut store)?;
             let lifecycle = exports.lifecycle.load(&mut store, &instance)?;
-            let request = exports
-                .request
-                .as_ref()
-                .map(|at| at.load(&mut store, &instance))
-                .transpose()?;
-            let response = exports
-                .response
-                .as_ref()
-                .map(|at| at.load(&mut store, &instance))
-                .transpose()?;
-            let completion = exports
-                .completion
-                .as_ref()
-                .map(|at| at.load(&mut store, &instance))
-                .transpose()?;
+            let request =
+                exports.request.as_ref().map(|at| at.load(&mut store, &instance)).transpose()?;
+            let response =
+                exports.response.as_ref().map(|at| at.load(&mut store, &instance)).transpose()?;
+            let completion =
+                exports.completion.as_ref().map(|at| at.load(&mut store, &instance)).transpose()?;
             Ok((lifecycle, request, response, completion))
         });
         match loaded {
@@ -98,12 +89,7 @@ impl Instance {
                 bytes: Vec::new(),
                 ends: Vec::new(),
             }),
-            Err(error) => Err(failed(
-                "instantiate",
-                &error,
-                &store,
-                limits.load_deadline_ms,
-            )),
+            Err(error) => Err(failed("instantiate", &error, &store, limits.load_deadline_ms)),
         }
     }
 
@@ -124,10 +110,7 @@ impl Instance {
             Ok(Err(problems)) => Err(LoadErrorReason::Config(
                 problems
                     .into_iter()
-                    .map(|problem| ConfigProblem {
-                        key: problem.key,
-                        reason: problem.reason,
-                    })
+                    .map(|problem| ConfigProblem { key: problem.key, reason: problem.reason })
                     .collect(),
             )),
             Err(error) => Err(failed("configure", &error, &self.store, deadline_ms)),
@@ -148,11 +131,9 @@ impl Instance {
         exchange: Box<Exchange>,
         fields: &[Field],
     ) -> (Box<Exchange>, Result<Decision, HookError>) {
-        self.hook(exchange, fields, Phase::Request, |this| {
-            match &this.request {
-                Some(guest) => guest.call_on_request(&mut this.store, &this.bytes, &this.ends),
-                None => Ok(Decision::Continue),
-            }
+        self.hook(exchange, fields, Phase::Request, |this| match &this.request {
+            Some(guest) => guest.call_on_request(&mut this.store, &this.bytes, &this.ends),
+            None => Ok(Decision::Continue),
         })
     }
 
@@ -162,11 +143,9 @@ impl Instance {
         exchange: Box<Exchange>,
         fields: &[Field],
     ) -> (Box<Exchange>, Result<ResponseDecision, HookError>) {
-        self.hook(exchange, fields, Phase::Response, |this| {
-            match &this.response {
-                Some(guest) => guest.call_on_response(&mut this.store, &this.bytes, &this.ends),
-                None => Ok(ResponseDecision::Continue),
-            }
+        self.hook(exchange, fields, Phase::Response, |this| match &this.response {
+            Some(guest) => guest.call_on_response(&mut this.store, &this.bytes, &this.ends),
+            None => Ok(ResponseDecision::Continue),
         })
     }
 
@@ -176,11 +155,9 @@ impl Instance {
         exchange: Box<Exchange>,
         fields: &[Field],
     ) -> (Box<Exchange>, Result<(), HookError>) {
-        self.hook(exchange, fields, Phase::Completion, |this| {
-            match &this.completion {
-                Some(guest) => guest.call_on_complete(&mut this.store, &this.bytes, &this.ends),
-                None => Ok(()),
-            }
+        self.hook(exchange, fields, Phase::Completion, |this| match &this.completion {
+            Some(guest) => guest.call_on_complete(&mut this.store, &this.bytes, &this.ends),
+            None => Ok(()),
         })
     }
 
@@ -201,10 +178,7 @@ impl Instance {
         let result = guarded(|| call(self));
         let exchange = self.store.data_mut().exchange.take();
         let result = result.map_err(|error| explain(&error, &self.store, deadline_ms));
-        (
-            exchange.expect("host calls never take the exchange"),
-            result,
-        )
+        (exchange.expect("host calls never take the exchange"), result)
     }
 }
 
@@ -217,11 +191,8 @@ fn first_look(deadline_ms: u32) -> u64 {
 /// A panic in a host call is a bug of the host; it must end this hook, not the process or the
 /// connection.
 fn guarded<T>(call: impl FnOnce() -> wasmtime::Result<T>) -> wasmtime::Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
-        Err(wasmtime::format_err!(
-            "a host call panicked; please report this"
-        ))
-    })
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(wasmtime::format_err!("a host call panicked; please report this")))
 }
 
 /// What happened, from the trap and from what the state remembers.
@@ -259,8 +230,5 @@ fn failed(
     store: &Store<State>,
     deadline_ms: u32,
 ) -> LoadErrorReason {
-    LoadErrorReason::Failed {
-        step,
-        failure: explain(error, store, deadline_ms).to_string(),
-    }
+    LoadErrorReason::Failed { step, failure: explain(error, store, deadline_ms).to_string() }
 }

@@ -19,10 +19,7 @@ enum Kind {
 impl Key {
     /// The 32 bytes of an Ed25519 public key (RFC 8032).
     pub fn ed25519_public(bytes: &[u8]) -> Self {
-        Self(Kind::Ed25519(signature::UnparsedPublicKey::new(
-            &signature::ED25519,
-            bytes.to_vec(),
-        )))
+        Self(Kind::Ed25519(signature::UnparsedPublicKey::new(&signature::ED25519, bytes.to_vec())))
     }
 
     /// A secret for HMAC with SHA-256 (RFC 2104); 32 bytes or more (RFC 7518, 3.2).
@@ -83,14 +80,11 @@ impl Keyring {
         signature: &[u8],
     ) -> Result<(), VerifyError> {
         let sets = self.0.load();
-        let key = sets
-            .get(set)
-            .and_then(|keys| keys.get(kid))
-            .ok_or(VerifyError::UnknownKey)?;
+        let key = sets.get(set).and_then(|keys| keys.get(kid)).ok_or(VerifyError::UnknownKey)?;
         match (&key.0, algorithm) {
-            (Kind::Ed25519(key), Algorithm::Ed25519) => key
-                .verify(message, signature)
-                .map_err(|_| VerifyError::BadSignature),
+            (Kind::Ed25519(key), Algorithm::Ed25519) => {
+                key.verify(message, signature).map_err(|_| VerifyError::BadSignature)
+            }
             (Kind::HmacSha256(key), Algorithm::HmacSha256) => {
                 hmac::verify(key, message, signature).map_err(|_| VerifyError::BadSignature)
             }
@@ -122,10 +116,7 @@ mod tests {
             ring.verify("set", kid, algorithm, b"message", signature)
         };
         assert_eq!(check("ed", Algorithm::Ed25519, signed.as_ref()), Ok(()));
-        assert_eq!(
-            check("ed", Algorithm::Ed25519, &[0; 64]),
-            Err(VerifyError::BadSignature)
-        );
+        assert_eq!(check("ed", Algorithm::Ed25519, &[0; 64]), Err(VerifyError::BadSignature));
         assert_eq!(
             check("none", Algorithm::Ed25519, signed.as_ref()),
             Err(VerifyError::UnknownKey)

@@ -81,17 +81,13 @@ impl Kv {
         if inner.live(key, now).map(|entry| entry.value.as_slice()) != expected {
             return Ok(false);
         }
-        inner
-            .set(key, value, expires, now, bytes_max)
-            .map(|()| true)
+        inner.set(key, value, expires, now, bytes_max).map(|()| true)
     }
 }
 
 impl Inner {
     fn live(&self, key: &str, now: Instant) -> Option<&Entry> {
-        self.entries
-            .get(key)
-            .filter(|entry| entry.expires.is_none_or(|at| at > now))
+        self.entries.get(key).filter(|entry| entry.expires.is_none_or(|at| at > now))
     }
 
     fn remove(&mut self, key: &str) {
@@ -128,8 +124,7 @@ impl Inner {
             }
         }
         self.bytes = self.bytes - present + wanted;
-        self.entries
-            .insert(key.to_owned(), Entry { value, expires });
+        self.entries.insert(key.to_owned(), Entry { value, expires });
         Ok(())
     }
 }
@@ -150,10 +145,7 @@ mod tests {
         let now = Instant::now();
         let soon = now + Duration::from_secs(1);
         kv.set("a", vec![0; 100], Some(soon), now, 300).unwrap();
-        assert_eq!(
-            kv.set("b", vec![0; 100], None, now, 300),
-            Err(KvError::Full)
-        );
+        assert_eq!(kv.set("b", vec![0; 100], None, now, 300), Err(KvError::Full));
         assert_eq!(kv.get("b", now), None, "a refused set leaves nothing");
         kv.set("b", vec![0; 100], None, soon, 300).unwrap();
         assert_eq!(kv.get("a", soon), None);
@@ -168,8 +160,7 @@ mod tests {
         let kv = Kv::default();
         let now = Instant::now();
         let cas = |expected: Option<&[u8]>, value: &[u8]| {
-            kv.compare_and_swap("k", expected, value.to_vec(), None, now, 1_000)
-                .unwrap()
+            kv.compare_and_swap("k", expected, value.to_vec(), None, now, 1_000).unwrap()
         };
         assert!(cas(None, b"1"));
         assert!(!cas(None, b"2"));
@@ -182,10 +173,7 @@ mod tests {
         let kv = Kv::default();
         let now = Instant::now();
         for (key, value) in [("", 0), (&*"k".repeat(257), 0), ("k", VALUE_BYTES_MAX + 1)] {
-            assert_eq!(
-                kv.set(key, vec![0; value], None, now, usize::MAX),
-                Err(KvError::TooLarge)
-            );
+            assert_eq!(kv.set(key, vec![0; value], None, now, usize::MAX), Err(KvError::TooLarge));
         }
     }
 }

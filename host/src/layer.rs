@@ -40,13 +40,7 @@ struct Shared {
 
 impl PluginLayer {
     pub(crate) fn new(host: Host, service: &str, routes: RouteTable) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                host,
-                service: service.into(),
-                routes,
-            }),
-        }
+        Self { shared: Arc::new(Shared { host, service: service.into(), routes }) }
     }
 }
 
@@ -54,10 +48,7 @@ impl<S> Layer<S> for PluginLayer {
     type Service = PluginService<S>;
 
     fn layer(&self, inner: S) -> PluginService<S> {
-        PluginService {
-            inner,
-            shared: Arc::clone(&self.shared),
-        }
+        PluginService { inner, shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -86,20 +77,12 @@ where
         let Some(passage) = Passage::begin(self.shared.host.generation(), &self.shared.service)
         else {
             return PluginFuture {
-                state: FutureState::Handler {
-                    future: self.inner.call(request),
-                    passage: None,
-                },
+                state: FutureState::Handler { future: self.inner.call(request), passage: None },
             };
         };
         let (mut parts, body) = request.into_parts();
         let chain = passage.chain();
-        let exchange = begin(
-            &mut parts,
-            chain,
-            passage.generation.id,
-            &self.shared.routes,
-        );
+        let exchange = begin(&mut parts, chain, passage.generation.id, &self.shared.routes);
         let (mut exchange, flow) = chain.on_request(exchange);
         let mut headers = std::mem::take(&mut exchange.request_headers);
         exchange.request_headers = chain.keep_request_headers(&headers);
@@ -109,22 +92,17 @@ where
                     headers.insert(TRACEPARENT, traceparent);
                 }
                 parts.headers = headers;
-                parts
-                    .extensions
-                    .insert(RequestId(Arc::clone(&exchange.request_id)));
+                parts.extensions.insert(RequestId(Arc::clone(&exchange.request_id)));
                 if let Some(caller) = exchange.caller.clone() {
                     parts.extensions.insert(caller);
                 }
                 let outer = chain.len();
                 let future = self.inner.call(Request::from_parts(parts, body));
-                FutureState::Handler {
-                    future,
-                    passage: Some((passage, exchange, outer)),
-                }
+                FutureState::Handler { future, passage: Some((passage, exchange, outer)) }
             }
-            Flow::Respond { response, outer } => FutureState::Answered {
-                answer: Some((passage, exchange, outer, response)),
-            },
+            Flow::Respond { response, outer } => {
+                FutureState::Answered { answer: Some((passage, exchange, outer, response)) }
+            }
         };
         PluginFuture { state }
     }
@@ -147,10 +125,7 @@ fn begin(
         service: Arc::clone(&chain.service),
         generation,
         route: routes.find(&parts.method, parts.uri.path()),
-        address: parts
-            .extensions
-            .get::<ClientAddress>()
-            .map(|address| address.0),
+        address: parts.extensions.get::<ClientAddress>().map(|address| address.0),
         trace: TraceContext::of(request_headers.get(TRACEPARENT)),
         method: parts.method.clone(),
         uri: parts.uri.clone(),
@@ -197,10 +172,7 @@ impl Passage {
     }
 
     fn chain(&self) -> &Chain {
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "found by `begin` in this very generation"
-        )]
+        #[expect(clippy::indexing_slicing, reason = "found by `begin` in this very generation")]
         &self.generation.chains[self.chain]
     }
 
@@ -226,9 +198,7 @@ impl Passage {
             None => body,
         };
         if let BodyState::Made { bytes: Some(bytes) } = &body {
-            parts
-                .headers
-                .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
         if chain.has_completion {
             exchange.response_headers = chain.keep_response_headers(&parts.headers);
@@ -274,17 +244,13 @@ where
                     }
                     None => Response::from_parts(
                         parts,
-                        PluginBody {
-                            body,
-                            completion: Completion(None),
-                        },
+                        PluginBody { body, completion: Completion(None) },
                     ),
                 }))
             }
             FutureProjection::Answered { answer } => {
-                let (passage, exchange, outer, response) = answer
-                    .take()
-                    .expect("a future is not polled after it is ready");
+                let (passage, exchange, outer, response) =
+                    answer.take().expect("a future is not polled after it is ready");
                 let (parts, bytes) = response.into_parts();
                 let body = BodyState::Made { bytes: Some(bytes) };
                 Poll::Ready(Ok(passage.respond(exchange, outer, parts, body)))
@@ -355,10 +321,7 @@ impl<R: Body<Data = Bytes>> Body for PluginBody<R> {
                 (frame, last)
             }
             BodyProjection::Made { bytes } => (
-                bytes
-                    .take()
-                    .filter(|bytes| !bytes.is_empty())
-                    .map(|bytes| Ok(Frame::data(bytes))),
+                bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))),
                 true,
             ),
         };

@@ -86,13 +86,7 @@ impl Limiter {
     pub(crate) fn keys(&self) -> usize {
         self.shards
             .iter()
-            .map(|shard| {
-                shard
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .cells
-                    .len()
-            })
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).cells.len())
             .sum()
     }
 
@@ -216,11 +210,7 @@ impl Shard {
             self.cells.retain(|_, cell| cell.expires() > now);
             self.sweep_at = self.cells.len() * 2;
         }
-        if self.cells.len() < keys_max.max(1) {
-            Ok(())
-        } else {
-            Err(LimiterError::Full)
-        }
+        if self.cells.len() < keys_max.max(1) { Ok(()) } else { Err(LimiterError::Full) }
     }
 }
 
@@ -240,13 +230,7 @@ mod tests {
         let limiter = Limiter::new(start);
         let take = |ms| {
             limiter
-                .gcra(
-                    "k",
-                    3,
-                    Duration::from_secs(3),
-                    start + Duration::from_millis(ms),
-                    KEYS,
-                )
+                .gcra("k", 3, Duration::from_secs(3), start + Duration::from_millis(ms), KEYS)
                 .unwrap()
         };
         assert_eq!(
@@ -306,10 +290,7 @@ mod tests {
                     })
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(admitted, 777);
     }
@@ -321,9 +302,7 @@ mod tests {
         let keys_max = SHARDS * 4;
         let take =
             |n: usize, at| limiter.gcra(&n.to_string(), 1, Duration::from_secs(1), at, keys_max);
-        let refused = (0..1_000)
-            .filter(|n| take(*n, start) == Err(LimiterError::Full))
-            .count();
+        let refused = (0..1_000).filter(|n| take(*n, start) == Err(LimiterError::Full)).count();
         assert!(refused >= 1_000 - keys_max, "{refused}");
         assert!(limiter.keys() <= keys_max);
         assert!(take(5_000, start + Duration::from_secs(2)).unwrap().allowed);
@@ -334,25 +313,10 @@ mod tests {
         let now = Instant::now();
         let limiter = Limiter::new(now);
         let second = Duration::from_secs(1);
-        assert_eq!(
-            limiter.gcra("", 1, second, now, KEYS),
-            Err(LimiterError::BadKey)
-        );
-        assert_eq!(
-            limiter.gcra(&"k".repeat(257), 1, second, now, KEYS),
-            Err(LimiterError::BadKey)
-        );
-        assert_eq!(
-            limiter.gcra("k", 0, second, now, KEYS),
-            Err(LimiterError::BadQuota)
-        );
-        assert_eq!(
-            limiter.gcra("k", 1, Duration::ZERO, now, KEYS),
-            Err(LimiterError::BadQuota)
-        );
-        assert_eq!(
-            limiter.window("k", 0, second, now, KEYS),
-            Err(LimiterError::BadQuota)
-        );
+        assert_eq!(limiter.gcra("", 1, second, now, KEYS), Err(LimiterError::BadKey));
+        assert_eq!(limiter.gcra(&"k".repeat(257), 1, second, now, KEYS), Err(LimiterError::BadKey));
+        assert_eq!(limiter.gcra("k", 0, second, now, KEYS), Err(LimiterError::BadQuota));
+        assert_eq!(limiter.gcra("k", 1, Duration::ZERO, now, KEYS), Err(LimiterError::BadQuota));
+        assert_eq!(limiter.window("k", 0, second, now, KEYS), Err(LimiterError::BadQuota));
     }
 }

@@ -55,10 +55,7 @@ pub struct PhaseDescription {
 impl Description {
     /// The fields of a phase, if the plugin has it.
     pub(crate) fn fields(&self, phase: Phase) -> Option<&[String]> {
-        self.phases
-            .iter()
-            .find(|found| found.phase == phase)
-            .map(|found| found.fields.as_slice())
+        self.phases.iter().find(|found| found.phase == phase).map(|found| found.fields.as_slice())
     }
 }
 
@@ -95,15 +92,9 @@ fn check_exports(component: &Component) -> Result<(), LoadErrorReason> {
         Some(name) if name.starts_with("pillion:plugin/lifecycle@0.1.") => Ok(()),
         Some(name) => Err(LoadErrorReason::WrongWorld(host_calls::wrong_version(name))),
         None => {
-            let found: Vec<_> = kind
-                .exports(component.engine())
-                .map(|(name, _)| name.to_owned())
-                .collect();
-            let found = if found.is_empty() {
-                "nothing".to_owned()
-            } else {
-                found.join(", ")
-            };
+            let found: Vec<_> =
+                kind.exports(component.engine()).map(|(name, _)| name.to_owned()).collect();
+            let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
             Err(LoadErrorReason::WrongWorld(format!(
                 "is a component but no plugin: it does not export `pillion:plugin/lifecycle@{}` \
                  (it exports {found})",
@@ -165,18 +156,10 @@ impl LoadedPlugin {
         }
         let prepared = prepare(component, &spec)?;
         let granted = Arc::new(granted);
-        let config = if spec.config.is_null() {
-            "{}".to_owned()
-        } else {
-            spec.config.to_string()
-        };
+        let config = if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() };
         let mut trial = Instance::new(&prepared.pre, &prepared.exports, &granted)?;
         let description = describe(&mut trial, &prepared.exports)?;
-        if let Some(grant) = description
-            .grants
-            .iter()
-            .find(|grant| !spec.grants.allows(grant))
-        {
+        if let Some(grant) = description.grants.iter().find(|grant| !spec.grants.allows(grant)) {
             return Err(LoadErrorReason::NeedsGrant(grant.clone()));
         }
         trial.configure(&config)?;
@@ -195,11 +178,7 @@ impl LoadedPlugin {
         if loaded.spec.mode == InstanceMode::Warm {
             for _ in 1..workers {
                 let instance = loaded.instance()?;
-                loaded
-                    .ready
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(instance);
+                loaded.ready.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
             }
         }
         Ok(loaded)
@@ -214,16 +193,10 @@ impl LoadedPlugin {
     }
 
     fn take_instance(&self) -> Result<Box<Instance>, HookError> {
-        let ready = self
-            .ready
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match ready {
             Some(instance) => Ok(instance),
-            None => self
-                .instance()
-                .map_err(|reason| HookError::Instance(reason.to_string())),
+            None => self.instance().map_err(|reason| HookError::Instance(reason.to_string())),
         }
     }
 
@@ -279,10 +252,7 @@ impl LoadedPlugin {
     pub(crate) fn failed(&self, error: &HookError, exchange: &Exchange) {
         let now = Instant::now();
         let shared = &self.granted.shared;
-        if shared
-            .log
-            .take(now, self.granted.limits.log_lines_per_second)
-        {
+        if shared.log.take(now, self.granted.limits.log_lines_per_second) {
             tracing::error!(
                 plugin = &*shared.name,
                 version = self.description.version,
@@ -322,16 +292,10 @@ fn describe(trial: &mut Instance, exports: &Exports) -> Result<Description, Load
     let wrong = |text: String| Err(LoadErrorReason::Descriptor(text));
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if said.name.is_empty() || said.name.len() > 64 || !said.name.bytes().all(legal) {
-        return wrong(format!(
-            "the name {:?} is not 1–64 of a-z, 0-9, -",
-            said.name
-        ));
+        return wrong(format!("the name {:?} is not 1–64 of a-z, 0-9, -", said.name));
     }
     if !is_semver(&said.version) {
-        return wrong(format!(
-            "the version {:?} is not semantic, like 1.2.3",
-            said.version
-        ));
+        return wrong(format!("the version {:?} is not semantic, like 1.2.3", said.version));
     }
     let config_schema = match serde_json::from_str(&said.config_schema) {
         Ok(schema) => schema,
@@ -340,11 +304,7 @@ fn describe(trial: &mut Instance, exports: &Exports) -> Result<Description, Load
     let wanted = [
         (Phase::Request, exports.request.is_some(), said.request),
         (Phase::Response, exports.response.is_some(), said.response),
-        (
-            Phase::Completion,
-            exports.completion.is_some(),
-            said.completion,
-        ),
+        (Phase::Completion, exports.completion.is_some(), said.completion),
     ];
     let mut phases = Vec::new();
     for (phase, exported, fields) in wanted {
@@ -412,11 +372,7 @@ struct Failures {
 
 impl Quarantine {
     fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-            until: AtomicU64::new(0),
-            failures: Mutex::default(),
-        }
+        Self { origin: Instant::now(), until: AtomicU64::new(0), failures: Mutex::default() }
     }
 
     fn holds(&self) -> bool {
@@ -433,9 +389,7 @@ impl Quarantine {
     /// Counts a failure; the length of the quarantine if this one began it.
     fn failure(&self, now: Instant) -> Option<Duration> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures
-            .recent
-            .retain(|at| now.saturating_duration_since(*at) < QUARANTINE_WINDOW);
+        failures.recent.retain(|at| now.saturating_duration_since(*at) < QUARANTINE_WINDOW);
         failures.recent.push(now);
         // On probation one failure is enough.
         let probation = failures.last.filter(|(began, length)| {
@@ -449,10 +403,7 @@ impl Quarantine {
         failures.recent.clear();
         failures.last = Some((now, length));
         let until = now.saturating_duration_since(self.origin) + length;
-        self.until.store(
-            u64::try_from(until.as_nanos()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        self.until.store(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         Some(length)
     }
 }
@@ -469,11 +420,7 @@ mod tests {
         assert_eq!([at(0), at(1), at(2), at(3)], [None; 4]);
         assert_eq!(at(4), Some(Duration::from_secs(1)));
         assert!(quarantine.holds());
-        assert_eq!(
-            at(2_000),
-            Some(Duration::from_secs(2)),
-            "on probation one failure is enough"
-        );
+        assert_eq!(at(2_000), Some(Duration::from_secs(2)), "on probation one failure is enough");
         assert_eq!(at(100_000), None, "forgiven after a quiet minute");
     }
 
@@ -482,10 +429,7 @@ mod tests {
         let quarantine = Quarantine::new();
         let now = Instant::now();
         for minute in 0..20 {
-            assert_eq!(
-                quarantine.failure(now + Duration::from_secs(minute * 60)),
-                None
-            );
+            assert_eq!(quarantine.failure(now + Duration::from_secs(minute * 60)), None);
         }
         assert!(!quarantine.holds());
     }

@@ -96,10 +96,7 @@ pub(crate) fn metrics(
     sinks: &Sinks,
 ) -> String {
     let mut out = String::new();
-    let stats: Vec<_> = shared
-        .values()
-        .map(|plugin| (&*plugin.name, &plugin.stats))
-        .collect();
+    let stats: Vec<_> = shared.values().map(|plugin| (&*plugin.name, &plugin.stats)).collect();
     stats::render(&stats, &mut out);
     of_plugins(shared, &mut out);
     of_sinks(sinks, &mut out);
@@ -109,10 +106,7 @@ pub(crate) fn metrics(
         plugin.series.render(name, &mut families);
     }
     for (name, (kind, lines)) in families {
-        let _ = write!(
-            out,
-            "# HELP {name} A plugin's own.\n# TYPE {name} {kind}\n{lines}"
-        );
+        let _ = write!(out, "# HELP {name} A plugin's own.\n# TYPE {name} {kind}\n{lines}");
     }
     out
 }
@@ -134,30 +128,16 @@ fn family(
 fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
     type Pick = fn(&PluginShared) -> u64;
     let families: [(&str, &str, &str, Pick); 6] = [
-        (
-            "pillion_plugin_instances",
-            "gauge",
-            "Instances that exist.",
-            |p| p.instances.load(Ordering::Relaxed) as u64,
-        ),
-        (
-            "pillion_plugin_memory_bytes",
-            "gauge",
-            "Linear memory of all instances.",
-            |p| p.memory_bytes.load(Ordering::Relaxed) as u64,
-        ),
-        (
-            "pillion_plugin_kv_bytes",
-            "gauge",
-            "Bytes kept in kv.",
-            |p| p.kv.bytes() as u64,
-        ),
-        (
-            "pillion_plugin_limiter_keys",
-            "gauge",
-            "Keys that the limiter holds.",
-            |p| p.limiter.keys() as u64,
-        ),
+        ("pillion_plugin_instances", "gauge", "Instances that exist.", |p| {
+            p.instances.load(Ordering::Relaxed) as u64
+        }),
+        ("pillion_plugin_memory_bytes", "gauge", "Linear memory of all instances.", |p| {
+            p.memory_bytes.load(Ordering::Relaxed) as u64
+        }),
+        ("pillion_plugin_kv_bytes", "gauge", "Bytes kept in kv.", |p| p.kv.bytes() as u64),
+        ("pillion_plugin_limiter_keys", "gauge", "Keys that the limiter holds.", |p| {
+            p.limiter.keys() as u64
+        }),
         (
             "pillion_plugin_log_lines_dropped_total",
             "counter",
@@ -172,9 +152,8 @@ fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
         ),
     ];
     for (name, kind, help, pick) in families {
-        let samples = shared
-            .iter()
-            .map(|(plugin, state)| (format!("plugin=\"{plugin}\""), pick(state)));
+        let samples =
+            shared.iter().map(|(plugin, state)| (format!("plugin=\"{plugin}\""), pick(state)));
         family(out, name, kind, help, samples);
     }
 }
@@ -182,37 +161,19 @@ fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
 fn of_sinks(sinks: &Sinks, out: &mut String) {
     let lines = |pick: fn(&crate::sinks::Sink) -> &std::sync::atomic::AtomicU64| {
         sinks.all().map(move |sink| {
-            (
-                format!("sink=\"{}\"", sink.name),
-                pick(sink).load(Ordering::Relaxed),
-            )
+            (format!("sink=\"{}\"", sink.name), pick(sink).load(Ordering::Relaxed))
         })
     };
-    family(
-        out,
-        "pillion_sink_lines_total",
-        "counter",
-        "Lines taken.",
-        lines(|sink| &sink.lines),
-    );
+    family(out, "pillion_sink_lines_total", "counter", "Lines taken.", lines(|sink| &sink.lines));
     let help = "Lines dropped because the output cannot keep up.";
-    family(
-        out,
-        "pillion_sink_dropped_total",
-        "counter",
-        help,
-        lines(|sink| &sink.dropped),
-    );
+    family(out, "pillion_sink_dropped_total", "counter", help, lines(|sink| &sink.dropped));
 }
 
 fn of_generation(generation: &Generation, out: &mut String) {
     let plugins = generation.plugins.iter();
-    let quarantined = plugins.clone().map(|(name, plugin)| {
-        (
-            format!("plugin=\"{name}\""),
-            u64::from(plugin.quarantined()),
-        )
-    });
+    let quarantined = plugins
+        .clone()
+        .map(|(name, plugin)| (format!("plugin=\"{name}\""), u64::from(plugin.quarantined())));
     family(
         out,
         "pillion_plugin_quarantined",
@@ -227,13 +188,7 @@ fn of_generation(generation: &Generation, out: &mut String) {
         );
         (labels, 1)
     });
-    family(
-        out,
-        "pillion_plugin_info",
-        "gauge",
-        "Versions that run.",
-        versions,
-    );
+    family(out, "pillion_plugin_info", "gauge", "Versions that run.", versions);
     let _ = writeln!(
         out,
         "# HELP pillion_generation The set of plugins that runs.\n# TYPE pillion_generation gauge\npillion_generation {}",

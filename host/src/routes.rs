@@ -18,13 +18,10 @@ impl RouteTable {
     pub fn new(routes: impl IntoIterator<Item = (Method, String)>) -> Self {
         let mut methods: Vec<(Method, matchit::Router<Arc<str>>)> = Vec::new();
         for (method, template) in routes {
-            let at = methods
-                .iter()
-                .position(|(known, _)| *known == method)
-                .unwrap_or_else(|| {
-                    methods.push((method, matchit::Router::new()));
-                    methods.len() - 1
-                });
+            let at = methods.iter().position(|(known, _)| *known == method).unwrap_or_else(|| {
+                methods.push((method, matchit::Router::new()));
+                methods.len() - 1
+            });
             if let Some((method, router)) = methods.get_mut(at)
                 && let Err(error) = router.insert(template.clone(), template.as_str().into())
             {
@@ -41,13 +38,7 @@ impl RouteTable {
             let (_, router) = self.methods.iter().find(|(known, _)| known == method)?;
             router.at(path).ok().map(|found| Arc::clone(found.value))
         };
-        find(method).or_else(|| {
-            if method == Method::HEAD {
-                find(&Method::GET)
-            } else {
-                None
-            }
-        })
+        find(method).or_else(|| if method == Method::HEAD { find(&Method::GET) } else { None })
     }
 }
 
@@ -63,15 +54,9 @@ mod tests {
             (Method::DELETE, "/2/tweets/{id}".to_owned()),
         ]);
         let find = |method, path| table.find(&method, path);
-        assert_eq!(
-            find(Method::GET, "/2/tweets/20").as_deref(),
-            Some("/2/tweets/{id}")
-        );
+        assert_eq!(find(Method::GET, "/2/tweets/20").as_deref(), Some("/2/tweets/{id}"));
         assert_eq!(find(Method::GET, "/2/tweets").as_deref(), Some("/2/tweets"));
-        assert_eq!(
-            find(Method::HEAD, "/2/tweets/20").as_deref(),
-            Some("/2/tweets/{id}")
-        );
+        assert_eq!(find(Method::HEAD, "/2/tweets/20").as_deref(), Some("/2/tweets/{id}"));
         assert_eq!(find(Method::POST, "/2/tweets/20"), None);
         assert_eq!(find(Method::GET, "/2/tweets/20/likes"), None);
     }

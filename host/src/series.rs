@@ -17,11 +17,7 @@ const LABELS_MAX: usize = 8;
 enum Value {
     Counter(u64),
     Gauge(f64),
-    Histogram {
-        buckets: [u64; BUCKETS.len()],
-        count: u64,
-        sum: f64,
-    },
+    Histogram { buckets: [u64; BUCKETS.len()], count: u64, sum: f64 },
 }
 
 impl Value {
@@ -82,10 +78,7 @@ impl Series {
             {
                 return None;
             }
-            let value = value
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let _ = write!(rendered, ",{label}=\"{value}\"");
         }
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,23 +98,14 @@ impl Series {
         let value = values.entry(key).or_insert(match sample {
             Sample::Add(_) => Value::Counter(0),
             Sample::Set(_) => Value::Gauge(0.0),
-            Sample::Observe(_) => Value::Histogram {
-                buckets: [0; BUCKETS.len()],
-                count: 0,
-                sum: 0.0,
-            },
+            Sample::Observe(_) => {
+                Value::Histogram { buckets: [0; BUCKETS.len()], count: 0, sum: 0.0 }
+            }
         });
         match (value, sample) {
             (Value::Counter(total), Sample::Add(by)) => *total = total.wrapping_add(by),
             (Value::Gauge(value), Sample::Set(to)) => *value = to,
-            (
-                Value::Histogram {
-                    buckets,
-                    count,
-                    sum,
-                },
-                Sample::Observe(seen),
-            ) => {
+            (Value::Histogram { buckets, count, sum }, Sample::Observe(seen)) => {
                 if let Some(bucket) = BUCKETS
                     .iter()
                     .position(|bound| seen <= *bound)
@@ -143,16 +127,12 @@ impl Series {
         plugin: &str,
         families: &mut BTreeMap<String, (&'static str, String)>,
     ) {
-        for ((name, labels), value) in self
-            .values
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
+        for ((name, labels), value) in
+            self.values.lock().unwrap_or_else(PoisonError::into_inner).iter()
         {
             let name = format!("pillion_custom_{name}");
-            let (kind, out) = families
-                .entry(name.clone())
-                .or_insert_with(|| (value.kind(), String::new()));
+            let (kind, out) =
+                families.entry(name.clone()).or_insert_with(|| (value.kind(), String::new()));
             if *kind != value.kind() {
                 continue;
             }
@@ -160,11 +140,7 @@ impl Series {
             let _ = match value {
                 Value::Counter(total) => writeln!(out, "{name}{{{labels}}} {total}"),
                 Value::Gauge(value) => writeln!(out, "{name}{{{labels}}} {value}"),
-                Value::Histogram {
-                    buckets,
-                    count,
-                    sum,
-                } => {
+                Value::Histogram { buckets, count, sum } => {
                     let mut below = 0;
                     for (bound, bucket) in BUCKETS.iter().zip(buckets) {
                         below += bucket;
@@ -192,9 +168,7 @@ fn is_name(name: &str, bytes_max: usize) -> bool {
     let first = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     name.len() <= bytes_max
         && name.bytes().next().is_some_and(first)
-        && name
-            .bytes()
-            .all(|byte| first(byte) || byte.is_ascii_digit())
+        && name.bytes().all(|byte| first(byte) || byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -213,18 +187,8 @@ mod tests {
                 4,
             );
         }
-        series.record(
-            "hits_total",
-            [("tenant", "0")].into_iter(),
-            Sample::Add(1),
-            4,
-        );
-        series.record(
-            "hits_total",
-            [("tenant", "0")].into_iter(),
-            Sample::Set(1.0),
-            4,
-        );
+        series.record("hits_total", [("tenant", "0")].into_iter(), Sample::Add(1), 4);
+        series.record("hits_total", [("tenant", "0")].into_iter(), Sample::Set(1.0), 4);
         series.record("Bad-Name", [].into_iter(), Sample::Add(1), 4);
         series.record("ok", [("plugin", "forged")].into_iter(), Sample::Add(1), 9);
         assert_eq!(series.dropped.load(Ordering::Relaxed), 6 + 3);

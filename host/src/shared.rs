@@ -84,9 +84,7 @@ mod tests {
         let origin = Instant::now();
         let budget = LogBudget::new(origin);
         let at = |ms: u64| {
-            (0..50)
-                .filter(|_| budget.take(origin + Duration::from_millis(ms), 10))
-                .count()
+            (0..50).filter(|_| budget.take(origin + Duration::from_millis(ms), 10)).count()
         };
         assert_eq!(at(0), 10);
         assert_eq!(at(999), 0);

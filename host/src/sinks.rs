@@ -102,12 +102,9 @@ impl Sinks {
                 |path: &PathBuf| format!("cannot open the sink `{name}` at {}", path.display());
             let output = match &spec.target {
                 SinkTarget::Stdout => Output::Stdout,
-                SinkTarget::File(path) => {
-                    Output::File(open_file(path).map_err(|source| HostError::Io {
-                        what: what(path),
-                        source,
-                    })?)
-                }
+                SinkTarget::File(path) => Output::File(
+                    open_file(path).map_err(|source| HostError::Io { what: what(path), source })?,
+                ),
             };
             let sink = Arc::new(Sink {
                 name: name.clone(),
@@ -127,10 +124,7 @@ impl Sinks {
             writers.push(Writer { flush, thread });
             sinks.insert(name.clone(), sink);
         }
-        Ok(Self {
-            sinks,
-            writers: Mutex::new(writers),
-        })
+        Ok(Self { sinks, writers: Mutex::new(writers) })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Sink>> {
@@ -156,10 +150,7 @@ impl Sinks {
 
 impl Drop for Sinks {
     fn drop(&mut self) {
-        let writers = self
-            .writers
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let writers = self.writers.get_mut().unwrap_or_else(PoisonError::into_inner);
         for Writer { flush, thread } in writers.drain(..) {
             drop(flush);
             if thread.join().is_err() {
@@ -234,10 +225,7 @@ mod tests {
     use super::*;
 
     fn open(path: PathBuf) -> Sinks {
-        let spec = SinkSpec {
-            target: SinkTarget::File(path),
-            flush: Duration::from_mins(1),
-        };
+        let spec = SinkSpec { target: SinkTarget::File(path), flush: Duration::from_mins(1) };
         Sinks::open(&BTreeMap::from([("access".to_owned(), spec)])).unwrap()
     }
 
@@ -263,10 +251,7 @@ mod tests {
         assert!(lines.contains("3-99"));
         sink.write(b"last").unwrap();
         drop(sinks);
-        assert!(
-            std::fs::read_to_string(&path).unwrap().ends_with("last\n"),
-            "closing flushes"
-        );
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("last\n"), "closing flushes");
     }
 
     #[test]
@@ -277,10 +262,7 @@ mod tests {
         for line in [&b"a\nb"[..], b"a\rb", b"a\0b"] {
             assert_eq!(sink.write(line), Err(SinkError::Invalid));
         }
-        assert_eq!(
-            sink.write(&vec![b'a'; LINE_BYTES_MAX + 1]),
-            Err(SinkError::TooLarge)
-        );
+        assert_eq!(sink.write(&vec![b'a'; LINE_BYTES_MAX + 1]), Err(SinkError::TooLarge));
         let line = vec![b'a'; LINE_BYTES_MAX];
         let taken = (0..100).take_while(|_| sink.write(&line).is_ok()).count();
         assert!(taken < 100);

@@ -98,10 +98,7 @@ pub enum InstanceMode {
 /// The interfaces and names that a plugin may use. `current` and `log` need no grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one grant, independent of the others"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one grant, independent of the others")]
 pub struct Grants {
     /// May set the caller. Needs [`FailurePolicy::Closed`].
     pub identity: bool,
@@ -125,16 +122,8 @@ pub struct Grants {
 
 impl Grants {
     /// How grants are spelled, for messages and suggestions.
-    pub const SPELLINGS: [&'static str; 8] = [
-        "identity",
-        "kv",
-        "limiter",
-        "metrics",
-        "clock",
-        "random",
-        "sink:NAME",
-        "crypto:KEYSET",
-    ];
+    pub const SPELLINGS: [&'static str; 8] =
+        ["identity", "kv", "limiter", "metrics", "clock", "random", "sink:NAME", "crypto:KEYSET"];
 
     /// Whether an interface of `pillion:plugin` (`kv`, `sink`, …) or `identity` is granted.
     pub fn allows(&self, name: &str) -> bool {
@@ -192,10 +181,7 @@ impl From<Grants> for Vec<String> {
             ("clock", grants.clock),
             ("random", grants.random),
         ];
-        let plain = flags
-            .into_iter()
-            .filter(|(_, on)| *on)
-            .map(|(name, _)| name.to_owned());
+        let plain = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_owned());
         plain
             .chain(grants.sinks.iter().map(|name| format!("sink:{name}")))
             .chain(grants.keysets.iter().map(|name| format!("crypto:{name}")))
@@ -270,12 +256,10 @@ impl Digest {
 
     /// The 64 hexadecimal digits.
     pub fn hex(&self) -> String {
-        self.0
-            .iter()
-            .fold(String::with_capacity(64), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 
     /// The first 12 digits, for people.

@@ -87,9 +87,7 @@ impl State {
         if left.is_zero() {
             return Err(Trap::Interrupt.into());
         }
-        Ok(UpdateDeadline::Continue(
-            u64::try_from(left.as_millis())?.max(1),
-        ))
+        Ok(UpdateDeadline::Continue(u64::try_from(left.as_millis())?.max(1)))
     }
 
     /// Counts a host call.
@@ -105,22 +103,13 @@ impl State {
 fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     // The clock begins with the thread, so neither part is ever negative.
-    Duration::new(
-        time.tv_sec.try_into().unwrap_or(0),
-        time.tv_nsec.try_into().unwrap_or(0),
-    )
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.granted
-            .shared
-            .instances
-            .fetch_sub(1, Ordering::Relaxed);
-        self.granted
-            .shared
-            .memory_bytes
-            .fetch_sub(self.memory_bytes, Ordering::Relaxed);
+        self.granted.shared.instances.fetch_sub(1, Ordering::Relaxed);
+        self.granted.shared.memory_bytes.fetch_sub(self.memory_bytes, Ordering::Relaxed);
     }
 }
 
@@ -133,17 +122,12 @@ impl ResourceLimiter for State {
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let wanted = self
-            .memory_bytes
-            .saturating_add(desired.saturating_sub(current));
+        let wanted = self.memory_bytes.saturating_add(desired.saturating_sub(current));
         if wanted > self.granted.limits.memory_bytes {
             self.memory_refused = true;
             return Ok(false);
         }
-        self.granted
-            .shared
-            .memory_bytes
-            .fetch_add(wanted - self.memory_bytes, Ordering::Relaxed);
+        self.granted.shared.memory_bytes.fetch_add(wanted - self.memory_bytes, Ordering::Relaxed);
         self.memory_bytes = wanted;
         Ok(true)
     }
@@ -154,9 +138,7 @@ impl ResourceLimiter for State {
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let wanted = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
+        let wanted = self.table_elements.saturating_add(desired.saturating_sub(current));
         if wanted > self.granted.limits.table_elements {
             return Ok(false);
         }

@@ -24,10 +24,7 @@ struct Owned(AtomicU64);
 impl Owned {
     fn add(&self, by: u64) {
         // Not `fetch_add`: there is no other writer, and a locked instruction costs 20 cycles.
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(by),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -102,11 +99,7 @@ impl Stats {
 
     fn sums(&self, phase: Phase) -> PhaseSums {
         let mut sums = PhaseSums::default();
-        for shard in self
-            .0
-            .iter()
-            .filter_map(|shard| shard.0.get(phase as usize))
-        {
+        for shard in self.0.iter().filter_map(|shard| shard.0.get(phase as usize)) {
             fn add<const N: usize>(to: &mut [u64; N], from: &[Owned; N]) {
                 for (sum, part) in to.iter_mut().zip(from) {
                     *sum += part.get();
@@ -137,23 +130,16 @@ impl Stats {
 pub(crate) fn render(plugins: &[(&str, &Stats)], out: &mut String) {
     type Render = fn(&str, &PhaseSums, &mut String);
     let families: [(&str, &str, &str, Render); 4] = [
-        (
-            "pillion_plugin_calls_total",
-            "counter",
-            "Hooks that ran.",
-            |labels, sums, out| {
-                let _ = writeln!(out, "pillion_plugin_calls_total{{{labels}}} {}", sums.calls);
-            },
-        ),
+        ("pillion_plugin_calls_total", "counter", "Hooks that ran.", |labels, sums, out| {
+            let _ = writeln!(out, "pillion_plugin_calls_total{{{labels}}} {}", sums.calls);
+        }),
         (
             "pillion_plugin_decisions_total",
             "counter",
             "What hooks decided.",
             |labels, sums, out| {
-                for (kind, count) in DecisionKind::ALL
-                    .iter()
-                    .zip(sums.decisions)
-                    .filter(|(_, count)| *count > 0)
+                for (kind, count) in
+                    DecisionKind::ALL.iter().zip(sums.decisions).filter(|(_, count)| *count > 0)
                 {
                     let _ = writeln!(
                         out,
@@ -163,50 +149,34 @@ pub(crate) fn render(plugins: &[(&str, &Stats)], out: &mut String) {
                 }
             },
         ),
-        (
-            "pillion_plugin_failures_total",
-            "counter",
-            "Hooks that failed.",
-            |labels, sums, out| {
-                for (reason, count) in HookError::REASONS.iter().zip(sums.failures) {
-                    let _ = writeln!(
-                        out,
-                        "pillion_plugin_failures_total{{{labels},reason=\"{reason}\"}} {count}"
-                    );
-                }
-            },
-        ),
-        (
-            "pillion_plugin_duration_seconds",
-            "histogram",
-            "Time in hooks.",
-            |labels, sums, out| {
-                let mut below = 0;
-                for (bound, count) in BUCKETS_US.iter().zip(sums.buckets) {
-                    below += count;
-                    let bound = Duration::from_micros(*bound).as_secs_f64();
-                    let _ = writeln!(
-                        out,
-                        "pillion_plugin_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {below}"
-                    );
-                }
-                let seconds = Duration::from_nanos(sums.nanos).as_secs_f64();
+        ("pillion_plugin_failures_total", "counter", "Hooks that failed.", |labels, sums, out| {
+            for (reason, count) in HookError::REASONS.iter().zip(sums.failures) {
                 let _ = writeln!(
                     out,
-                    "pillion_plugin_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}",
-                    sums.calls
+                    "pillion_plugin_failures_total{{{labels},reason=\"{reason}\"}} {count}"
                 );
+            }
+        }),
+        ("pillion_plugin_duration_seconds", "histogram", "Time in hooks.", |labels, sums, out| {
+            let mut below = 0;
+            for (bound, count) in BUCKETS_US.iter().zip(sums.buckets) {
+                below += count;
+                let bound = Duration::from_micros(*bound).as_secs_f64();
                 let _ = writeln!(
                     out,
-                    "pillion_plugin_duration_seconds_sum{{{labels}}} {seconds}"
+                    "pillion_plugin_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {below}"
                 );
-                let _ = writeln!(
-                    out,
-                    "pillion_plugin_duration_seconds_count{{{labels}}} {}",
-                    sums.calls
-                );
-            },
-        ),
+            }
+            let seconds = Duration::from_nanos(sums.nanos).as_secs_f64();
+            let _ = writeln!(
+                out,
+                "pillion_plugin_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}",
+                sums.calls
+            );
+            let _ = writeln!(out, "pillion_plugin_duration_seconds_sum{{{labels}}} {seconds}");
+            let _ =
+                writeln!(out, "pillion_plugin_duration_seconds_count{{{labels}}} {}", sums.calls);
+        }),
     ];
     for (name, kind, help, render) in families {
         // Writing to a String cannot fail.
@@ -215,11 +185,7 @@ pub(crate) fn render(plugins: &[(&str, &Stats)], out: &mut String) {
             for phase in Phase::ALL {
                 let sums = stats.sums(phase);
                 if sums.calls > 0 {
-                    render(
-                        &format!("plugin=\"{plugin}\",phase=\"{}\"", phase.name()),
-                        &sums,
-                        out,
-                    );
+                    render(&format!("plugin=\"{plugin}\",phase=\"{}\"", phase.name()), &sums, out);
                 }
             }
         }
@@ -266,10 +232,7 @@ mod tests {
             "pillion_plugin_failures_total{plugin=\"auth\",phase=\"response\",reason=\"stack\"} 1",
             "pillion_plugin_decisions_total{plugin=\"auth\",phase=\"response\",decision=\"failed-closed\"} 1",
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is not in\n{text}"
-            );
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }
 }

@@ -20,13 +20,8 @@ impl TraceContext {
     /// A new span: in the caller's trace when `traceparent` is valid, else in a new one.
     pub(crate) fn of(traceparent: Option<&HeaderValue>) -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-        let parent = traceparent
-            .map(HeaderValue::as_bytes)
-            .filter(|bytes| valid(bytes));
-        match (
-            parent.and_then(|bytes| bytes.get(..TRACEPARENT_BYTES)),
-            &mut text,
-        ) {
+        let parent = traceparent.map(HeaderValue::as_bytes).filter(|bytes| valid(bytes));
+        match (parent.and_then(|bytes| bytes.get(..TRACEPARENT_BYTES)), &mut text) {
             (Some(parent), text) => text.copy_from_slice(parent),
             (None, text) => {
                 if let Some(id) = text.get_mut(3..35) {
@@ -87,8 +82,7 @@ fn hex(high: u64, low: u64, out: &mut [u8]) {
 fn valid(text: &[u8]) -> bool {
     let lower_hex = |range: std::ops::Range<usize>| {
         text.get(range).is_some_and(|part| {
-            part.iter()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
                 && part.iter().any(|byte| *byte != b'0')
         })
     };
@@ -98,11 +92,9 @@ fn valid(text: &[u8]) -> bool {
         && text.get(52) == Some(&b'-')
         && lower_hex(3..35)
         && lower_hex(36..52)
-        && text.get(53..).is_some_and(|flags| {
-            flags
-                .iter()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        })
+        && text
+            .get(53..)
+            .is_some_and(|flags| flags.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// `SplitMix64` (Steele, Lea, Flood 2014), seeded by the system once a thread. Ids need to be
@@ -124,9 +116,7 @@ fn random() -> u64 {
 fn seed() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     // `RandomState` takes its keys from the system, and differs from call to call.
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]
@@ -140,10 +130,7 @@ mod tests {
         let trace = TraceContext::of(Some(&parent));
         assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_ne!(trace.span_id(), "00f067aa0ba902b7");
-        assert!(
-            trace.header().unwrap().as_bytes().ends_with(b"-00"),
-            "flags travel on"
-        );
+        assert!(trace.header().unwrap().as_bytes().ends_with(b"-00"), "flags travel on");
     }
 
     #[test]

@@ -75,10 +75,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .fallback(pillion_chassis::problem::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&admin), authenticate));
     // Numbers only, and a scraper has no token.
-    Router::new()
-        .route("/metrics", get(metrics))
-        .merge(guarded)
-        .with_state(admin)
+    Router::new().route("/metrics", get(metrics)).merge(guarded).with_state(admin)
 }
 
 async fn list(State(admin): State<Arc<Admin>>) -> Response {
@@ -102,16 +99,8 @@ async fn swap(
         let message = "name a new component, a new config, or both";
         return Err(Problem::invalid("component", None, message));
     }
-    let SwapBody {
-        component,
-        config,
-        digest,
-    } = body;
-    let change = SwapRequest {
-        component,
-        config,
-        digest,
-    };
+    let SwapBody { component, config, digest } = body;
+    let change = SwapRequest { component, config, digest };
     activate(move || admin.host.swap(&name, change)).await
 }
 
@@ -143,11 +132,7 @@ fn refused(error: &ActivateError) -> Problem {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let page = admin.process.page(&admin.services) + &admin.host.metrics();
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        page,
-    )
-        .into_response()
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
 
 async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {

@@ -86,11 +86,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn overrides(&self) -> Overrides {
-        Overrides {
-            data: self.data.clone(),
-            listen: self.listen,
-            admin_listen: self.admin_listen,
-        }
+        Overrides { data: self.data.clone(), listen: self.listen, admin_listen: self.admin_listen }
     }
 }
 
@@ -116,23 +112,13 @@ pub(crate) enum Plugin {
 #[derive(Debug, Args)]
 pub(crate) struct Running {
     /// The data folder of the process: the address and the token are read there
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "PILLION_DATA",
-        default_value = "pillion-data"
-    )]
+    #[arg(long, value_name = "DIR", env = "PILLION_DATA", default_value = "pillion-data")]
     pub(crate) data: PathBuf,
     /// The service, when it was started by `pillion serve`
     #[arg(long, value_parser = PossibleValuesParser::new(SERVICES))]
     pub(crate) service: Option<String>,
     /// The admin API's address, http://HOST:PORT, instead of the data folder's
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PILLION_ADMIN_URL",
-        requires = "admin_token"
-    )]
+    #[arg(long, value_name = "URL", env = "PILLION_ADMIN_URL", requires = "admin_token")]
     pub(crate) admin_url: Option<String>,
     /// The admin API's token
     #[arg(

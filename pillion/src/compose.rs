@@ -46,11 +46,7 @@ pub(crate) async fn open(
 ) -> Result<Opened> {
     let clock = Arc::new(SystemClock);
     let ids = Arc::new(Ids::new(clock.clone(), node(names))?);
-    let mut opened = Opened {
-        services: Vec::new(),
-        databases: Vec::new(),
-        identity: None,
-    };
+    let mut opened = Opened { services: Vec::new(), databases: Vec::new(), identity: None };
     for name in names {
         let path = data.join(database_name(name));
         let database = open_database(&path).await?;
@@ -73,26 +69,20 @@ pub(crate) async fn open(
                     audience: tokens.audience.clone(),
                     first_party_client_id: tokens.client_id.clone(),
                 };
-                pillion_identity::service(deps, config)
-                    .await
-                    .map(|(service, handle)| {
-                        opened.identity = Some(handle);
-                        service
-                    })
+                pillion_identity::service(deps, config).await.map(|(service, handle)| {
+                    opened.identity = Some(handle);
+                    service
+                })
             }
             other => bail!("there is no service `{other}`"),
         };
-        opened
-            .services
-            .push(service.with_context(|| format!("the service {name} cannot start"))?);
+        opened.services.push(service.with_context(|| format!("the service {name} cannot start"))?);
     }
     Ok(opened)
 }
 
 async fn open_database(path: &Path) -> Result<Database> {
-    Database::open(path)
-        .await
-        .with_context(|| format!("cannot open {}", path.display()))
+    Database::open(path).await.with_context(|| format!("cannot open {}", path.display()))
 }
 
 /// Ids of two processes that run at the same time differ in this: `up` is the only one, and
@@ -126,32 +116,20 @@ pub(crate) fn protect_all(
         let router = protect(service.name, service.router, table, host, bounds, &counted);
         if let Some(peers) = peers {
             // Between processes the id travels as a header; here it must look the same.
-            peers.register(
-                service.name,
-                router.clone().layer(from_fn(take_over_request_id)),
-            );
+            peers.register(service.name, router.clone().layer(from_fn(take_over_request_id)));
         }
         front.get_or_insert(router);
         workers.extend(service.workers);
         metrics.push(counted);
     }
     let front = front.context("there is no service to serve")?;
-    Ok(Protected {
-        front,
-        workers,
-        metrics,
-    })
+    Ok(Protected { front, workers, metrics })
 }
 
 /// The other services over HTTP, at the addresses that the configuration gives them.
 pub(crate) fn http_peers(own: &str, loaded: &Loaded) -> Result<HttpPeers> {
     let mut addresses = Vec::new();
-    for (name, service) in loaded
-        .config
-        .services
-        .iter()
-        .filter(|(name, _)| *name != own)
-    {
+    for (name, service) in loaded.config.services.iter().filter(|(name, _)| *name != own) {
         let address = match (&service.url, service.listen) {
             (Some(url), _) => url.clone(),
             (None, Some(listen)) if listen.port() != 0 && !listen.ip().is_unspecified() => {

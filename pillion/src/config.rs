@@ -55,11 +55,7 @@ impl Loaded {
         let in_folder = Path::new(FILE_NAME);
         let file = file.or_else(|| in_folder.exists().then_some(in_folder));
         let (name, base, text) = match file {
-            None => (
-                "(built-in pillion.toml)".to_owned(),
-                PathBuf::new(),
-                BUILT_IN.to_owned(),
-            ),
+            None => ("(built-in pillion.toml)".to_owned(), PathBuf::new(), BUILT_IN.to_owned()),
             Some(path) => {
                 let name = path.display().to_string();
                 let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
@@ -73,17 +69,11 @@ impl Loaded {
                         ),
                     }],
                 })?;
-                (
-                    name,
-                    path.parent().map(Path::to_owned).unwrap_or_default(),
-                    text,
-                )
+                (name, path.parent().map(Path::to_owned).unwrap_or_default(), text)
             }
         };
-        let mut config = reading::parse(&text).map_err(|problem| ConfigError {
-            file: name.clone(),
-            problems: vec![problem],
-        })?;
+        let mut config = reading::parse(&text)
+            .map_err(|problem| ConfigError { file: name.clone(), problems: vec![problem] })?;
         config.server.data = match overrides.data {
             Some(data) => data,
             None => base.join(&config.server.data),
@@ -94,20 +84,12 @@ impl Loaded {
         if let Some(admin_listen) = overrides.admin_listen {
             config.server.admin_listen = admin_listen;
         }
-        let loaded = Self {
-            config,
-            name,
-            base,
-            text,
-        };
+        let loaded = Self { config, name, base, text };
         let problems = loaded.check();
         if problems.is_empty() {
             Ok(loaded)
         } else {
-            Err(ConfigError {
-                file: loaded.name,
-                problems,
-            })
+            Err(ConfigError { file: loaded.name, problems })
         }
     }
 
@@ -204,10 +186,7 @@ mod tests {
                     line.starts_with(&format!("{key} = "))
                         || line.starts_with('[') && line.ends_with(&format!(".{key}]"))
                 };
-                assert!(
-                    BUILT_IN.lines().any(written),
-                    "{line}: {key} is not in pillion.toml"
-                );
+                assert!(BUILT_IN.lines().any(written), "{line}: {key} is not in pillion.toml");
             }
         }
     }
@@ -231,12 +210,7 @@ mod tests {
         let text = BUILT_IN.replacen(from, to, 1);
         let error = load(&text).expect_err("should be refused");
         let line = |problem: &Problem| format!("{}: {}", problem.key, problem.message);
-        error
-            .problems
-            .iter()
-            .map(line)
-            .collect::<Vec<_>>()
-            .join("\n")
+        error.problems.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -313,11 +287,7 @@ mod tests {
                 "hs256 = { k = \"short.key\" }",
                 "holds 5 bytes; an HS256 key needs 32 or more",
             ),
-            (
-                "source = \"identity\"",
-                "",
-                "keysets.access-tokens: holds no keys",
-            ),
+            ("source = \"identity\"", "", "keysets.access-tokens: holds no keys"),
             (
                 "issuer = \"pillion\"\naudience = \"pillion-api\"\nkeyset",
                 "issuer = 1979-05-27\naudience = \"pillion-api\"\nkeyset",
@@ -332,11 +302,7 @@ mod tests {
     #[test]
     fn a_problem_names_file_line_and_key() {
         let text = BUILT_IN.replacen("[\"sink:access\"]", "[\"sink:x\"]", 1);
-        let line = text
-            .lines()
-            .position(|line| line.contains("sink:x"))
-            .unwrap()
-            + 1;
+        let line = text.lines().position(|line| line.contains("sink:x")).unwrap() + 1;
         let error = load(&text).unwrap_err().to_string();
         assert!(
             error.contains(&format!("pillion.toml:{line}: plugins.logging.grants: ")),
@@ -348,9 +314,8 @@ mod tests {
     fn flags_take_the_files_place_before_the_checks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
-        let services: String = SERVICES
-            .map(|name| format!("[services.{name}]\nplugins = []\n"))
-            .concat();
+        let services: String =
+            SERVICES.map(|name| format!("[services.{name}]\nplugins = []\n")).concat();
         std::fs::write(&path, services).unwrap();
         let overrides = Overrides {
             data: Some("elsewhere".into()),
@@ -359,27 +324,16 @@ mod tests {
         };
         let error = Loaded::load(Some(&path), overrides.clone()).unwrap_err();
         assert_eq!(error.problems[0].key, "server.admin_listen");
-        let overrides = Overrides {
-            admin_listen: Some(([127, 0, 0, 1], 0).into()),
-            ..overrides
-        };
+        let overrides = Overrides { admin_listen: Some(([127, 0, 0, 1], 0).into()), ..overrides };
         let server = Loaded::load(Some(&path), overrides).unwrap().config.server;
         assert_eq!(server.data, Path::new("elsewhere"));
-        assert_eq!(
-            (server.listen.port(), server.admin_listen.port()),
-            (8081, 0)
-        );
+        assert_eq!((server.listen.port(), server.admin_listen.port()), (8081, 0));
     }
 
     #[test]
     fn a_file_that_is_not_there_is_told() {
         let error =
             Loaded::load(Some(Path::new("no/such.toml")), Overrides::default()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("no/such.toml: cannot be read: "),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("no/such.toml: cannot be read: "), "{error}");
     }
 }

@@ -21,20 +21,13 @@ impl DataDir {
         let mut builder = DirBuilder::new();
         // Tokens, keys and people's posts: nobody else's business.
         builder.recursive(true).mode(0o700);
-        builder
-            .create(path)
-            .map_err(|error| explain(path, "make the data folder", &error))?;
+        builder.create(path).map_err(|error| explain(path, "make the data folder", &error))?;
         let path = fs::canonicalize(path)
             .map_err(|error| explain(path, "find the data folder", &error))?;
         enough_room(&path)?;
-        let locks = services
-            .iter()
-            .map(|service| lock(&path, service))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Self {
-            path,
-            _locks: locks,
-        })
+        let locks =
+            services.iter().map(|service| lock(&path, service)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { path, _locks: locks })
     }
 
     /// A file or folder in it.
@@ -73,13 +66,9 @@ fn enough_room(data: &Path) -> Result<()> {
 fn lock(data: &Path, service: &str) -> Result<File> {
     let path = data.join(format!("{service}.lock"));
     let failed = |error: &io::Error| explain(data, "write to the data folder", error);
-    let mut file = (OpenOptions::new()
-        .create(true)
-        .read(true)
-        .write(true)
-        .truncate(false))
-    .open(&path)
-    .map_err(|error| failed(&error))?;
+    let mut file = (OpenOptions::new().create(true).read(true).write(true).truncate(false))
+        .open(&path)
+        .map_err(|error| failed(&error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -87,11 +76,8 @@ fn lock(data: &Path, service: &str) -> Result<File> {
             // Without the number the message is still right.
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
-            let holder = if holder.is_empty() {
-                String::new()
-            } else {
-                format!(" (process {holder})")
-            };
+            let holder =
+                if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
             bail!(
                 "{} is in use by another Pillion{holder}: stop that one, or give this one its \
                  own folder with --data DIR",
@@ -135,10 +121,7 @@ pub(crate) fn write_secret(path: &Path, contents: &str) -> Result<()> {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let name = path
-            .file_name()
-            .ok_or(ErrorKind::InvalidInput)?
-            .to_string_lossy();
+        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
         let aside = folder.join(format!(".{name}.{}.new", std::process::id()));
         let mut file = (OpenOptions::new().create(true).write(true).truncate(true))
             .mode(0o600)
@@ -164,17 +147,11 @@ mod tests {
         let path = folder.path().join("a/b");
         let first = DataDir::open(&path, &["users", "tweets"]).unwrap();
         let refused = DataDir::open(&path, &["tweets"]).unwrap_err().to_string();
-        assert!(
-            refused.contains("in use by another Pillion (process "),
-            "{refused}"
-        );
+        assert!(refused.contains("in use by another Pillion (process "), "{refused}");
         DataDir::open(&path, &["gateway"]).unwrap();
         drop(first);
         DataDir::open(&path, &["tweets"]).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]
@@ -183,13 +160,8 @@ mod tests {
         let path = folder.path().join("data");
         fs::write(&path, "").unwrap();
         let refused = DataDir::open(&path, &["users"]).unwrap_err().to_string();
-        assert!(
-            refused.contains("there is a file in its place"),
-            "{refused}"
-        );
-        let below = DataDir::open(&path.join("x"), &["users"])
-            .unwrap_err()
-            .to_string();
+        assert!(refused.contains("there is a file in its place"), "{refused}");
+        let below = DataDir::open(&path.join("x"), &["users"]).unwrap_err().to_string();
         assert!(below.contains("there is a file in its place"), "{below}");
     }
 
@@ -200,10 +172,7 @@ mod tests {
         write_secret(&path, "old and longer").unwrap();
         write_secret(&path, "new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

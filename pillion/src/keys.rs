@@ -32,24 +32,14 @@ pub(crate) enum Source {
 
 /// Reads the keys that are there now, and gives the worker that follows identity's.
 pub(crate) fn follow(loaded: &Loaded, keyring: &Keyring, source: Source) -> Result<Worker> {
-    let mut sets = Sets {
-        keyring: keyring.clone(),
-        sets: Vec::new(),
-    };
+    let mut sets = Sets { keyring: keyring.clone(), sets: Vec::new() };
     for (name, keyset) in &loaded.config.keysets {
         let mut own = BTreeMap::new();
         for (kid, path) in &keyset.hs256 {
-            own.insert(
-                kid.clone(),
-                Key::hmac_sha256(&secret(&loaded.base.join(path))?),
-            );
+            own.insert(kid.clone(), Key::hmac_sha256(&secret(&loaded.base.join(path))?));
         }
         let of_identity = keyset.source == Some(KeySource::Identity);
-        sets.sets.push(Set {
-            name: name.clone(),
-            own,
-            of_identity,
-        });
+        sets.sets.push(Set { name: name.clone(), own, of_identity });
     }
     sets.publish(&JwkSet::default());
     Ok(match source {
@@ -130,9 +120,8 @@ fn secret(path: &Path) -> Result<Vec<u8>> {
 
 async fn fetch(peers: &dyn Peers) -> Result<JwkSet> {
     const IDENTITY: &str = "identity";
-    let request = Onward::default()
-        .request(Method::GET, "/.well-known/jwks.json")
-        .body(Body::empty())?;
+    let request =
+        Onward::default().request(Method::GET, "/.well-known/jwks.json").body(Body::empty())?;
     let response = peers.call(IDENTITY, request).await?;
     let status = response.status();
     anyhow::ensure!(status.is_success(), "identity answered {status}");

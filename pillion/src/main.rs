@@ -40,11 +40,7 @@ fn main() -> ExitCode {
     for line in told(&error).lines() {
         eprintln!("error: {line}");
     }
-    if error.is::<config::ConfigError>() {
-        ExitCode::from(WRONG_INPUT)
-    } else {
-        ExitCode::FAILURE
-    }
+    if error.is::<config::ConfigError>() { ExitCode::from(WRONG_INPUT) } else { ExitCode::FAILURE }
 }
 
 /// An error and its causes. A cause that the error before it tells already is left out.
@@ -73,9 +69,6 @@ mod tests {
             .context("cannot write a: the disk is full")
             .context("cannot start")
             .unwrap_err();
-        assert_eq!(
-            told(&error),
-            "cannot start: cannot write a: the disk is full"
-        );
+        assert_eq!(told(&error), "cannot start: cannot write a: the disk is full");
     }
 }

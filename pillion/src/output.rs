@@ -17,27 +17,16 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 /// Rows of JSON objects as a table with a head; a member that is not there is `-`.
 pub(crate) fn table(columns: &[&str], rows: &[Value]) -> String {
-    let head = columns
-        .iter()
-        .map(|name| name.replace('_', " ").to_uppercase())
-        .collect();
-    let body = rows
-        .iter()
-        .map(|row| columns.iter().map(|name| cell(row.get(name))).collect());
+    let head = columns.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
+    let body = rows.iter().map(|row| columns.iter().map(|name| cell(row.get(name))).collect());
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(body).collect();
     let width = |index: usize| {
         let cells = lines.iter().filter_map(|line| line.get(index));
-        cells
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let line = |cells: &Vec<String>| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -53,11 +42,9 @@ fn cell(value: Option<&Value>) -> String {
             text.chars().take(DIGEST_CHARACTERS).collect()
         }
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => items
-            .iter()
-            .map(|item| cell(Some(item)))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", ")
+        }
         Some(Value::Object(members)) => {
             let member = |(name, value): (&String, &Value)| format!("{name}={}", cell(Some(value)));
             members.iter().map(member).collect::<Vec<_>>().join(" ")
@@ -82,9 +69,6 @@ mod tests {
 NAME       DIGEST               CALLS  PHASES
 auth       sha256:aaaaaaaaaaaa  10     -
 ratelimit  -                    -      request";
-        assert_eq!(
-            table(&["name", "digest", "calls", "phases"], &rows),
-            expected
-        );
+        assert_eq!(table(&["name", "digest", "calls", "phases"], &rows), expected);
     }
 }

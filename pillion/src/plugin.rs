@@ -44,10 +44,7 @@ fn config_argument(argument: &str) -> Result<serde_json::Value> {
     let text = std::fs::read_to_string(argument).with_context(|| {
         format!("--config is neither JSON, which begins with `{{`, nor a file: {argument}")
     })?;
-    if Path::new(argument)
-        .extension()
-        .is_some_and(|extension| extension == "toml")
-    {
+    if Path::new(argument).extension().is_some_and(|extension| extension == "toml") {
         let table: toml::Table =
             toml::from_str(&text).with_context(|| format!("{argument} is not TOML"))?;
         return crate::config::json(&table)
@@ -75,20 +72,11 @@ mod tests {
         };
         let expected = serde_json::json!({ "a": [1] });
         assert_eq!(config_argument(" {\"a\":[1]}").unwrap(), expected);
-        assert_eq!(
-            config_argument(&file("c.json", "{\"a\":[1]}")).unwrap(),
-            expected
-        );
-        assert_eq!(
-            config_argument(&file("c.toml", "a = [1]")).unwrap(),
-            expected
-        );
-        for wrong in [
-            "{",
-            "no-such-file",
-            &file("d.json", "[1]"),
-            &file("d.toml", "a = 1979-05-27"),
-        ] {
+        assert_eq!(config_argument(&file("c.json", "{\"a\":[1]}")).unwrap(), expected);
+        assert_eq!(config_argument(&file("c.toml", "a = [1]")).unwrap(), expected);
+        for wrong in
+            ["{", "no-such-file", &file("d.json", "[1]"), &file("d.toml", "a = 1979-05-27")]
+        {
             assert!(config_argument(wrong).is_err(), "{wrong}");
         }
     }

@@ -93,11 +93,8 @@ impl Process {
             (None, Part::One(name)) => Arc::new(compose::http_peers(name, loaded)?),
             (None, Part::All(_)) => bail!("every service is in this process"),
         };
-        let Opened {
-            services,
-            databases,
-            identity,
-        } = compose::open(part.services(), loaded, &data, &peers).await?;
+        let Opened { services, databases, identity } =
+            compose::open(part.services(), loaded, &data, &peers).await?;
 
         let keyring = Keyring::default();
         let source = match &identity {
@@ -112,16 +109,8 @@ impl Process {
         let metrics = Arc::new(ProcessMetrics::default());
         let (database_worker, databases_well) = watch_databases(databases.clone());
         let (ready, serving) = watch::channel(false);
-        let health = Health {
-            serving,
-            databases: databases_well,
-        };
-        let front = Front::new(
-            protected.front.clone(),
-            &server,
-            health.clone(),
-            metrics.clone(),
-        )?;
+        let health = Health { serving, databases: databases_well };
+        let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?;
 
         let token = Token::new()?;
         let admin_token = token.as_str().to_owned();
@@ -167,21 +156,10 @@ impl Process {
     /// Serves until a signal, drains, and ends everything in the reverse order of its start.
     /// `announce` runs once connections are accepted.
     pub(crate) async fn run(self, announce: impl FnOnce() -> Result<()>) -> Result<()> {
-        let Self {
-            server,
-            ready,
-            shutdown: (trigger, shutdown),
-            workers,
-            mut signals,
-            ..
-        } = self;
-        let listening =
-            |(listener, front): (TcpListener, Arc<Front>), shutdown: &Shutdown| Listening {
-                listener,
-                front,
-                server: server.clone(),
-                shutdown: shutdown.clone(),
-            };
+        let Self { server, ready, shutdown: (trigger, shutdown), workers, mut signals, .. } = self;
+        let listening = |(listener, front): (TcpListener, Arc<Front>), shutdown: &Shutdown| {
+            Listening { listener, front, server: server.clone(), shutdown: shutdown.clone() }
+        };
         let public = tokio::spawn(serve(listening(self.public, &shutdown)));
         // The operator can look on until the last client is served.
         let (operator_trigger, operator_shutdown) = Shutdown::new();
@@ -276,9 +254,7 @@ pub(crate) fn host_options(
     let mut options = HostOptions::new(state_dir);
     options.workers = loaded.workers();
     let sinks = loaded.config.sinks.iter();
-    options.sinks = sinks
-        .map(|(name, sink)| (name.clone(), sink.spec(outputs)))
-        .collect();
+    options.sinks = sinks.map(|(name, sink)| (name.clone(), sink.spec(outputs))).collect();
     options.keyring = keyring;
     options.compiler = compiler()?;
     Ok(options)

@@ -61,10 +61,7 @@ pub(crate) fn plan(data: &DataDir) -> Result<()> {
         .iter()
         .map(|(username, _)| Ok(((*username).to_owned(), password()?)))
         .collect::<Result<_>>()?;
-    let record = Record {
-        complete: false,
-        accounts,
-    };
+    let record = Record { complete: false, accounts };
     save(data, &record)
 }
 
@@ -77,10 +74,7 @@ pub(crate) async fn seed(process: &Process, handle: &Handle) -> Result<Option<De
     let Some((demo, _)) = ACCOUNTS.first() else {
         return Ok(None);
     };
-    let api = Api {
-        router: process.front.clone(),
-        handle: handle.clone(),
-    };
+    let api = Api { router: process.front.clone(), handle: handle.clone() };
     if !record.complete {
         api.tell_stories(&record)
             .await
@@ -133,10 +127,7 @@ impl Api {
         const LIFETIME: Duration = Duration::from_mins(5);
         let mut authors = BTreeMap::new();
         for (username, name) in ACCOUNTS {
-            let password = record
-                .accounts
-                .get(username)
-                .context("demo.json lacks an account")?;
+            let password = record.accounts.get(username).context("demo.json lacks an account")?;
             let user_id = match self.find(username).await? {
                 Some(user_id) => user_id,
                 None => self.register(username, name, password).await?,
@@ -146,13 +137,7 @@ impl Api {
             authors.insert(username, (token, told));
         }
         let mut ids: Vec<String> = Vec::with_capacity(STORIES.len());
-        for Story {
-            author,
-            text,
-            reply_to,
-            quotes,
-        } in STORIES
-        {
+        for Story { author, text, reply_to, quotes } in STORIES {
             let (token, told) = authors.get(author).context("a story without an author")?;
             if let Some(id) = told.get(text) {
                 ids.push(id.clone());
@@ -166,13 +151,9 @@ impl Api {
                 (None, Some(at)) => json!({ "text": text, "quote_tweet_id": earlier(at)? }),
                 (None, None) => json!({ "text": text }),
             };
-            let (status, answer) = self
-                .ask(Method::POST, "/2/tweets", Some(token), Some(tweet))
-                .await?;
-            ensure!(
-                status == StatusCode::CREATED,
-                "a tweet was refused: {answer}"
-            );
+            let (status, answer) =
+                self.ask(Method::POST, "/2/tweets", Some(token), Some(tweet)).await?;
+            ensure!(status == StatusCode::CREATED, "a tweet was refused: {answer}");
             ids.push(text_at(&answer, "/data/id")?);
         }
         Ok(())
@@ -185,10 +166,7 @@ impl Api {
         let token = self.token(nobody, Duration::from_mins(1));
         let path = format!("/2/users/by/username/{username}");
         let (status, answer) = self.ask(Method::GET, &path, Some(&token), None).await?;
-        ensure!(
-            status == StatusCode::OK,
-            "looking for @{username} failed: {answer}"
-        );
+        ensure!(status == StatusCode::OK, "looking for @{username} failed: {answer}");
         match answer.pointer("/data/id").and_then(Value::as_str) {
             Some(id) => Ok(Some(id.parse()?)),
             None => Ok(None),
@@ -197,13 +175,9 @@ impl Api {
 
     async fn register(&self, username: &str, name: &str, password: &str) -> Result<UserId> {
         let account = json!({ "username": username, "name": name, "password": password });
-        let (status, answer) = self
-            .ask(Method::POST, "/pillion/v1/accounts", None, Some(account))
-            .await?;
-        ensure!(
-            status == StatusCode::CREATED,
-            "@{username} could not be registered: {answer}"
-        );
+        let (status, answer) =
+            self.ask(Method::POST, "/pillion/v1/accounts", None, Some(account)).await?;
+        ensure!(status == StatusCode::CREATED, "@{username} could not be registered: {answer}");
         Ok(text_at(&answer, "/data/id")?.parse()?)
     }
 
@@ -211,24 +185,14 @@ impl Api {
     async fn told(&self, user_id: UserId, token: &str) -> Result<BTreeMap<String, String>> {
         let path = format!("/2/users/{user_id}/tweets?max_results=100");
         let (status, answer) = self.ask(Method::GET, &path, Some(token), None).await?;
-        ensure!(
-            status == StatusCode::OK,
-            "reading what {user_id} wrote failed: {answer}"
-        );
-        let tweets = answer
-            .get("data")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        tweets
-            .map(|tweet| Ok((text_at(tweet, "/text")?, text_at(tweet, "/id")?)))
-            .collect()
+        ensure!(status == StatusCode::OK, "reading what {user_id} wrote failed: {answer}");
+        let tweets = answer.get("data").and_then(Value::as_array).into_iter().flatten();
+        tweets.map(|tweet| Ok((text_at(tweet, "/text")?, text_at(tweet, "/id")?))).collect()
     }
 
     fn token(&self, user_id: UserId, lifetime: Duration) -> String {
         let scopes = Scopes::parse(&USER_SCOPES.join(" "));
-        self.handle
-            .issue_user_token(user_id, "pillion", &scopes, lifetime)
+        self.handle.issue_user_token(user_id, "pillion", &scopes, lifetime)
     }
 
     async fn ask(
@@ -264,6 +228,5 @@ impl Api {
 
 fn text_at(answer: &Value, pointer: &str) -> Result<String> {
     let text = answer.pointer(pointer).and_then(Value::as_str);
-    text.map(str::to_owned)
-        .with_context(|| format!("an answer without {pointer}: {answer}"))
+    text.map(str::to_owned).with_context(|| format!("an answer without {pointer}: {answer}"))
 }

@@ -83,9 +83,7 @@ async fn answer(
     // 4. The one address that nobody can make up: the socket's.
     request.extensions_mut().insert(ClientAddress(client));
     // 5. A bug in one handler must not end the other requests of its connection.
-    let answered = AssertUnwindSafe(front.router.clone().oneshot(request))
-        .catch_unwind()
-        .await;
+    let answered = AssertUnwindSafe(front.router.clone().oneshot(request)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
@@ -140,13 +138,7 @@ impl Front {
     ) -> Result<Self, RandomError> {
         let request_ids = RequestIds::new()?;
         let in_flight = Arc::new(Semaphore::new(count(server.requests)));
-        Ok(Self {
-            router,
-            health,
-            in_flight,
-            request_ids,
-            metrics,
-        })
+        Ok(Self { router, health, in_flight, request_ids, metrics })
     }
 }
 
@@ -183,10 +175,7 @@ impl Health {
 /// logged.
 fn shed() -> Response {
     const BODY: &str = r#"{"title":"Service Unavailable","detail":"The server has as many requests in flight as it takes. Try again in a second.","type":"about:blank","status":503}"#;
-    let headers = [
-        (CONTENT_TYPE, "application/problem+json"),
-        (RETRY_AFTER, "1"),
-    ];
+    let headers = [(CONTENT_TYPE, "application/problem+json"), (RETRY_AFTER, "1")];
     (StatusCode::SERVICE_UNAVAILABLE, headers, BODY).into_response()
 }
 
@@ -202,10 +191,7 @@ impl RequestIds {
     fn new() -> Result<Self, RandomError> {
         let mut process = [0; 8];
         SystemRandom.fill(&mut process)?;
-        Ok(Self {
-            process: u64::from_le_bytes(process),
-            next: AtomicU64::new(0),
-        })
+        Ok(Self { process: u64::from_le_bytes(process), next: AtomicU64::new(0) })
     }
 
     /// The client's own id when it can stand in a log as it is, else a new one.
@@ -243,21 +229,14 @@ pub(crate) async fn take_over_request_id(mut request: Request, next: Next) -> Re
 async fn introduce_caller(mut request: Request, next: Next) -> Response {
     // Only the host puts this extension there, so the id is one that the auth plugin accepted;
     // an id that is no number can come from a wrong key set only.
-    let caller = request
-        .extensions()
-        .get::<pillion_host::Caller>()
-        .map(|caller| {
-            let user_id = caller
-                .user_id
-                .as_deref()
-                .map(str::parse::<UserId>)
-                .transpose();
-            user_id.map(|user_id| Caller {
-                user_id,
-                client_id: caller.client_id.clone(),
-                scopes: Scopes::parse(&caller.scopes),
-            })
-        });
+    let caller = request.extensions().get::<pillion_host::Caller>().map(|caller| {
+        let user_id = caller.user_id.as_deref().map(str::parse::<UserId>).transpose();
+        user_id.map(|user_id| Caller {
+            user_id,
+            client_id: caller.client_id.clone(),
+            scopes: Scopes::parse(&caller.scopes),
+        })
+    });
     match caller {
         Some(Ok(caller)) => {
             request.extensions_mut().insert(caller);

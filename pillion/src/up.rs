@@ -97,12 +97,7 @@ fn forget(path: &Path) -> Result<()> {
 }
 
 fn greeting(process: &Process, loaded: &Loaded, part: Part, demo: Option<&Demo>) -> String {
-    let Process {
-        url,
-        admin_url,
-        data,
-        ..
-    } = process;
+    let Process { url, admin_url, data, .. } = process;
     let data = data.path();
     let what = match part {
         Part::All(_) => "Pillion".to_owned(),
@@ -110,12 +105,7 @@ fn greeting(process: &Process, loaded: &Loaded, part: Part, demo: Option<&Demo>)
     };
     // Writing to a String cannot fail.
     let mut text = format!("\n{what} is ready at {url}\n");
-    if let Some(Demo {
-        user_id,
-        username,
-        bearer_token,
-    }) = demo
-    {
+    if let Some(Demo { user_id, username, bearer_token }) = demo {
         let hours = seed::TOKEN_LIFETIME.as_secs() / 3_600;
         let _ = writeln!(
             text,

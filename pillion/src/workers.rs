@@ -101,9 +101,7 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_is_closed_is_not_well() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path().join("x.sqlite"))
-            .await
-            .unwrap();
+        let database = Database::open(folder.path().join("x.sqlite")).await.unwrap();
         let (worker, mut well) = watch_databases(vec![database.clone()]);
         let (trigger, shutdown) = Shutdown::new();
         let workers = Workers::start([worker], &shutdown);

@@ -8,10 +8,7 @@ impl ConfigError {
     /// One wrong key. `key` is its path, `routes[2].scopes`; `reason` says what is wrong and
     /// what to write instead.
     pub fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            reason: reason.into(),
-        }
+        Self { key: key.into(), reason: reason.into() }
     }
 }
 
@@ -42,13 +39,7 @@ fn explain(path: &str, error: &serde_json::Error) -> ConfigError {
     let missing = reason
         .strip_prefix("missing field `")
         .and_then(|rest| rest.strip_suffix('`'))
-        .map(|key| {
-            if path.is_empty() {
-                key.to_owned()
-            } else {
-                format!("{path}.{key}")
-            }
-        });
+        .map(|key| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") });
     match missing {
         Some(key) => ConfigError::new(key, "is missing and has no default"),
         None => ConfigError::new(path, reason),
@@ -95,18 +86,12 @@ mod tests {
     fn an_unknown_key_is_named_with_the_known_ones() {
         let (key, reason) = error(r#"{"burts":1}"#);
         assert_eq!(key, "burts");
-        assert_eq!(
-            reason,
-            "unknown field `burts`, expected `burst` or `routes`"
-        );
+        assert_eq!(reason, "unknown field `burts`, expected `burst` or `routes`");
     }
 
     #[test]
     fn a_missing_key_is_named_itself() {
-        assert_eq!(
-            error("{}"),
-            ("burst".into(), "is missing and has no default".into())
-        );
+        assert_eq!(error("{}"), ("burst".into(), "is missing and has no default".into()));
         let (key, _) = error(r#"{"burst":1,"routes":{"GET /":[{}]}}"#);
         assert_eq!(key, "routes.GET /[0].scopes");
     }
@@ -117,9 +102,6 @@ mod tests {
             error(r#"{"burst":}"#),
             ("burst".into(), "expected value at line 1 column 10".into())
         );
-        assert_eq!(
-            error(r#"{"burst":1} x"#).1,
-            "trailing characters at line 1 column 13"
-        );
+        assert_eq!(error(r#"{"burst":1} x"#).1, "trailing characters at line 1 column 13");
     }
 }

@@ -20,10 +20,7 @@ impl Edits {
     /// Replaces every value of a header; twice with one name gives two values.
     #[must_use]
     pub fn set_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.set_headers.push(Header {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.set_headers.push(Header { name: name.into(), value: value.into() });
         self
     }
 
@@ -37,10 +34,7 @@ impl Edits {
     /// Keeps something for later phases and plugins; see [`Attribute`].
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.attributes.push(Attribute {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.attributes.push(Attribute { name: name.into(), value: value.into() });
         self
     }
 
@@ -61,20 +55,13 @@ impl Default for Edits {
 impl ResponseEdits {
     /// No change yet.
     pub const fn new() -> Self {
-        Self {
-            remove_headers: Vec::new(),
-            set_headers: Vec::new(),
-            attributes: Vec::new(),
-        }
+        Self { remove_headers: Vec::new(), set_headers: Vec::new(), attributes: Vec::new() }
     }
 
     /// Replaces every value of a header; twice with one name gives two values.
     #[must_use]
     pub fn set_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.set_headers.push(Header {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.set_headers.push(Header { name: name.into(), value: value.into() });
         self
     }
 
@@ -88,10 +75,7 @@ impl ResponseEdits {
     /// Keeps something for the completion phase and for plugins further out.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.attributes.push(Attribute {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.attributes.push(Attribute { name: name.into(), value: value.into() });
         self
     }
 }
@@ -105,11 +89,7 @@ impl Default for ResponseEdits {
 impl HttpResponse {
     /// An empty response; `status` is 200–599.
     pub const fn new(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
     /// A plain text.
@@ -121,22 +101,13 @@ impl HttpResponse {
 
     /// A problem document (RFC 9457) of the type `about:blank`; see [`Problem`] for others.
     pub fn problem(status: u16, title: &str, detail: &str) -> Self {
-        Problem {
-            title,
-            detail,
-            kind: Problem::BLANK,
-            status,
-        }
-        .into()
+        Problem { title, detail, kind: Problem::BLANK, status }.into()
     }
 
     /// Adds a header. The host adds `content-length`.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.headers.push(Header {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.headers.push(Header { name: name.into(), value: value.into() });
         self
     }
 
@@ -149,10 +120,7 @@ impl HttpResponse {
 
     /// The first value of a header.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.headers
-            .iter()
-            .find(|header| header.name == name)
-            .map(|header| header.value.as_slice())
+        self.headers.iter().find(|header| header.name == name).map(|header| header.value.as_slice())
     }
 }
 
@@ -179,9 +147,7 @@ impl From<Problem<'_>> for HttpResponse {
     fn from(problem: Problem<'_>) -> Self {
         // Strings and a number always serialise.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        Self::new(problem.status)
-            .header("content-type", "application/problem+json")
-            .body(body)
+        Self::new(problem.status).header("content-type", "application/problem+json").body(body)
     }
 }
 

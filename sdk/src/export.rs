@@ -141,10 +141,7 @@ pub const fn plugin_name(package: &'static str) -> &'static str {
         }
         _ => package,
     };
-    assert!(
-        name.len() <= NAME_BYTES_MAX,
-        "a plugin's name has at most 64 bytes"
-    );
+    assert!(name.len() <= NAME_BYTES_MAX, "a plugin's name has at most 64 bytes");
     let mut rest = name.as_bytes();
     while let Some((byte, tail)) = rest.split_first() {
         assert!(

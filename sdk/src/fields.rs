@@ -30,21 +30,11 @@ struct Spec {
 }
 
 const fn always(name: &'static str, kind: Kind, since: Phase) -> Spec {
-    Spec {
-        name,
-        kind,
-        always: true,
-        since,
-    }
+    Spec { name, kind, always: true, since }
 }
 
 const fn maybe(name: &'static str, kind: Kind, since: Phase) -> Spec {
-    Spec {
-        name,
-        kind,
-        always: false,
-        since,
-    }
+    Spec { name, kind, always: false, since }
 }
 
 /// The contract's table of fields; a name that ends in `:` stands for a family.
@@ -111,10 +101,7 @@ impl<'a> Value<'a> for u64 {
     #[inline]
     fn read(name: &str, raw: Option<&'a [u8]>) -> Self {
         let raw = raw.unwrap_or_else(|| broken(name, "is absent"));
-        raw.try_into().map_or_else(
-            |_| broken(name, "is not of eight bytes"),
-            u64::from_le_bytes,
-        )
+        raw.try_into().map_or_else(|_| broken(name, "is not of eight bytes"), u64::from_le_bytes)
     }
 }
 
@@ -157,11 +144,7 @@ impl<'a> Packed<'a> {
     /// The two parameters of a hook.
     #[inline]
     pub fn new(fields: &'a [u8], ends: &'a [u32]) -> Self {
-        Self {
-            fields,
-            ends,
-            start: 0,
-        }
+        Self { fields, ends, start: 0 }
     }
 
     /// The next value, called `name`.
@@ -210,10 +193,7 @@ pub const fn checked<'a, V: Value<'a>>(name: &'static str) -> &'static str {
         (Kind::Bytes, _) => panic!("this field is bytes: read it as `&[u8]`"),
         (Kind::U64, _) => panic!("this field is a number: read it as `u64`"),
     }
-    assert!(
-        spec.always || V::OPTIONAL,
-        "this field may be absent: read it as an `Option`"
-    );
+    assert!(spec.always || V::OPTIONAL, "this field may be absent: read it as an `Option`");
     name
 }
 
@@ -375,29 +355,13 @@ mod tests {
         bytes.extend_from_slice(b"curl");
         bytes.extend_from_slice(&7_u64.to_le_bytes());
         let seen = Seen::unpack(Packed::new(&bytes, &[6, 6 | ABSENT, 10, 18]));
-        assert_eq!(
-            seen,
-            Seen {
-                path: "/hello",
-                query: None,
-                agent: Some(b"curl"),
-                time: 7
-            }
-        );
+        assert_eq!(seen, Seen { path: "/hello", query: None, agent: Some(b"curl"), time: 7 });
     }
 
     #[test]
     fn an_empty_value_is_not_an_absent_one() {
         let seen = Seen::unpack(Packed::new(&[0; 8], &[0, 0, ABSENT, 8]));
-        assert_eq!(
-            seen,
-            Seen {
-                path: "",
-                query: Some(""),
-                agent: None,
-                time: 0
-            }
-        );
+        assert_eq!(seen, Seen { path: "", query: Some(""), agent: None, time: 0 });
     }
 
     #[test]
@@ -418,14 +382,7 @@ mod tests {
     fn names_are_those_of_the_contract() {
         assert!(find("caller.scopes").is_some());
         assert!(find("attribute:auth.plan").is_some());
-        for wrong in [
-            "pathh",
-            "pat",
-            "header:",
-            "header:User-Agent",
-            "header:a b",
-            "",
-        ] {
+        for wrong in ["pathh", "pat", "header:", "header:User-Agent", "header:a b", ""] {
             assert!(find(wrong).is_none(), "{wrong}");
         }
     }

@@ -24,10 +24,9 @@ impl FromStr for Route {
         match parts {
             None => Err("must be `METHOD /template`, such as `GET /2/tweets/{id}`"),
             Some(("HEAD", _)) => Err("is what `GET` says: `HEAD` has no entry of its own"),
-            Some((method, template)) => Ok(Self {
-                template: template.into(),
-                method: method.into(),
-            }),
+            Some((method, template)) => {
+                Ok(Self { template: template.into(), method: method.into() })
+            }
         }
     }
 }
@@ -87,19 +86,13 @@ mod tests {
             ("get", "/a", None),
             ("GET", "/a/", None),
         ] {
-            assert_eq!(
-                map.get(method, template).copied(),
-                expected,
-                "{method} {template}"
-            );
+            assert_eq!(map.get(method, template).copied(), expected, "{method} {template}");
         }
     }
 
     #[test]
     fn anything_else_is_no_route() {
-        for text in [
-            "", "GET", "GET ", "GET a", "get /a", "/a", "GET  /a", "GET /a b", "HEAD /a",
-        ] {
+        for text in ["", "GET", "GET ", "GET a", "get /a", "/a", "GET  /a", "GET /a b", "HEAD /a"] {
             assert!(text.parse::<Route>().is_err(), "{text:?}");
         }
     }

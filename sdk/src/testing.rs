@@ -121,10 +121,7 @@ pub fn logs() -> Vec<(Level, String)> {
 pub fn lines(sink: &str) -> Vec<String> {
     host(|host| {
         let lines = host.lines.get(sink).map(Vec::as_slice).unwrap_or_default();
-        lines
-            .iter()
-            .map(|line| String::from_utf8_lossy(line).into_owned())
-            .collect()
+        lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
     })
 }
 
@@ -168,12 +165,7 @@ pub fn histogram(name: &str, labels: &[Label<'_>]) -> Vec<f64> {
 /// When an Ed25519 seed has another length.
 pub fn add_key(keyset: &str, kid: &str, algorithm: Algorithm, secret: &[u8]) {
     let key = keys::Key::new(algorithm, secret);
-    host(|host| {
-        host.keys
-            .entry(keyset.to_owned())
-            .or_default()
-            .insert(kid.to_owned(), key)
-    });
+    host(|host| host.keys.entry(keyset.to_owned()).or_default().insert(kid.to_owned(), key));
 }
 
 /// Signs with a key that was added.

@@ -30,30 +30,8 @@ pub fn rfc3339(us: u64) -> Rfc3339 {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
     let mut text = *b"0000-00-00T00:00:00.000000Z";
-    let [
-        y0,
-        y1,
-        y2,
-        y3,
-        _,
-        m0,
-        m1,
-        _,
-        d0,
-        d1,
-        _,
-        h0,
-        h1,
-        _,
-        n0,
-        n1,
-        _,
-        s0,
-        s1,
-        _,
-        f @ ..,
-        _,
-    ] = &mut text;
+    let [y0, y1, y2, y3, _, m0, m1, _, d0, d1, _, h0, h1, _, n0, n1, _, s0, s1, _, f @ .., _] =
+        &mut text;
     digits([y0, y1, y2, y3], year);
     digits([m0, m1], month);
     digits([d0, d1], day);
@@ -66,10 +44,7 @@ pub fn rfc3339(us: u64) -> Rfc3339 {
 
 fn digits<const N: usize>(places: [&mut u8; N], mut value: u64) {
     for place in places.into_iter().rev() {
-        *place = b"0123456789"
-            .get((value % 10) as usize)
-            .copied()
-            .unwrap_or(b'0');
+        *place = b"0123456789".get((value % 10) as usize).copied().unwrap_or(b'0');
         value /= 10;
     }
 }
@@ -86,11 +61,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 {
-        (year, month + 3)
-    } else {
-        (year + 1, month - 9)
-    };
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
     (era * 400 + year, month, day)
 }
 

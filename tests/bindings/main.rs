@@ -52,9 +52,7 @@ fn generate() -> Result<String> {
         // Keeps the exports out of the section that every user of the crate links.
         pub_export_macro: true,
         // Labels of metrics are then borrowed strings.
-        ownership: Ownership::Borrowing {
-            duplicate_if_necessary: false,
-        },
+        ownership: Ownership::Borrowing { duplicate_if_necessary: false },
         additional_derive_attributes: vec!["PartialEq".to_owned()],
         ..Opts::default()
     };
@@ -67,15 +65,11 @@ fn generate() -> Result<String> {
 /// Cuts out the macro that exports every phase at once: `pillion_plugin::export!` takes its
 /// place.
 fn without_world_macro(source: &str) -> Result<String> {
-    let begin = source
-        .find("/// Generates `#[unsafe(no_mangle)]`")
-        .context("no world macro")?;
+    let begin = source.find("/// Generates `#[unsafe(no_mangle)]`").context("no world macro")?;
     let end = "pub use __export_plugin_impl as export;\n";
     let end = source.find(end).context("no end of the world macro")? + end.len();
     let (before, rest) = source.split_at(begin);
-    let after = rest
-        .get(end - begin..)
-        .context("the world macro ends before it begins")?;
+    let after = rest.get(end - begin..).context("the world macro ends before it begins")?;
     Ok(format!("{before}{after}"))
 }
 
@@ -87,23 +81,12 @@ fn section(resolve: &Resolve, world: WorldId, export: &str) -> Result<String> {
     let mut exports = whole.exports.clone();
     exports.retain(|key, item| match (key, item) {
         (WorldKey::Interface(id), WorldItem::Interface { .. }) => {
-            resolve
-                .interfaces
-                .get(*id)
-                .and_then(|it| it.name.as_deref())
-                == Some(export)
+            resolve.interfaces.get(*id).and_then(|it| it.name.as_deref()) == Some(export)
         }
         _ => false,
     });
-    ensure!(
-        exports.len() == 1,
-        "world `plugin` does not export `{export}`"
-    );
-    let narrow = resolve.worlds.alloc(World {
-        name: format!("plugin-{export}"),
-        exports,
-        ..whole
-    });
+    ensure!(exports.len() == 1, "world `plugin` does not export `{export}`");
+    let narrow = resolve.worlds.alloc(World { name: format!("plugin-{export}"), exports, ..whole });
     let bytes = wit_component::metadata::encode(&resolve, narrow, StringEncoding::UTF8, None)?;
     let mut text = format!(
         "\n/// Describes a component that exports `{export}`.\n\

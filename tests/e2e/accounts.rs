@@ -14,13 +14,7 @@ async fn registration_refuses_what_it_must() {
         .send()
         .await
         .expect(409);
-    assert!(
-        again.json()["detail"]
-            .as_str()
-            .expect("a detail")
-            .to_lowercase()
-            .contains("alice")
-    );
+    assert!(again.json()["detail"].as_str().expect("a detail").to_lowercase().contains("alice"));
     for (member, value) in [
         ("username", json!("with space")),
         ("username", json!("sixteen_letters_")),
@@ -35,11 +29,7 @@ async fn registration_refuses_what_it_must() {
             json!({ "username": "somebody", "name": "Some Body", "password": "correct horse" });
         body[member] = value.clone();
         let answer = register(body).send().await.expect(400);
-        assert!(
-            answer.text().contains(member),
-            "{member}={value}: {}",
-            answer.text()
-        );
+        assert!(answer.text().contains(member), "{member}={value}: {}", answer.text());
     }
     // Nothing of the refused ones is left: the name is free.
     register(json!({ "username": "somebody", "name": "Some Body", "password": "correct horse" }))
@@ -69,14 +59,8 @@ async fn refresh_tokens_rotate_and_reuse_ends_them_all() {
     let system = System::start();
     system.register("alice").await;
     let login = json!({ "username": "alice", "password": "correct horse battery", "scope": "tweet.read users.read offline.access" });
-    let first = system
-        .client
-        .post("/pillion/v1/login")
-        .json(&login)
-        .send()
-        .await
-        .expect(200)
-        .json();
+    let first =
+        system.client.post("/pillion/v1/login").json(&login).send().await.expect(200).json();
     let refresh = |token: &Value| {
         let form = format!(
             "grant_type=refresh_token&client_id=pillion&refresh_token={}",
@@ -132,38 +116,20 @@ async fn an_application_gets_a_token_for_itself() {
         .client
         .post("/oauth2/token")
         .header("authorization", &format!("Basic {basic}"))
-        .text(
-            "application/x-www-form-urlencoded",
-            "grant_type=client_credentials",
-        )
+        .text("application/x-www-form-urlencoded", "grant_type=client_credentials")
         .send()
         .await
         .expect(200)
         .json();
     let app = answer["access_token"].as_str().expect("a token");
-    system
-        .client
-        .get("/2/tweets?ids=1")
-        .bearer(app)
-        .send()
-        .await
-        .expect(200);
-    system
-        .client
-        .get("/2/users/me")
-        .bearer(app)
-        .send()
-        .await
-        .expect(403);
+    system.client.get("/2/tweets?ids=1").bearer(app).send().await.expect(200);
+    system.client.get("/2/users/me").bearer(app).send().await.expect(403);
     let wrong = base64::prelude::BASE64_STANDARD.encode(format!("{id}:wrong"));
     let refused = system
         .client
         .post("/oauth2/token")
         .header("authorization", &format!("Basic {wrong}"))
-        .text(
-            "application/x-www-form-urlencoded",
-            "grant_type=client_credentials",
-        )
+        .text("application/x-www-form-urlencoded", "grant_type=client_credentials")
         .send()
         .await;
     assert_eq!(refused.expect(401).json()["error"], json!("invalid_client"));
@@ -173,14 +139,8 @@ async fn an_application_gets_a_token_for_itself() {
 async fn a_token_of_a_deleted_account_posts_nothing() {
     let system = System::start();
     let (id, token) = system.register("alice").await;
-    let delete = system
-        .client
-        .delete("/pillion/v1/accounts/me")
-        .bearer(&token);
-    delete
-        .json(&json!({ "password": "correct horse battery" }))
-        .send()
-        .await;
+    let delete = system.client.delete("/pillion/v1/accounts/me").bearer(&token);
+    delete.json(&json!({ "password": "correct horse battery" })).send().await;
     let post = system
         .client
         .post("/2/tweets")
@@ -189,11 +149,7 @@ async fn a_token_of_a_deleted_account_posts_nothing() {
         .send()
         .await;
     assert!(matches!(post.status.as_u16(), 401 | 403), "{}", post.text());
-    assert!(
-        post.text().contains(&format!("account {id}")),
-        "{}",
-        post.text()
-    );
+    assert!(post.text().contains(&format!("account {id}")), "{}", post.text());
     let (_, other) = system.register("bob").await;
     let tweets = system
         .client

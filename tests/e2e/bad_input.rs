@@ -12,12 +12,7 @@ async fn bad_tweets_are_refused_with_the_reason_and_leave_nothing() {
     let system = System::start();
     let (alice, token) = system.register("alice").await;
     let post = |body: String| {
-        system
-            .client
-            .post("/2/tweets")
-            .bearer(&token)
-            .text("application/json", &body)
-            .send()
+        system.client.post("/2/tweets").bearer(&token).text("application/json", &body).send()
     };
     for (body, status, reason) in [
         ("{\"text\": \"unfinished".to_owned(), 400, "line 1"),
@@ -28,48 +23,26 @@ async fn bad_tweets_are_refused_with_the_reason_and_leave_nothing() {
             400,
             "reply.in_reply_to_tweet_id",
         ),
-        (
-            json!({ "text": "a", "reply": "x" }).to_string(),
-            400,
-            "reply",
-        ),
+        (json!({ "text": "a", "reply": "x" }).to_string(), 400, "reply"),
         (json!({}).to_string(), 400, "text"),
         (json!({ "text": "" }).to_string(), 400, "text"),
         (json!({ "text": "x".repeat(281) }).to_string(), 400, "280"),
-        (
-            json!({ "text": "a", "quote_tweet_id": "abc" }).to_string(),
-            400,
-            "quote_tweet_id",
-        ),
+        (json!({ "text": "a", "quote_tweet_id": "abc" }).to_string(), 400, "quote_tweet_id"),
         (
             json!({ "text": "a", "reply": { "in_reply_to_tweet_id": "1" } }).to_string(),
             400,
             "in_reply_to_tweet_id",
         ),
-        (
-            json!({ "text": "a", "reply_settings": "nobody" }).to_string(),
-            400,
-            "reply_settings",
-        ),
-        (
-            json!({ "text": "x".repeat(70_000) }).to_string(),
-            413,
-            "65536",
-        ),
+        (json!({ "text": "a", "reply_settings": "nobody" }).to_string(), 400, "reply_settings"),
+        (json!({ "text": "x".repeat(70_000) }).to_string(), 413, "65536"),
     ] {
         let answer = post(body.clone()).await;
         let shown: String = body.chars().take(80).collect();
         assert_eq!(answer.status.as_u16(), status, "{shown}: {}", answer.text());
-        assert!(
-            answer.text().contains(reason),
-            "{shown}: {reason} is not in {}",
-            answer.text()
-        );
+        assert!(answer.text().contains(reason), "{shown}: {reason} is not in {}", answer.text());
     }
     // 280 units of the widest kind are fine: 140 of two each, and a URL that counts as 23.
-    post(json!({ "text": "語".repeat(140) }).to_string())
-        .await
-        .expect(201);
+    post(json!({ "text": "語".repeat(140) }).to_string()).await.expect(201);
     post(
         json!({ "text": format!("{} https://example.com/{}", "x".repeat(256), "y".repeat(300)) })
             .to_string(),
@@ -91,10 +64,7 @@ async fn bad_tweets_are_refused_with_the_reason_and_leave_nothing() {
 async fn bad_ids_and_parameters_name_the_parameter() {
     let system = System::start();
     let (alice, token) = system.register("alice").await;
-    let too_many = (1..=101)
-        .map(|n| n.to_string())
-        .collect::<Vec<_>>()
-        .join(",");
+    let too_many = (1..=101).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
     for (path, parameter) in [
         ("/2/tweets/abc".to_owned(), "id"),
         ("/2/tweets/99999999999999999999".to_owned(), "id"),
@@ -103,31 +73,13 @@ async fn bad_ids_and_parameters_name_the_parameter() {
         ("/2/tweets".to_owned(), "ids"),
         (format!("/2/tweets?ids={too_many}"), "ids"),
         ("/2/tweets?ids=1,x".to_owned(), "ids"),
-        (
-            "/2/tweets?ids=1&tweet.fields=nonsense".to_owned(),
-            "tweet.fields",
-        ),
-        (
-            "/2/tweets?ids=1&expansions=nonsense".to_owned(),
-            "expansions",
-        ),
+        ("/2/tweets?ids=1&tweet.fields=nonsense".to_owned(), "tweet.fields"),
+        ("/2/tweets?ids=1&expansions=nonsense".to_owned(), "expansions"),
         ("/2/tweets?ids=1&surprise=1".to_owned(), "surprise"),
-        (
-            format!("/2/users/{alice}/tweets?max_results=4"),
-            "max_results",
-        ),
-        (
-            format!("/2/users/{alice}/tweets?max_results=x"),
-            "max_results",
-        ),
-        (
-            format!("/2/users/{alice}/tweets?pagination_token=forged"),
-            "pagination_token",
-        ),
-        (
-            format!("/2/users/{alice}/tweets?start_time=yesterday"),
-            "start_time",
-        ),
+        (format!("/2/users/{alice}/tweets?max_results=4"), "max_results"),
+        (format!("/2/users/{alice}/tweets?max_results=x"), "max_results"),
+        (format!("/2/users/{alice}/tweets?pagination_token=forged"), "pagination_token"),
+        (format!("/2/users/{alice}/tweets?start_time=yesterday"), "start_time"),
     ] {
         let answer = system.client.get(&path).bearer(&token).send().await;
         assert_eq!(answer.status, 400, "{path}: {}", answer.text());
@@ -155,10 +107,7 @@ async fn bad_ids_and_parameters_name_the_parameter() {
         .await
         .expect(200)
         .json();
-    let next = page["meta"]["next_token"]
-        .as_str()
-        .expect("a token")
-        .to_owned();
+    let next = page["meta"]["next_token"].as_str().expect("a token").to_owned();
     let (bob, _) = system.register("bob").await;
     system
         .client
@@ -183,37 +132,16 @@ async fn somebody_elses_tweet_cannot_be_deleted() {
         .await
         .expect(201)
         .json();
-    let path = format!(
-        "/2/tweets/{}",
-        posted["data"]["id"].as_str().expect("an id")
-    );
-    system
-        .client
-        .delete(&path)
-        .bearer(&bob)
-        .send()
-        .await
-        .expect(403);
-    system
-        .client
-        .get(&path)
-        .bearer(&bob)
-        .send()
-        .await
-        .expect(200);
+    let path = format!("/2/tweets/{}", posted["data"]["id"].as_str().expect("an id"));
+    system.client.delete(&path).bearer(&bob).send().await.expect(403);
+    system.client.get(&path).bearer(&bob).send().await.expect(200);
 }
 
 #[tokio::test]
 async fn unknown_routes_and_methods() {
     let system = System::start();
     let token = system.demo("bearer_token");
-    let missing = system
-        .client
-        .get("/2/nothing")
-        .bearer(&token)
-        .send()
-        .await
-        .expect(404);
+    let missing = system.client.get("/2/nothing").bearer(&token).send().await.expect(404);
     assert_eq!(missing.header("content-type"), "application/problem+json");
     let wrong = system
         .client
@@ -222,19 +150,12 @@ async fn unknown_routes_and_methods() {
         .send()
         .await
         .expect(405);
-    assert!(
-        wrong.header("allow").contains("POST"),
-        "{}",
-        wrong.header("allow")
-    );
+    assert!(wrong.header("allow").contains("POST"), "{}", wrong.header("allow"));
 }
 
 /// Runs `pillion up` where it must not come up, and gives what it says.
 fn refused(system: &System, data: &Path, listen: &str, admin_listen: &str) -> String {
-    let output = system
-        .command(data, listen, admin_listen)
-        .output()
-        .expect("the program runs");
+    let output = system.command(data, listen, admin_listen).output().expect("the program runs");
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(said.trim().lines().count(), 1, "one clear line:\n{said}");
@@ -244,11 +165,7 @@ fn refused(system: &System, data: &Path, listen: &str, admin_listen: &str) -> St
 #[tokio::test]
 async fn what_keeps_a_process_from_starting_is_said_in_a_line() {
     let mut system = System::start();
-    let taken = system
-        .client
-        .base()
-        .trim_start_matches("http://")
-        .to_owned();
+    let taken = system.client.base().trim_start_matches("http://").to_owned();
     let folder = tempfile::tempdir().expect("a folder");
     let fresh = folder.path().join("data");
 
@@ -294,10 +211,7 @@ fn project_config() -> String {
     let text = std::fs::read_to_string(build::root().join("pillion.toml")).expect("pillion.toml");
     let plugins = build::plugin("auth");
     let folder = plugins.parent().expect("a folder").display().to_string();
-    text.replace(
-        "# plugin_dir = \"target/plugins\"",
-        &format!("plugin_dir = {folder:?}"),
-    )
+    text.replace("# plugin_dir = \"target/plugins\"", &format!("plugin_dir = {folder:?}"))
 }
 
 #[test]
@@ -306,56 +220,24 @@ fn the_projects_configuration_is_good_and_bad_ones_say_where() {
     let (passes, said) = check(&good);
     assert!(passes, "{said}");
     for (from, to, expected) in [
-        (
-            "listen = \"127.0.0.1:8080\"",
-            "lisen = \"127.0.0.1:8080\"",
-            "listen",
-        ),
-        (
-            "connections = 1024",
-            "connections = \"many\"",
-            "connections",
-        ),
-        (
-            "component = \"auth.wasm\"",
-            "component = \"missing.wasm\"",
-            "missing.wasm",
-        ),
-        (
-            "\"ratelimit-address\", \"auth\"",
-            "\"ratelimit-adress\", \"auth\"",
-            "ratelimit-address",
-        ),
-        (
-            "grants = [\"identity\", \"crypto:access-tokens\"]",
-            "grants = [\"identity\"]",
-            "crypto",
-        ),
+        ("listen = \"127.0.0.1:8080\"", "lisen = \"127.0.0.1:8080\"", "listen"),
+        ("connections = 1024", "connections = \"many\"", "connections"),
+        ("component = \"auth.wasm\"", "component = \"missing.wasm\"", "missing.wasm"),
+        ("\"ratelimit-address\", \"auth\"", "\"ratelimit-adress\", \"auth\"", "ratelimit-address"),
+        ("grants = [\"identity\", \"crypto:access-tokens\"]", "grants = [\"identity\"]", "crypto"),
         (
             "grants = [\"identity\", \"crypto:access-tokens\"]",
             "grants = [\"identity\", \"crypto:access-token\"]",
             "access-token",
         ),
-        (
-            "grants = [\"identity\", \"crypto:access-tokens\"]",
-            "grants = [\"identiy\"]",
-            "identity",
-        ),
+        ("grants = [\"identity\", \"crypto:access-tokens\"]", "grants = [\"identiy\"]", "identity"),
         (
             "component = \"auth.wasm\"",
             "component = \"auth.wasm\"\nfailure_policy = \"open\"",
             "closed",
         ),
-        (
-            "\"GET /2/users/me\" = { user = 75 }",
-            "\"GET /2/users/me\" = { usr = 75 }",
-            "usr",
-        ),
-        (
-            "listen = \"127.0.0.1:8083\"",
-            "listen = \"127.0.0.1:8084\"",
-            "8084",
-        ),
+        ("\"GET /2/users/me\" = { user = 75 }", "\"GET /2/users/me\" = { usr = 75 }", "usr"),
+        ("listen = \"127.0.0.1:8083\"", "listen = \"127.0.0.1:8084\"", "8084"),
     ] {
         assert!(good.contains(from), "{from}");
         let (passes, said) = check(&good.replacen(from, to, 1));
@@ -398,18 +280,8 @@ fn components_that_are_none_are_told_apart() {
         .output()
         .expect("the program runs");
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    for expected in [
-        "request",
-        "header:authorization",
-        "crypto",
-        "identity",
-        "sha256:",
-    ] {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for expected in ["request", "header:authorization", "crypto", "identity", "sha256:"] {
         assert!(shown.contains(expected), "{expected} is not in {shown}");
     }
 }

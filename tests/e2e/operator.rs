@@ -8,13 +8,7 @@ use serde_json::{Value, json};
 async fn health_metrics_and_the_admin_token() {
     let system = System::start();
     let token = system.demo("bearer_token");
-    system
-        .client
-        .get("/2/users/me")
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    system.client.get("/2/users/me").bearer(&token).send().await.expect(200);
     let admin = system.admin();
     for path in ["/healthz", "/readyz"] {
         admin.get(path).send().await.expect(200);
@@ -31,20 +25,10 @@ async fn health_metrics_and_the_admin_token() {
     ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
-    assert!(
-        metrics
-            .lines()
-            .any(|line| line.contains("route=\"/2/users/me\"")),
-        "{metrics}"
-    );
+    assert!(metrics.lines().any(|line| line.contains("route=\"/2/users/me\"")), "{metrics}");
     assert!(!metrics.contains(&token));
     admin.get("/admin/v1/plugins").send().await.expect(401);
-    admin
-        .get("/admin/v1/plugins")
-        .bearer("wrong")
-        .send()
-        .await
-        .expect(401);
+    admin.get("/admin/v1/plugins").bearer("wrong").send().await.expect(401);
     let list = admin
         .get("/admin/v1/plugins")
         .bearer(&system.admin_token())
@@ -74,10 +58,8 @@ async fn each_request_leaves_one_line_without_secrets() {
     let log =
         std::fs::read_to_string(system.data().join("logs/access.log")).expect("an access log");
     assert!(!log.contains(&token), "a token in the log");
-    let lines: Vec<Value> = log
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
-        .collect();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     let line = lines
         .iter()
         .find(|line| line["user_agent"] == json!("e2e \"quoted\" agent"))
@@ -94,14 +76,9 @@ async fn each_request_leaves_one_line_without_secrets() {
     assert!(line["duration_us"].as_u64().expect("a duration") > 0);
     assert!(line["user_id"] == json!(system.demo("user_id")), "{line}");
     assert!(line["decisions"].to_string().contains("auth"), "{line}");
-    let refused = lines
-        .iter()
-        .find(|line| line["status"] == json!(401))
-        .expect("the refused request's line");
-    assert!(
-        refused["decisions"].to_string().contains("respond"),
-        "{refused}"
-    );
+    let refused =
+        lines.iter().find(|line| line["status"] == json!(401)).expect("the refused request's line");
+    assert!(refused["decisions"].to_string().contains("respond"), "{refused}");
 }
 
 #[tokio::test]
@@ -116,10 +93,7 @@ async fn the_commands_list_swap_show_history_and_roll_back() {
         (output.status.success(), stdout, stderr)
     };
     let (passed, shown, _) = output(&["list"]);
-    assert!(
-        passed && shown.contains("ratelimit-address") && shown.contains("auth"),
-        "{shown}"
-    );
+    assert!(passed && shown.contains("ratelimit-address") && shown.contains("auth"), "{shown}");
 
     let config = system.folder().join("strict.json");
     std::fs::write(
@@ -127,12 +101,8 @@ async fn the_commands_list_swap_show_history_and_roll_back() {
         json!({ "windows": { "default": { "user": 7, "app": 7 } } }).to_string(),
     )
     .expect("a file");
-    let (passed, shown, said) = output(&[
-        "swap",
-        "ratelimit",
-        "--config",
-        config.to_str().expect("UTF-8"),
-    ]);
+    let (passed, shown, said) =
+        output(&["swap", "ratelimit", "--config", config.to_str().expect("UTF-8")]);
     assert!(passed, "{shown}{said}");
     let token = system.demo("bearer_token");
     let limit = |token: String| {
@@ -160,19 +130,11 @@ async fn the_commands_list_swap_show_history_and_roll_back() {
         json!({ "windows": { "default": { "user": "many", "app": 7 } } }).to_string(),
     )
     .expect("a file");
-    let (passed, _, said) = output(&[
-        "swap",
-        "ratelimit",
-        "--config",
-        config.to_str().expect("UTF-8"),
-    ]);
+    let (passed, _, said) =
+        output(&["swap", "ratelimit", "--config", config.to_str().expect("UTF-8")]);
     assert!(!passed && said.contains("windows.default.user"), "{said}");
-    let (passed, _, said) = output(&[
-        "swap",
-        "nothing",
-        "--config",
-        config.to_str().expect("UTF-8"),
-    ]);
+    let (passed, _, said) =
+        output(&["swap", "nothing", "--config", config.to_str().expect("UTF-8")]);
     assert!(!passed && said.contains("nothing"), "{said}");
     assert_eq!(limit(token).await, "75");
 }
@@ -192,10 +154,6 @@ fn a_plugin_is_tried_on_a_request_without_any_server() {
         .output()
         .expect("the program runs");
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(shown.contains("x-rate-limit"), "{shown}");
 }

@@ -5,69 +5,39 @@ use pillion_tests::token::now;
 use serde_json::json;
 
 fn number(text: &str) -> u64 {
-    text.parse()
-        .unwrap_or_else(|_| panic!("{text:?} is no number"))
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
 }
 
 #[tokio::test]
 async fn every_response_says_what_is_left_and_the_last_one_is_refused() {
     let system = System::start_with(|config| {
-        config.replace(
-            "\"GET /2/users/me\" = { user = 75 }",
-            "\"GET /2/users/me\" = { user = 3 }",
-        )
+        config.replace("\"GET /2/users/me\" = { user = 75 }", "\"GET /2/users/me\" = { user = 3 }")
     });
     let (_, token) = system.register("alice").await;
     for left in [2, 1, 0] {
-        let answer = system
-            .client
-            .get("/2/users/me")
-            .bearer(&token)
-            .send()
-            .await
-            .expect(200);
+        let answer = system.client.get("/2/users/me").bearer(&token).send().await.expect(200);
         assert_eq!(answer.header("x-rate-limit-limit"), "3");
         assert_eq!(answer.header("x-rate-limit-remaining"), left.to_string());
         let reset = number(answer.header("x-rate-limit-reset"));
         assert!((now() + 890..=now() + 902).contains(&reset), "{reset}");
     }
-    let refused = system
-        .client
-        .get("/2/users/me")
-        .bearer(&token)
-        .send()
-        .await
-        .expect(429);
+    let refused = system.client.get("/2/users/me").bearer(&token).send().await.expect(429);
     assert_eq!(refused.header("content-type"), "application/problem+json");
     assert_eq!(refused.json()["title"], json!("Too Many Requests"));
     assert_eq!(refused.json()["type"], json!("about:blank"));
     assert_eq!(refused.header("x-rate-limit-remaining"), "0");
     assert!((1..=900).contains(&number(refused.header("retry-after"))));
     // Another route and another user have windows of their own.
-    system
-        .client
-        .get("/2/tweets?ids=1")
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    system.client.get("/2/tweets?ids=1").bearer(&token).send().await.expect(200);
     let (_, other) = system.register("bob").await;
-    system
-        .client
-        .get("/2/users/me")
-        .bearer(&other)
-        .send()
-        .await
-        .expect(200);
+    system.client.get("/2/users/me").bearer(&other).send().await.expect(200);
 }
 
 #[tokio::test]
 async fn exactly_the_limit_is_admitted_when_many_ask_at_once() {
     let system = System::start_with(|config| {
-        config.replace(
-            "\"GET /2/users/me\" = { user = 75 }",
-            "\"GET /2/users/me\" = { user = 100 }",
-        )
+        config
+            .replace("\"GET /2/users/me\" = { user = 75 }", "\"GET /2/users/me\" = { user = 100 }")
     });
     let (_, token) = system.register("alice").await;
     let tasks: Vec<_> = (0..16)
@@ -76,13 +46,8 @@ async fn exactly_the_limit_is_admitted_when_many_ask_at_once() {
             tokio::spawn(async move {
                 let mut admitted = 0;
                 for _ in 0..20 {
-                    let status = client
-                        .get("/2/users/me")
-                        .bearer(&token)
-                        .send()
-                        .await
-                        .status
-                        .as_u16();
+                    let status =
+                        client.get("/2/users/me").bearer(&token).send().await.status.as_u16();
                     assert!(matches!(status, 200 | 429), "{status}");
                     admitted += usize::from(status == 200);
                 }
@@ -100,43 +65,22 @@ async fn exactly_the_limit_is_admitted_when_many_ask_at_once() {
 #[tokio::test]
 async fn without_a_token_the_address_is_limited_and_forged_ones_do_not_help() {
     let system = System::start_with(|config| {
-        config.replace(
-            "burst = 300\nperiod_ms = 60000",
-            "burst = 20\nperiod_ms = 600000",
-        )
+        config.replace("burst = 300\nperiod_ms = 60000", "burst = 20\nperiod_ms = 600000")
     });
     let token = system.demo("bearer_token");
     let mut seen = Vec::new();
     for n in 0..40 {
         let request = system.client.get("/2/users/me");
-        let request = if n % 2 == 0 {
-            request
-        } else {
-            request.bearer(&format!("forged-{n}"))
-        };
+        let request = if n % 2 == 0 { request } else { request.bearer(&format!("forged-{n}")) };
         let answer = request.send().await;
-        assert!(
-            !answer.header("x-rate-limit-limit").is_empty(),
-            "{}",
-            answer.text()
-        );
+        assert!(!answer.header("x-rate-limit-limit").is_empty(), "{}", answer.text());
         if answer.status == 429 {
             assert!(number(answer.header("retry-after")) >= 1);
         }
         seen.push(answer.status.as_u16());
     }
-    assert_eq!(
-        seen.iter().filter(|status| **status == 401).count(),
-        20,
-        "{seen:?}"
-    );
+    assert_eq!(seen.iter().filter(|status| **status == 401).count(), 20, "{seen:?}");
     assert!(seen[20..].iter().all(|status| *status == 429), "{seen:?}");
     // A good token from the same address is not held back.
-    system
-        .client
-        .get("/2/users/me")
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    system.client.get("/2/users/me").bearer(&token).send().await.expect(200);
 }

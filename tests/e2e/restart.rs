@@ -24,9 +24,9 @@ async fn nothing_acknowledged_is_lost_and_tokens_still_work() {
             posted.push(answer["data"]["id"].as_str().expect("an id").to_owned());
         }
         if end == "SIGTERM" {
-            system.stop()
+            system.stop();
         } else {
-            system.kill()
+            system.kill();
         }
         system.launch();
         let ids = posted.join(",");
@@ -40,21 +40,11 @@ async fn nothing_acknowledged_is_lost_and_tokens_still_work() {
             .json();
         let tweets = found["data"].as_array().expect("tweets");
         assert_eq!(tweets.len(), 10, "{found}");
-        assert!(
-            tweets
-                .iter()
-                .all(|tweet| tweet["author_id"] == json!(alice))
-        );
+        assert!(tweets.iter().all(|tweet| tweet["author_id"] == json!(alice)));
         // Not seeded a second time; the demo user is the same.
         assert_eq!(system.demo("user_id"), demo);
         let fresh = system.login("alice", "").await;
-        system
-            .client
-            .get("/2/users/me")
-            .bearer(&fresh)
-            .send()
-            .await
-            .expect(200);
+        system.client.get("/2/users/me").bearer(&fresh).send().await.expect(200);
     }
 }
 
@@ -72,20 +62,10 @@ async fn posts_in_flight_at_a_kill_are_whole_or_not_there() {
         let mut acknowledged = Vec::new();
         for n in 0..10_000 {
             let body = json!({ "text": format!("n{n}") });
-            match client
-                .post("/2/tweets")
-                .bearer(&bearer)
-                .json(&body)
-                .try_send()
-                .await
-            {
+            match client.post("/2/tweets").bearer(&bearer).json(&body).try_send().await {
                 Ok(answer) if answer.status == 201 => {
-                    acknowledged.push(
-                        answer.json()["data"]["id"]
-                            .as_str()
-                            .expect("an id")
-                            .to_owned(),
-                    );
+                    acknowledged
+                        .push(answer.json()["data"]["id"].as_str().expect("an id").to_owned());
                 }
                 _ => break,
             }
@@ -106,30 +86,19 @@ async fn posts_in_flight_at_a_kill_are_whole_or_not_there() {
             .await
             .expect(200)
             .json();
-        assert_eq!(
-            found["data"].as_array().map(Vec::len),
-            Some(ids.len()),
-            "{}",
-            found["errors"]
-        );
+        assert_eq!(found["data"].as_array().map(Vec::len), Some(ids.len()), "{}", found["errors"]);
     }
     // What was not acknowledged is whole, if it is there: every tweet has its text and author.
     let page: Value = system
         .client
-        .get(&format!(
-            "/2/users/{alice}/tweets?max_results=100&tweet.fields=author_id"
-        ))
+        .get(&format!("/2/users/{alice}/tweets?max_results=100&tweet.fields=author_id"))
         .bearer(&token)
         .send()
         .await
         .expect(200)
         .json();
     for tweet in page["data"].as_array().expect("tweets") {
-        assert!(
-            tweet["text"]
-                .as_str()
-                .is_some_and(|text| text.starts_with('n'))
-        );
+        assert!(tweet["text"].as_str().is_some_and(|text| text.starts_with('n')));
         assert_eq!(tweet["author_id"], json!(alice));
     }
 }

@@ -13,11 +13,7 @@ async fn me(system: &System, token: &str) -> Answer {
 fn assert_refused(answer: Answer, status: u16, reason: &str) {
     let what = format!("{reason}: {}", answer.text());
     let answer = answer.expect(status);
-    assert_eq!(
-        answer.header("content-type"),
-        "application/problem+json",
-        "{what}"
-    );
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");
     let json = answer.json();
     assert_eq!(json["status"], json!(status), "{what}");
     let detail = json["detail"].as_str().expect("a detail").to_lowercase();
@@ -25,10 +21,7 @@ fn assert_refused(answer: Answer, status: u16, reason: &str) {
     assert!(!answer.header("x-rate-limit-limit").is_empty(), "{what}");
     if status == 401 {
         assert_eq!(json["title"], json!("Unauthorized"), "{what}");
-        assert!(
-            answer.header("www-authenticate").starts_with("Bearer"),
-            "{what}"
-        );
+        assert!(answer.header("www-authenticate").starts_with("Bearer"), "{what}");
     }
 }
 
@@ -48,10 +41,7 @@ async fn no_token_or_no_token_at_all() {
         "Bearer ....",
         "Bearer \u{7f}",
     ] {
-        let request = system
-            .client
-            .get("/2/users/me")
-            .header("authorization", authorization);
+        let request = system.client.get("/2/users/me").header("authorization", authorization);
         // A header that HTTP itself refuses does not reach the plugin.
         if let Ok(answer) = request.try_send().await {
             assert_refused(answer, 401, "token");
@@ -106,24 +96,11 @@ async fn forged_and_confused_tokens() {
     assert_refused(me(&system, &parts.join(".")).await, 401, "token");
 
     // The public key taken for an HMAC secret, `none`, a key that is not there, a foreign typ.
-    let jwks = system
-        .client
-        .get("/.well-known/jwks.json")
-        .send()
-        .await
-        .expect(200)
-        .json();
+    let jwks = system.client.get("/.well-known/jwks.json").send().await.expect(200).json();
     let kid = jwks["keys"][0]["kid"].clone();
-    let x = jwks["keys"][0]["x"]
-        .as_str()
-        .expect("a public key")
-        .to_owned();
+    let x = jwks["keys"][0]["x"].as_str().expect("a public key").to_owned();
     let confused = with(header(), "kid", kid.clone());
-    assert_refused(
-        me(&system, &sign_with(x.as_bytes(), &confused, &good)).await,
-        401,
-        "token",
-    );
+    assert_refused(me(&system, &sign_with(x.as_bytes(), &confused, &good)).await, 401, "token");
     for (member, value) in [
         ("alg", json!("none")),
         ("alg", json!("RS256")),
@@ -136,11 +113,7 @@ async fn forged_and_confused_tokens() {
         assert_refused(me(&system, &token).await, 401, "");
     }
     // Where a key could be fetched from is never looked at.
-    let jku = with(
-        with(header(), "kid", json!("evil")),
-        "jku",
-        json!("http://127.0.0.1:1/keys"),
-    );
+    let jku = with(with(header(), "kid", json!("evil")), "jku", json!("http://127.0.0.1:1/keys"));
     assert_refused(me(&system, &sign(&jku, &good)).await, 401, "");
     me(&system, &own).await.expect(200);
 }
@@ -159,27 +132,16 @@ async fn scopes_and_kinds_of_tokens() {
         .send()
         .await;
     assert!(
-        post.header("www-authenticate")
-            .contains("insufficient_scope"),
+        post.header("www-authenticate").contains("insufficient_scope"),
         "{}",
         post.header("www-authenticate")
     );
     assert_refused(post, 403, "tweet.write");
 
     // An application as itself: may read tweets, has no `me`.
-    let app = with(
-        with(claims(&alice), "sub", json!("an-app")),
-        "client_id",
-        json!("an-app"),
-    );
+    let app = with(with(claims(&alice), "sub", json!("an-app")), "client_id", json!("an-app"));
     let app = sign(&header(), &with(app, "scope", Value::Null));
-    system
-        .client
-        .get("/2/tweets?ids=1")
-        .bearer(&app)
-        .send()
-        .await
-        .expect(200);
+    system.client.get("/2/tweets?ids=1").bearer(&app).send().await.expect(200);
     let answer = me(&system, &app).await.expect(403);
     assert_eq!(answer.json()["title"], json!("Unsupported Authentication"));
     assert_eq!(
@@ -202,13 +164,7 @@ async fn what_only_services_may_do_is_not_reachable() {
         .send()
         .await
         .expect(404);
-    system
-        .client
-        .delete(&internal)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(404);
+    system.client.delete(&internal).bearer(&token).send().await.expect(404);
     // Claims of the host's own vocabulary in headers change nothing.
     let forged = system
         .client
@@ -223,10 +179,6 @@ async fn what_only_services_may_do_is_not_reachable() {
 #[tokio::test]
 async fn head_needs_a_token_like_get() {
     let system = System::start();
-    let answer = system
-        .client
-        .call(http::Method::HEAD, "/2/tweets?ids=1")
-        .send()
-        .await;
+    let answer = system.client.call(http::Method::HEAD, "/2/tweets?ids=1").send().await;
     assert_eq!(answer.status, 401);
 }

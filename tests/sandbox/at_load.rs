@@ -10,9 +10,7 @@ use serde_json::json;
 /// Tries to start with this plugin; the error's text.
 fn refused(spec: PluginSpec) -> String {
     let folder = tempfile::tempdir().expect("a folder");
-    let error = host(&folder)
-        .start(single(spec))
-        .expect_err("it must not load");
+    let error = host(&folder).start(single(spec)).expect_err("it must not load");
     error.to_string()
 }
 
@@ -31,14 +29,9 @@ const ALL: [&str; 6] = ["clock", "kv", "limiter", "metrics", "random", "sink:acc
 #[test]
 fn imports_that_were_not_granted() {
     let said = refused(hostile(json!({ "do": "trap" }), &[]));
-    assert!(
-        said.contains("not granted") && said.contains("add \""),
-        "{said}"
-    );
-    let said = refused(hostile(
-        json!({ "do": "trap" }),
-        &["clock", "kv", "limiter", "metrics", "random"],
-    ));
+    assert!(said.contains("not granted") && said.contains("add \""), "{said}");
+    let said =
+        refused(hostile(json!({ "do": "trap" }), &["clock", "kv", "limiter", "metrics", "random"]));
     assert!(said.contains("sink"), "{said}");
 }
 
@@ -122,25 +115,16 @@ fn damaged_files() {
     let said = refused(spec);
     assert!(said.contains("digest differs"), "{said}");
     let said = refused(PluginSpec::new(folder.path().join("missing.wasm")));
-    assert!(
-        said.contains("missing.wasm") && said.contains("build it"),
-        "{said}"
-    );
+    assert!(said.contains("missing.wasm") && said.contains("build it"), "{said}");
 }
 
 #[test]
 fn plugins_that_fail_while_they_are_loaded() {
-    for (deed, expected) in [
-        ("loop", "deadline"),
-        ("trap", "configure"),
-        ("memory", "memory"),
-        ("exit", "exit"),
-    ] {
+    for (deed, expected) in
+        [("loop", "deadline"), ("trap", "configure"), ("memory", "memory"), ("exit", "exit")]
+    {
         let said = refused(hostile(json!({ "do": deed, "phase": "configure" }), &ALL));
-        assert!(
-            said.contains("configure") && said.contains(expected),
-            "{deed}: {said}"
-        );
+        assert!(said.contains("configure") && said.contains(expected), "{deed}: {said}");
     }
 }
 
@@ -175,11 +159,7 @@ fn components_over_their_bound() {
 /// Every refusal above, but as a swap under a running generation: it stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_artefact_never_touches_traffic() {
-    let rig = Rig::start(single(hostile(
-        json!({ "do": "trap", "when": "now" }),
-        &ALL,
-    )))
-    .await;
+    let rig = Rig::start(single(hostile(json!({ "do": "trap", "when": "now" }), &ALL))).await;
     let folder = tempfile::tempdir().expect("a folder");
     let bad = [
         wat_component(&folder, "(module)"),
@@ -187,18 +167,11 @@ async fn a_bad_artefact_never_touches_traffic() {
         build::plugin("auth"),
     ];
     for component in bad {
-        let change = SwapRequest {
-            component: Some(component),
-            ..SwapRequest::default()
-        };
+        let change = SwapRequest { component: Some(component), ..SwapRequest::default() };
         let host = rig.host.clone();
-        let swapped = tokio::task::spawn_blocking(move || host.swap("mine", change))
-            .await
-            .expect("no panic");
-        assert!(
-            matches!(swapped, Err(ActivateError::Load(_))),
-            "{swapped:?}"
-        );
+        let swapped =
+            tokio::task::spawn_blocking(move || host.swap("mine", change)).await.expect("no panic");
+        assert!(matches!(swapped, Err(ActivateError::Load(_))), "{swapped:?}");
         rig.client.get("/").send().await.expect(200);
     }
     let change = SwapRequest {
@@ -206,9 +179,8 @@ async fn a_bad_artefact_never_touches_traffic() {
         ..SwapRequest::default()
     };
     let host = rig.host.clone();
-    let swapped = tokio::task::spawn_blocking(move || host.swap("mine", change))
-        .await
-        .expect("no panic");
+    let swapped =
+        tokio::task::spawn_blocking(move || host.swap("mine", change)).await.expect("no panic");
     assert!(swapped.is_err());
     rig.client.get("/").send().await.expect(200);
     assert_eq!(rig.host.history().len(), 1, "nothing was activated");
@@ -220,26 +192,17 @@ fn damaged_machine_code_is_noticed_and_compiled_anew() {
     let spec = || single(hostile(json!({ "do": "trap" }), &ALL));
     host(&folder).start(spec()).expect("it loads");
     let cache = folder.path().join("state/machine-code");
-    let files: Vec<_> = std::fs::read_dir(&cache)
-        .expect("a cache")
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let files: Vec<_> =
+        std::fs::read_dir(&cache).expect("a cache").flatten().map(|entry| entry.path()).collect();
     let code_of = build::fixture("hostile");
     let digest = pillion_host::Digest::of(&std::fs::read(code_of).expect("a component")).hex();
-    let files: Vec<_> = files
-        .into_iter()
-        .filter(|path| path.to_string_lossy().contains(&digest))
-        .collect();
+    let files: Vec<_> =
+        files.into_iter().filter(|path| path.to_string_lossy().contains(&digest)).collect();
     assert_eq!(files.len(), 1);
     let mut code = std::fs::read(&files[0]).expect("machine code");
     let middle = code.len() / 2;
     code[middle] ^= 1;
     std::fs::write(&files[0], &code).expect("a file");
     host(&folder).start(spec()).expect("it loads all the same");
-    assert_ne!(
-        std::fs::read(&files[0]).expect("machine code"),
-        code,
-        "it was written anew"
-    );
+    assert_ne!(std::fs::read(&files[0]).expect("machine code"), code, "it was written anew");
 }

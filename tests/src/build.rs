@@ -5,20 +5,14 @@ use std::path::PathBuf;
 /// The folder that holds `plugins/`, `fixtures/` and the profile's programs.
 fn target() -> PathBuf {
     let program = std::env::current_exe().expect("a test program knows its path");
-    let target = program
-        .ancestors()
-        .find(|folder| folder.join("plugins").is_dir());
-    target
-        .expect("plugins are not built: run `cargo xtask test`")
-        .to_owned()
+    let target = program.ancestors().find(|folder| folder.join("plugins").is_dir());
+    target.expect("plugins are not built: run `cargo xtask test`").to_owned()
 }
 
 /// The project's own folder.
 pub fn root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.parent()
-        .expect("the tests are a folder of the project")
-        .to_owned()
+    here.parent().expect("the tests are a folder of the project").to_owned()
 }
 
 /// A component of the project: `auth`, `logging`, `ratelimit`.
@@ -34,18 +28,11 @@ pub fn fixture(name: &str) -> PathBuf {
 /// The program, of the same profile as the tests.
 pub fn pillion() -> PathBuf {
     let program = std::env::current_exe().expect("a test program knows its path");
-    let profile = program
-        .ancestors()
-        .nth(2)
-        .expect("test programs are in deps/");
+    let profile = program.ancestors().nth(2).expect("test programs are in deps/");
     existing(profile.join("pillion"))
 }
 
 fn existing(path: PathBuf) -> PathBuf {
-    assert!(
-        path.exists(),
-        "{} is not built: run `cargo xtask test`",
-        path.display()
-    );
+    assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
     path
 }

@@ -22,8 +22,11 @@ pub struct Client {
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// The status line's code.
     pub status: StatusCode,
+    /// All headers.
     pub headers: HeaderMap,
+    /// The whole body.
     pub body: Bytes,
 }
 
@@ -37,20 +40,19 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
 
+    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// A header's text; empty when it is not there.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Asserts the status and shows the body when it differs.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "often the status is all that matters")]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
         self
@@ -69,57 +71,57 @@ impl Client {
     /// For `http://HOST:PORT`.
     pub fn new(base: impl Into<String>) -> Self {
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
-        Self {
-            base: base.into(),
-            http,
-        }
+        Self { base: base.into(), http }
     }
 
+    /// The address that every path is behind.
     pub fn base(&self) -> &str {
         &self.base
     }
 
+    /// Any method.
     pub fn call(&self, method: Method, path: &str) -> Call<'_> {
-        let builder = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base));
-        Call {
-            client: self,
-            builder,
-            body: Bytes::new(),
-        }
+        let builder = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        Call { client: self, builder, body: Bytes::new() }
     }
 
+    /// GET.
     pub fn get(&self, path: &str) -> Call<'_> {
         self.call(Method::GET, path)
     }
 
+    /// POST.
     pub fn post(&self, path: &str) -> Call<'_> {
         self.call(Method::POST, path)
     }
 
+    /// DELETE.
     pub fn delete(&self, path: &str) -> Call<'_> {
         self.call(Method::DELETE, path)
     }
 }
 
 impl Call<'_> {
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.builder = self.builder.header(name, value);
         self
     }
 
+    /// Adds a bearer token.
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
+    /// Sends this as JSON.
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
         self.text("application/json", &body.to_string())
     }
 
+    /// Sends this as it is.
     #[must_use]
     pub fn text(mut self, content_type: &str, body: &str) -> Self {
         self.body = Bytes::from(body.to_owned());
@@ -132,11 +134,7 @@ impl Call<'_> {
         let exchange = async {
             let (parts, body) = self.client.http.request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            Ok(Answer {
-                status: parts.status,
-                headers: parts.headers,
-                body,
-            })
+            Ok(Answer { status: parts.status, headers: parts.headers, body })
         };
         tokio::time::timeout(DEADLINE, exchange).await?
     }

@@ -1,5 +1,11 @@
 //! What the suites share: where built things are, a running system, and an HTTP client.
 
+#![expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a suite that finds what it did not expect ends there, with the reason"
+)]
+
 pub mod build;
 pub mod client;
 pub mod rig;

@@ -18,8 +18,11 @@ use crate::client::Client;
 /// A host with one chain, and a server behind it. Stops when dropped.
 #[derive(Debug)]
 pub struct Rig {
+    /// The host behind the server.
     pub host: Host,
+    /// For the server.
     pub client: Client,
+    /// The host's state, and the output `access.log`.
     pub folder: tempfile::TempDir,
     server: tokio::task::JoinHandle<()>,
 }
@@ -70,8 +73,7 @@ pub fn host(folder: &tempfile::TempDir) -> Host {
 pub fn single(plugin: PluginSpec) -> GenerationSpec {
     let mut spec = GenerationSpec::default();
     spec.plugins.insert("mine".to_owned(), plugin);
-    spec.chains
-        .insert("app".to_owned(), vec!["mine".to_owned()]);
+    spec.chains.insert("app".to_owned(), vec!["mine".to_owned()]);
     spec
 }
 
@@ -93,29 +95,18 @@ impl Rig {
         let app = Router::new()
             .fallback(|| async { "the handler\n" })
             .layer(host.layer("app", RouteTable::default()));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let server = tokio::spawn(async move {
-            axum::serve(listener, app)
-                .await
-                .expect("it serves until it is aborted");
+            axum::serve(listener, app).await.expect("it serves until it is aborted");
         });
-        Self {
-            host,
-            client: Client::new(format!("http://{address}")),
-            folder,
-            server,
-        }
+        Self { host, client: Client::new(format!("http://{address}")), folder, server }
     }
 
-    /// The value of a metric's line, 0 when it is not there.
-    pub fn metric(&self, line: &str) -> f64 {
+    /// The whole number of a metric's line, 0 when it is not there.
+    pub fn metric(&self, line: &str) -> u64 {
         let metrics = self.host.metrics();
-        let value = metrics
-            .lines()
-            .find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
+        let value = metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
         value.unwrap_or_default()
     }
 }

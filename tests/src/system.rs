@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::{build, token};
 
 /// The first start seeds accounts, whose passwords take time to hash on a busy machine.
-const READY_DEADLINE: Duration = Duration::from_secs(120);
+const READY_DEADLINE: Duration = Duration::from_mins(2);
 /// The system picks a port.
 pub const FREE: &str = "127.0.0.1:0";
 
@@ -25,17 +25,18 @@ pub struct System {
     config: PathBuf,
     folder: tempfile::TempDir,
     ready: Value,
+    /// For its public address.
     pub client: Client,
 }
 
 impl System {
     /// With the project's own configuration.
     pub fn start() -> Self {
-        Self::start_with(|config| config)
+        Self::start_with(str::to_owned)
     }
 
     /// With the project's configuration, changed as text.
-    pub fn start_with(change: impl FnOnce(String) -> String) -> Self {
+    pub fn start_with(change: impl FnOnce(&str) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join("pillion.toml");
         let text =
@@ -52,14 +53,9 @@ impl System {
             "# [keysets.access-tokens.hs256]\n# partner-2026 = \"partner.key\"",
             "[keysets.access-tokens.hs256]\ntest = \"test.key\"",
         );
-        std::fs::write(&config, change(text)).expect("a configuration");
-        let mut system = Self {
-            child: None,
-            config,
-            folder,
-            ready: Value::Null,
-            client: Client::new(""),
-        };
+        std::fs::write(&config, change(&text)).expect("a configuration");
+        let mut system =
+            Self { child: None, config, folder, ready: Value::Null, client: Client::new("") };
         system.launch();
         system
     }
@@ -98,10 +94,7 @@ impl System {
             .open(self.log_path())
             .expect("a log");
         self.child = Some(
-            self.command(&self.data(), FREE, FREE)
-                .stderr(log)
-                .spawn()
-                .expect("the program starts"),
+            self.command(&self.data(), FREE, FREE).stderr(log).spawn().expect("the program starts"),
         );
         let began = Instant::now();
         self.ready = loop {
@@ -110,27 +103,16 @@ impl System {
             }
             let child = self.child.as_mut().expect("started above");
             if let Some(status) = child.try_wait().expect("a child") {
-                panic!(
-                    "it ended with {status} before it was ready:\n{}",
-                    self.log()
-                );
+                panic!("it ended with {status} before it was ready:\n{}", self.log());
             }
-            assert!(
-                began.elapsed() < READY_DEADLINE,
-                "it is not ready:\n{}",
-                self.log()
-            );
+            assert!(began.elapsed() < READY_DEADLINE, "it is not ready:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         };
         self.client = Client::new(self.ready_text("url"));
     }
 
     fn ready_text(&self, key: &str) -> String {
-        self.ready
-            .get(key)
-            .and_then(Value::as_str)
-            .expect("the ready file has it")
-            .to_owned()
+        self.ready.get(key).and_then(Value::as_str).expect("the ready file has it").to_owned()
     }
 
     /// The data folder.
@@ -157,6 +139,7 @@ impl System {
         Client::new(self.ready_text("admin_url"))
     }
 
+    /// The admin API's token.
     pub fn admin_token(&self) -> String {
         self.ready_text("admin_token")
     }
@@ -183,9 +166,7 @@ impl System {
 
     /// The process, if it still runs.
     pub fn is_alive(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// `kill -9`.
@@ -206,11 +187,7 @@ impl System {
                 assert!(status.success(), "it ended with {status}:\n{}", self.log());
                 return;
             }
-            assert!(
-                began.elapsed() < EXIT_DEADLINE,
-                "it does not end:\n{}",
-                self.log()
-            );
+            assert!(began.elapsed() < EXIT_DEADLINE, "it does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -219,19 +196,8 @@ impl System {
     pub async fn register(&self, username: &str) -> (String, String) {
         let account =
             json!({ "username": username, "name": username, "password": "correct horse battery" });
-        let made = self
-            .client
-            .post("/pillion/v1/accounts")
-            .json(&account)
-            .send()
-            .await
-            .expect(201);
-        let id = made
-            .json()
-            .pointer("/data/id")
-            .and_then(Value::as_str)
-            .expect("an id")
-            .to_owned();
+        let made = self.client.post("/pillion/v1/accounts").json(&account).send().await.expect(201);
+        let id = made.json().pointer("/data/id").and_then(Value::as_str).expect("an id").to_owned();
         (id, self.login(username, "").await)
     }
 
@@ -241,17 +207,8 @@ impl System {
         if !scope.is_empty() {
             login["scope"] = scope.into();
         }
-        let answer = self
-            .client
-            .post("/pillion/v1/login")
-            .json(&login)
-            .send()
-            .await
-            .expect(200);
-        answer.json()["access_token"]
-            .as_str()
-            .expect("a token")
-            .to_owned()
+        let answer = self.client.post("/pillion/v1/login").json(&login).send().await.expect(200);
+        answer.json()["access_token"].as_str().expect("a token").to_owned()
     }
 }
 

@@ -9,10 +9,7 @@ use serde_json::{Value, json};
 pub const SECRET: &[u8] = b"a secret of the test suite, 32 bytes or more";
 
 /// Seconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tokens are checked against the real time"
-)]
+#[expect(clippy::disallowed_methods, reason = "tokens are checked against the real time")]
 pub fn now() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -41,11 +38,8 @@ pub fn sign(header: &Value, claims: &Value) -> String {
 
 /// Signs with HS256 and a secret of one's own.
 pub fn sign_with(secret: &[u8], header: &Value, claims: &Value) -> String {
-    let body = format!(
-        "{}.{}",
-        BASE64.encode(header.to_string()),
-        BASE64.encode(claims.to_string())
-    );
+    let body =
+        format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     let tag = hmac::sign(&key, body.as_bytes());
     format!("{body}.{}", BASE64.encode(tag.as_ref()))

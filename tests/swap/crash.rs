@@ -25,24 +25,10 @@ async fn running(system: &System) -> (String, String) {
         .expect("a list")
         .iter()
         .find(|plugin| plugin["name"] == json!("witness"));
-    let digest = witness
-        .and_then(|plugin| plugin["digest"].as_str())
-        .expect("a digest")
-        .to_owned();
+    let digest = witness.and_then(|plugin| plugin["digest"].as_str()).expect("a digest").to_owned();
     let token = system.demo("bearer_token");
-    let answer = system
-        .client
-        .get("/2/users/me")
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
-    let stamp = answer
-        .header("x-witness")
-        .split('/')
-        .next()
-        .expect("a stamp")
-        .to_owned();
+    let answer = system.client.get("/2/users/me").bearer(&token).send().await.expect(200);
+    let stamp = answer.header("x-witness").split('/').next().expect("a stamp").to_owned();
     (digest, stamp)
 }
 
@@ -53,15 +39,12 @@ fn digest(path: &std::path::Path) -> String {
 /// A swap's body, and the digest of its component if it brings one: every other one does.
 fn request(system: &System, number: u64) -> (Value, Option<String>) {
     let config = json!({ "stamp": number });
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return (json!({ "config": config }), None);
     }
     let component = another_version(&build::fixture("witness"), number, system.folder());
     let digest = digest(&component);
-    (
-        json!({ "component": component, "config": config }),
-        Some(digest),
-    )
+    (json!({ "component": component, "config": config }), Some(digest))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,10 +52,7 @@ async fn a_kill_during_activation_leaves_the_old_or_the_new_set() {
     let mut system = System::start_with(with_witness);
     // How long a swap takes here: of the configuration only, and with code to compile.
     let mut took = [Duration::ZERO; 2];
-    for (took, body) in took
-        .iter_mut()
-        .zip([request(&system, 1_000), request(&system, 1_001)])
-    {
+    for (took, body) in took.iter_mut().zip([request(&system, 1_000), request(&system, 1_001)]) {
         let began = Instant::now();
         swap(&system.admin(), &system.admin_token(), "witness", &body.0).await;
         *took = began.elapsed();
@@ -84,14 +64,8 @@ async fn a_kill_during_activation_leaves_the_old_or_the_new_set() {
         let new = (new.unwrap_or_else(|| old.0.clone()), kill.to_string());
         let (admin, token) = (system.admin(), system.admin_token());
         let swapping = tokio::spawn(async move {
-            let request = admin
-                .post("/admin/v1/plugins/witness/swap")
-                .bearer(&token)
-                .json(&body);
-            request
-                .try_send()
-                .await
-                .is_ok_and(|answer| answer.status == 200)
+            let request = admin.post("/admin/v1/plugins/witness/swap").bearer(&token).json(&body);
+            request.try_send().await.is_ok_and(|answer| answer.status == 200)
         });
         // From the swap's beginning to a little after its end.
         let share = 1.2 * f64::from(u32::try_from(kill).expect("small")) / 12.0;
@@ -121,13 +95,7 @@ async fn a_swap_and_a_rollback_survive_a_restart() {
     let mut system = System::start_with(with_witness);
     let before = running(&system).await;
     let (admin, token) = (system.admin(), system.admin_token());
-    swap(
-        &admin,
-        &token,
-        "witness",
-        &json!({ "config": { "stamp": 77 } }),
-    )
-    .await;
+    swap(&admin, &token, "witness", &json!({ "config": { "stamp": 77 } })).await;
     assert_eq!(running(&system).await.1, "77");
     system.kill();
     system.launch();

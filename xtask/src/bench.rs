@@ -23,15 +23,7 @@ pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<ExitCode>
     )?;
     run(
         project
-            .cargo(&[
-                "run",
-                "--profile",
-                "bench",
-                "--package",
-                PACKAGE,
-                "--",
-                "compare",
-            ])
+            .cargo(&["run", "--profile", "bench", "--package", PACKAGE, "--", "compare"])
             .args(arguments),
         "comparing servers",
     )?;

@@ -52,11 +52,7 @@ fn run() -> Result<ExitCode> {
         "tidy" => tidy::tidy(&project),
         "" | "help" | "-h" | "--help" => {
             eprintln!("{USAGE}");
-            Ok(if command.is_empty() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            })
+            Ok(if command.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         other => bail!("there is no command `{other}`\n\n{USAGE}"),
     }

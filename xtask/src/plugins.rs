@@ -18,11 +18,7 @@ pub(crate) fn build(project: &Project) -> Result<()> {
 
 /// `tests/fixtures/NAME` becomes `target/fixtures/NAME.wasm`.
 pub(crate) fn build_fixtures(project: &Project) -> Result<()> {
-    build_below(
-        project,
-        "tests/fixtures",
-        &project.root.join("target/fixtures"),
-    )
+    build_below(project, "tests/fixtures", &project.root.join("target/fixtures"))
 }
 
 fn build_below(project: &Project, below: &str, into: &Path) -> Result<()> {
@@ -30,10 +26,7 @@ fn build_below(project: &Project, below: &str, into: &Path) -> Result<()> {
     if components.is_empty() {
         return Ok(());
     }
-    let names: Vec<String> = components
-        .iter()
-        .map(|package| package.short_name())
-        .collect();
+    let names: Vec<String> = components.iter().map(|package| package.short_name()).collect();
     say(&format!("building {below}: {}", names.join(", ")));
     let mut command = project.cargo(&["build", "--target", PLUGIN_TARGET, "--profile", PROFILE]);
     for package in &components {
@@ -62,10 +55,6 @@ fn place(project: &Project, package: &Package, into: &Path) -> Result<()> {
     fs::write(&aside, &bytes)
         .and_then(|()| fs::rename(&aside, &place))
         .with_context(|| format!("cannot write {}", place.display()))?;
-    say(&format!(
-        "{} ({} KiB)",
-        place.display(),
-        bytes.len() / 1_024
-    ));
+    say(&format!("{} ({} KiB)", place.display(), bytes.len() / 1_024));
     Ok(())
 }

@@ -50,11 +50,7 @@ impl Project {
             .collect::<Option<Vec<_>>>()
             .context("cargo's metadata has an unknown form")?;
         let target = path(field(&metadata, "target_directory")).context("no target_directory")?;
-        Ok(Self {
-            root,
-            target,
-            packages,
-        })
+        Ok(Self { root, target, packages })
     }
 
     /// A run of cargo in the project's root.
@@ -79,11 +75,8 @@ impl Package {
         let is_arrow = |dependency: &&Value| {
             field(dependency, "path").is_string() && field(dependency, "kind") != "dev"
         };
-        let is_cdylib = |target: &Value| {
-            list(field(target, "crate_types"))
-                .iter()
-                .any(|it| it == "cdylib")
-        };
+        let is_cdylib =
+            |target: &Value| list(field(target, "crate_types")).iter().any(|it| it == "cdylib");
         Some(Self {
             name: field(package, "name").as_str()?.to_owned(),
             folder: folder.strip_prefix(root).ok()?.to_owned(),
@@ -98,19 +91,14 @@ impl Package {
 
     /// The folder's own name: `auth`.
     pub(crate) fn short_name(&self) -> String {
-        self.folder
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
+        self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 }
 
 /// Runs a program with its output in the open; `doing` completes "failed while …".
 pub(crate) fn run(command: &mut Command, doing: &str) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {name}"))?;
+    let status = command.status().with_context(|| format!("cannot start {name}"))?;
     if !status.success() {
         bail!("failed while {doing}; the cause stands above");
     }

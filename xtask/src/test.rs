@@ -25,10 +25,7 @@ pub(crate) fn test(project: &Project, arguments: &[String]) -> Result<ExitCode> 
     plugins::build(project)?;
     plugins::build_fixtures(project)?;
     say("building the program that the suites start");
-    run(
-        &mut project.cargo(&["build", "--package", "pillion"]),
-        "building the program",
-    )?;
+    run(&mut project.cargo(&["build", "--package", "pillion"]), "building the program")?;
     say("running the tests");
     let mut command = project.cargo(&["test", "--workspace", "--no-fail-fast"]);
     let mut tests =
@@ -48,34 +45,21 @@ pub(crate) fn test(project: &Project, arguments: &[String]) -> Result<ExitCode> 
     if !status.success() && summary.failed == 0 {
         say("cargo test failed before all tests had run; the cause stands above");
     }
-    let Summary {
-        passed,
-        failed,
-        ignored,
-        ..
-    } = summary;
-    say(&format!(
-        "{passed} passed, {failed} failed, {ignored} ignored"
-    ));
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let Summary { passed, failed, ignored, .. } = summary;
+    say(&format!("{passed} passed, {failed} failed, {ignored} ignored"));
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Summary {
     /// Takes in a line of a test program's output.
     fn add(&mut self, line: &str) {
-        if let Some(name) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        if let Some(name) =
+            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
         {
             self.failures.push(name.to_owned());
         }
-        let Some((_, counts)) = line
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
+        let Some((_, counts)) =
+            line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
         };
@@ -112,14 +96,6 @@ mod tests {
             summary.add(line);
         }
         let failures = vec!["serve::breaks".to_owned()];
-        assert_eq!(
-            summary,
-            Summary {
-                passed: 21,
-                failed: 1,
-                ignored: 2,
-                failures
-            }
-        );
+        assert_eq!(summary, Summary { passed: 21, failed: 1, ignored: 2, failures });
     }
 }

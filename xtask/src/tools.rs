@@ -15,10 +15,8 @@ const BUILD_MB: u64 = 4_000;
 
 /// A C compiler, the plugins' target, and room on the disk for a first build.
 pub(crate) fn ready(project: &Project) -> Result<()> {
-    let quiet = (Command::new("cc").arg("--version"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let quiet =
+        (Command::new("cc").arg("--version")).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !quiet.is_ok_and(|status| status.success()) {
         bail!(
             "a C compiler is needed to build SQLite and the cryptography, and there is no `cc`: \
@@ -64,9 +62,7 @@ fn add_target() -> Result<()> {
         return Ok(());
     }
     say(&format!("adding the target {PLUGIN_TARGET}"));
-    let added = Command::new("rustup")
-        .args(["target", "add", PLUGIN_TARGET])
-        .status();
+    let added = Command::new("rustup").args(["target", "add", PLUGIN_TARGET]).status();
     match added {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => bail!(
@@ -82,18 +78,8 @@ fn add_target() -> Result<()> {
 
 /// `None` where `df` does not say.
 fn free_mb(project: &Project) -> Option<u64> {
-    let output = Command::new("df")
-        .arg("-Pk")
-        .arg(&project.root)
-        .output()
-        .ok()?;
+    let output = Command::new("df").arg("-Pk").arg(&project.root).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let free_kb: u64 = text
-        .lines()
-        .nth(1)?
-        .split_whitespace()
-        .nth(3)?
-        .parse()
-        .ok()?;
+    let free_kb: u64 = text.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
     Some(free_kb / 1_024)
 }

@@ -25,19 +25,12 @@ pub(crate) fn up(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     pillion.arg("up").args(arguments);
     let has_own = |name: &str| {
         let with_value = format!("{name}=");
-        arguments
-            .iter()
-            .any(|it| it == name || it.starts_with(&with_value))
+        arguments.iter().any(|it| it == name || it.starts_with(&with_value))
     };
     // Started from any folder it is the same system with the same data.
     if !has_own("--config") && std::env::var_os("PILLION_CONFIG").is_none() {
-        pillion
-            .arg("--config")
-            .arg(project.root.join("pillion.toml"));
+        pillion.arg("--config").arg(project.root.join("pillion.toml"));
     }
     let error = pillion.exec();
-    Err(error).context(format!(
-        "cannot start {}",
-        pillion.get_program().to_string_lossy()
-    ))
+    Err(error).context(format!("cannot start {}", pillion.get_program().to_string_lossy()))
 }

@@ -78,17 +78,15 @@ impl AccessLog {
             .with_context(|| format!("cannot open the log {}", path.display()))?;
         let buffers = Arc::new(Buffers::default());
         let weak = Arc::downgrade(&buffers);
-        thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || {
-                let mut spare = Vec::new();
-                // Ends with the log, after the last lines.
-                loop {
-                    thread::sleep(FLUSH);
-                    let Some(buffers) = weak.upgrade() else { break };
-                    buffers.flush(&file, &mut spare);
-                }
-            })?;
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            let mut spare = Vec::new();
+            // Ends with the log, after the last lines.
+            loop {
+                thread::sleep(FLUSH);
+                let Some(buffers) = weak.upgrade() else { break };
+                buffers.flush(&file, &mut spare);
+            }
+        })?;
         Ok(Self(buffers))
     }
 
@@ -161,9 +159,7 @@ fn mask(query: &str) -> String {
         let name = form_urlencoded::parse(pair.as_bytes()).next();
         match (name, pair.split_once('=')) {
             (Some((name, _)), Some((written, _)))
-                if MASKED
-                    .iter()
-                    .any(|masked| name.eq_ignore_ascii_case(masked)) =>
+                if MASKED.iter().any(|masked| name.eq_ignore_ascii_case(masked)) =>
             {
                 Cow::Owned(format!("{written}=[redacted]"))
             }

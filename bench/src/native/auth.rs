@@ -104,11 +104,7 @@ impl Auth {
         authorization: Option<&HeaderValue>,
         now_us: u64,
     ) -> Result<Arc<Caller>, Refusal> {
-        let method = if method == Method::HEAD {
-            &Method::GET
-        } else {
-            method
-        };
+        let method = if method == Method::HEAD { &Method::GET } else { method };
         let needed = self
             .rules
             .get(route)
@@ -121,9 +117,7 @@ impl Auth {
         let token = bearer(authorization.as_bytes()).ok_or_else(|| {
             unauthorized("The header `Authorization` is not `Bearer TOKEN`.", INVALID)
         })?;
-        let caller = self
-            .caller(token, now_us)
-            .map_err(|reason| unauthorized(reason, INVALID))?;
+        let caller = self.caller(token, now_us).map_err(|reason| unauthorized(reason, INVALID))?;
         // Every route of this table wants a user.
         if caller.user_id.is_none() {
             return Err(forbidden("This route needs a user.".to_owned(), None));
@@ -132,10 +126,8 @@ impl Auth {
         if needed.iter().all(held) {
             Ok(caller)
         } else {
-            let detail = format!(
-                "The access token lacks scopes: this route needs {}.",
-                needed.join(" ")
-            );
+            let detail =
+                format!("The access token lacks scopes: this route needs {}.", needed.join(" "));
             Err(forbidden(detail, Some("insufficient_scope")))
         }
     }
@@ -187,10 +179,7 @@ impl Auth {
         if header.crit.is_some() {
             return Err("The access token requires extensions.");
         }
-        let key = self
-            .keys
-            .get(&*header.kid)
-            .ok_or("The access token's key is unknown.")?;
+        let key = self.keys.get(&*header.kid).ok_or("The access token's key is unknown.")?;
         hmac::verify(key, signed, signature).map_err(|_| "The access token's signature is wrong.")
     }
 }
@@ -262,12 +251,7 @@ fn unauthorized(detail: &str, error: Option<&str>) -> Refusal {
 
 fn forbidden(detail: String, error: Option<&str>) -> Refusal {
     let headers = vec![challenge(&detail, error)];
-    Refusal {
-        status: StatusCode::FORBIDDEN,
-        title: "Forbidden",
-        detail,
-        headers,
-    }
+    Refusal { status: StatusCode::FORBIDDEN, title: "Forbidden", detail, headers }
 }
 
 fn closed(method: &Method, route: &str) -> Refusal {

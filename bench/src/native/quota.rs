@@ -60,11 +60,7 @@ impl Quotas {
             Some(user) => ("user ", user),
             None => ("app ", &caller.client_id),
         };
-        let method = if method == Method::HEAD {
-            "GET"
-        } else {
-            method.as_str()
-        };
+        let method = if method == Method::HEAD { "GET" } else { method.as_str() };
         let key = [kind, who, " ", method, " ", route].concat();
         let place = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or(0);
         let Some(shard) = self.shards.get(place) else {
@@ -77,15 +73,9 @@ impl Quotas {
                 return Err(unavailable());
             }
         }
-        let window = shard.entry(key.into()).or_insert(Window {
-            end: now + WINDOW,
-            taken: 0,
-        });
+        let window = shard.entry(key.into()).or_insert(Window { end: now + WINDOW, taken: 0 });
         if window.end <= now {
-            *window = Window {
-                end: now + WINDOW,
-                taken: 0,
-            };
+            *window = Window { end: now + WINDOW, taken: 0 };
         }
         let allowed = window.taken < LIMIT;
         window.taken += u32::from(allowed);
@@ -93,15 +83,9 @@ impl Quotas {
         let remaining = LIMIT - window.taken;
         drop(shard);
         let left_us = u64::try_from(left.as_micros()).unwrap_or(u64::MAX / 2);
-        let standing = Standing {
-            remaining,
-            reset: (clock::now_us() + left_us).div_ceil(1_000_000),
-        };
-        if allowed {
-            Ok(standing)
-        } else {
-            Err(standing.too_many(left))
-        }
+        let standing =
+            Standing { remaining, reset: (clock::now_us() + left_us).div_ceil(1_000_000) };
+        if allowed { Ok(standing) } else { Err(standing.too_many(left)) }
     }
 }
 

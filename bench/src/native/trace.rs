@@ -60,18 +60,12 @@ impl Trace {
     }
 
     fn slice(&self, from: usize, to: usize) -> &str {
-        self.0
-            .get(from..to)
-            .and_then(|part| str::from_utf8(part).ok())
-            .unwrap_or_default()
+        self.0.get(from..to).and_then(|part| str::from_utf8(part).ok()).unwrap_or_default()
     }
 }
 
 fn valid(text: &[u8; 55]) -> bool {
-    let digits = |part: &[u8]| {
-        part.iter()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
+    let digits = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let some = |part: &[u8]| digits(part) && part.iter().any(|byte| *byte != b'0');
     let mut parts = text.split(|byte| *byte == b'-');
     let (version, trace, span, flags) = (parts.next(), parts.next(), parts.next(), parts.next());

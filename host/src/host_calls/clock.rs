@@ -20,14 +20,9 @@ pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result
 }
 
 /// Microseconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the host reads the time of day"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place where the host reads the time of day")]
 pub(crate) fn now_us() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -20,18 +20,12 @@ type Take = fn(
 ) -> Result<limiter::Verdict, limiter::LimiterError>;
 
 pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "gcra",
-        |store, (key, burst, period_ms): (WasmStr, u32, u32)| {
-            take(store, &key, burst, period_ms, limiter::Limiter::gcra)
-        },
-    )?;
-    linker.func_wrap(
-        "window",
-        |store, (key, limit, window_ms): (WasmStr, u32, u32)| {
-            take(store, &key, limit, window_ms, limiter::Limiter::window)
-        },
-    )
+    linker.func_wrap("gcra", |store, (key, burst, period_ms): (WasmStr, u32, u32)| {
+        take(store, &key, burst, period_ms, limiter::Limiter::gcra)
+    })?;
+    linker.func_wrap("window", |store, (key, limit, window_ms): (WasmStr, u32, u32)| {
+        take(store, &key, limit, window_ms, limiter::Limiter::window)
+    })
 }
 
 fn take(

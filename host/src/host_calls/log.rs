@@ -22,17 +22,11 @@ pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result
 pub(super) fn write(state: &State, level: Level, message: &str) {
     let granted = &state.granted;
     // Logging is no hot path: a clock is read only here.
-    if !granted.shared.log.take(
-        std::time::Instant::now(),
-        granted.limits.log_lines_per_second,
-    ) {
+    if !granted.shared.log.take(std::time::Instant::now(), granted.limits.log_lines_per_second) {
         return;
     }
     let plugin = &*granted.shared.name;
-    let request = state
-        .exchange
-        .as_deref()
-        .map_or("-", |exchange| &*exchange.request_id);
+    let request = state.exchange.as_deref().map_or("-", |exchange| &*exchange.request_id);
     let message = clean(message);
     match level {
         Level::Trace => tracing::trace!(target: "plugin", plugin, request, "{message}"),

@@ -9,24 +9,15 @@ use crate::state::State;
 use crate::wit::v0_1::pillion::plugin::metrics::Label;
 
 pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "counter",
-        |store, (name, labels, add): (String, Vec<Label>, u64)| {
-            record(store, &name, &labels, Sample::Add(add))
-        },
-    )?;
-    linker.func_wrap(
-        "gauge",
-        |store, (name, labels, value): (String, Vec<Label>, f64)| {
-            record(store, &name, &labels, Sample::Set(value))
-        },
-    )?;
-    linker.func_wrap(
-        "histogram",
-        |store, (name, labels, value): (String, Vec<Label>, f64)| {
-            record(store, &name, &labels, Sample::Observe(value))
-        },
-    )
+    linker.func_wrap("counter", |store, (name, labels, add): (String, Vec<Label>, u64)| {
+        record(store, &name, &labels, Sample::Add(add))
+    })?;
+    linker.func_wrap("gauge", |store, (name, labels, value): (String, Vec<Label>, f64)| {
+        record(store, &name, &labels, Sample::Set(value))
+    })?;
+    linker.func_wrap("histogram", |store, (name, labels, value): (String, Vec<Label>, f64)| {
+        record(store, &name, &labels, Sample::Observe(value))
+    })
 }
 
 fn record(
@@ -36,12 +27,7 @@ fn record(
     sample: Sample,
 ) -> wasmtime::Result<()> {
     let granted = &enter(&mut store)?.granted;
-    let labels = labels
-        .iter()
-        .map(|label| (label.name.as_str(), label.value.as_str()));
-    granted
-        .shared
-        .series
-        .record(name, labels, sample, granted.limits.metric_series);
+    let labels = labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
+    granted.shared.series.record(name, labels, sample, granted.limits.metric_series);
     Ok(())
 }

@@ -87,9 +87,7 @@ pub(super) fn allowed(import: &str) -> bool {
 
 /// Defines it under the version that the component asks for.
 pub(super) fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<()> {
-    let found = INTERFACES
-        .iter()
-        .find(|(known, _)| unversioned(import) == Some(known));
+    let found = INTERFACES.iter().find(|(known, _)| unversioned(import) == Some(known));
     match found {
         Some((_, define)) => define(&mut linker.instance(import)?),
         None => Ok(()),
@@ -105,28 +103,21 @@ fn resource<T: 'static>(
 
 fn io_error(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     resource::<IoError>(linker, "error")?;
-    linker.func_wrap(
-        "[method]error.to-debug-string",
-        |_, (_,): (Resource<IoError>,)| Ok((String::from("closed"),)),
-    )
+    linker.func_wrap("[method]error.to-debug-string", |_, (_,): (Resource<IoError>,)| {
+        Ok((String::from("closed"),))
+    })
 }
 
 fn io_poll(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     resource::<Pollable>(linker, "pollable")?;
-    linker.func_wrap(
-        "[method]pollable.ready",
-        |mut store, (_,): (Resource<Pollable>,)| {
-            enter(&mut store)?;
-            Ok((true,))
-        },
-    )?;
-    linker.func_wrap(
-        "[method]pollable.block",
-        |mut store, (_,): (Resource<Pollable>,)| {
-            enter(&mut store)?;
-            Ok(())
-        },
-    )?;
+    linker.func_wrap("[method]pollable.ready", |mut store, (_,): (Resource<Pollable>,)| {
+        enter(&mut store)?;
+        Ok((true,))
+    })?;
+    linker.func_wrap("[method]pollable.block", |mut store, (_,): (Resource<Pollable>,)| {
+        enter(&mut store)?;
+        Ok(())
+    })?;
     linker.func_wrap("poll", |mut store, (all,): (Vec<Resource<Pollable>>,)| {
         enter(&mut store)?;
         let ready: Vec<u32> = (0..).take(all.len()).collect();
@@ -155,10 +146,9 @@ fn io_streams(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             },
         )?;
     }
-    linker.func_wrap(
-        "[method]input-stream.subscribe",
-        |_, (_,): (Resource<InputStream>,)| Ok((Resource::<Pollable>::new_own(0),)),
-    )?;
+    linker.func_wrap("[method]input-stream.subscribe", |_, (_,): (Resource<InputStream>,)| {
+        Ok((Resource::<Pollable>::new_own(0),))
+    })?;
     linker.func_wrap(
         "[method]output-stream.check-write",
         |mut store, (_,): (Resource<OutputStream>,)| {
@@ -203,10 +193,9 @@ fn io_streams(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             },
         )?;
     }
-    linker.func_wrap(
-        "[method]output-stream.subscribe",
-        |_, (_,): (Resource<OutputStream>,)| Ok((Resource::<Pollable>::new_own(0),)),
-    )
+    linker.func_wrap("[method]output-stream.subscribe", |_, (_,): (Resource<OutputStream>,)| {
+        Ok((Resource::<Pollable>::new_own(0),))
+    })
 }
 
 /// Whole lines go to the log; what is left waits for its end, cut at a bound.
@@ -216,11 +205,7 @@ fn write(state: &mut State, bytes: &[u8]) {
         let room = LINE_BYTES_MAX.saturating_sub(stdio.len());
         stdio.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
         if part.ends_with(b"\n") {
-            log::write(
-                state,
-                Level::Info,
-                String::from_utf8_lossy(&stdio).trim_end(),
-            );
+            log::write(state, Level::Info, String::from_utf8_lossy(&stdio).trim_end());
             stdio.clear();
         }
     }
@@ -228,36 +213,27 @@ fn write(state: &mut State, bytes: &[u8]) {
 }
 
 fn cli_environment(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap("get-environment", |_, (): ()| {
-        Ok((Vec::<(String, String)>::new(),))
-    })?;
+    linker.func_wrap("get-environment", |_, (): ()| Ok((Vec::<(String, String)>::new(),)))?;
     linker.func_wrap("get-arguments", |_, (): ()| Ok((Vec::<String>::new(),)))?;
     linker.func_wrap("initial-cwd", |_, (): ()| Ok((None::<String>,)))
 }
 
 fn cli_exit(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "exit",
-        |_, (_,): (Result<(), ()>,)| -> wasmtime::Result<()> { Err(wasmtime::Error::new(Exited)) },
-    )
+    linker.func_wrap("exit", |_, (_,): (Result<(), ()>,)| -> wasmtime::Result<()> {
+        Err(wasmtime::Error::new(Exited))
+    })
 }
 
 fn cli_stdin(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap("get-stdin", |_, (): ()| {
-        Ok((Resource::<InputStream>::new_own(0),))
-    })
+    linker.func_wrap("get-stdin", |_, (): ()| Ok((Resource::<InputStream>::new_own(0),)))
 }
 
 fn cli_stdout(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap("get-stdout", |_, (): ()| {
-        Ok((Resource::<OutputStream>::new_own(1),))
-    })
+    linker.func_wrap("get-stdout", |_, (): ()| Ok((Resource::<OutputStream>::new_own(1),)))
 }
 
 fn cli_stderr(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap("get-stderr", |_, (): ()| {
-        Ok((Resource::<OutputStream>::new_own(2),))
-    })
+    linker.func_wrap("get-stderr", |_, (): ()| Ok((Resource::<OutputStream>::new_own(2),)))
 }
 
 fn terminal_input(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
@@ -269,21 +245,15 @@ fn terminal_output(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
 }
 
 fn terminal_stdin(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap("get-terminal-stdin", |_, (): ()| {
-        Ok((None::<Resource<TerminalInput>>,))
-    })
+    linker.func_wrap("get-terminal-stdin", |_, (): ()| Ok((None::<Resource<TerminalInput>>,)))
 }
 
 fn terminal_stdout(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap("get-terminal-stdout", |_, (): ()| {
-        Ok((None::<Resource<TerminalOutput>>,))
-    })
+    linker.func_wrap("get-terminal-stdout", |_, (): ()| Ok((None::<Resource<TerminalOutput>>,)))
 }
 
 fn terminal_stderr(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap("get-terminal-stderr", |_, (): ()| {
-        Ok((None::<Resource<TerminalOutput>>,))
-    })
+    linker.func_wrap("get-terminal-stderr", |_, (): ()| Ok((None::<Resource<TerminalOutput>>,)))
 }
 
 fn monotonic_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
@@ -296,9 +266,8 @@ fn monotonic_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
     linker.func_wrap("subscribe-instant", |_, (_,): (u64,)| {
         Ok((Resource::<Pollable>::new_own(0),))
     })?;
-    linker.func_wrap("subscribe-duration", |_, (_,): (u64,)| {
-        Ok((Resource::<Pollable>::new_own(0),))
-    })
+    linker
+        .func_wrap("subscribe-duration", |_, (_,): (u64,)| Ok((Resource::<Pollable>::new_own(0),)))
 }
 
 fn wall_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
@@ -306,28 +275,17 @@ fn wall_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         enter(&mut store)?;
         let now = clock::now_us();
         let nanoseconds = u32::try_from(now % 1_000_000 * 1_000).unwrap_or(0);
-        Ok((Datetime {
-            seconds: now / 1_000_000,
-            nanoseconds,
-        },))
+        Ok((Datetime { seconds: now / 1_000_000, nanoseconds },))
     })?;
-    linker.func_wrap("resolution", |_, (): ()| {
-        Ok((Datetime {
-            seconds: 0,
-            nanoseconds: 1_000,
-        },))
-    })
+    linker.func_wrap("resolution", |_, (): ()| Ok((Datetime { seconds: 0, nanoseconds: 1_000 },)))
 }
 
 fn random_random(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     for prefix in ["", "insecure-"] {
-        linker.func_wrap(
-            &format!("get-{prefix}random-bytes"),
-            |mut store, (len,): (u64,)| {
-                enter(&mut store)?;
-                Ok((random::bytes(len)?,))
-            },
-        )?;
+        linker.func_wrap(&format!("get-{prefix}random-bytes"), |mut store, (len,): (u64,)| {
+            enter(&mut store)?;
+            Ok((random::bytes(len)?,))
+        })?;
         linker.func_wrap(&format!("get-{prefix}random-u64"), |mut store, (): ()| {
             enter(&mut store)?;
             Ok((random_u64()?,))
@@ -345,7 +303,5 @@ fn insecure_seed(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
 
 fn random_u64() -> wasmtime::Result<u64> {
     let bytes = random::bytes(8)?;
-    Ok(bytes
-        .iter()
-        .fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+    Ok(bytes.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
 }

@@ -20,10 +20,7 @@ const HS256_KEY_BYTES_MAX: u64 = 4_096;
 impl Loaded {
     /// Everything that is wrong, in the order of the file's sections.
     pub(super) fn check(&self) -> Vec<Problem> {
-        let mut found = Findings {
-            loaded: self,
-            problems: Vec::new(),
-        };
+        let mut found = Findings { loaded: self, problems: Vec::new() };
         found.addresses();
         found.keysets();
         for (name, plugin) in &self.config.plugins {
@@ -47,11 +44,7 @@ impl Findings<'_> {
     fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         let key = key.into();
         let line = line_of_key(&self.loaded.text, &key);
-        self.problems.push(Problem {
-            key,
-            line,
-            message: message.into(),
-        });
+        self.problems.push(Problem { key, line, message: message.into() });
     }
 
     /// Two listeners on one address: the second could never bind. Port 0 is always free.
@@ -77,12 +70,9 @@ impl Findings<'_> {
         let mut taken: BTreeMap<String, SocketAddr> = BTreeMap::new();
         let wanted: Vec<(String, SocketAddr)> = (self.config().services.iter())
             .flat_map(|(name, service)| {
-                let listen = service
-                    .listen
-                    .map(|it| (format!("services.{name}.listen"), it));
-                let admin = service
-                    .admin_listen
-                    .map(|it| (format!("services.{name}.admin_listen"), it));
+                let listen = service.listen.map(|it| (format!("services.{name}.listen"), it));
+                let admin =
+                    service.admin_listen.map(|it| (format!("services.{name}.admin_listen"), it));
                 listen.into_iter().chain(admin)
             })
             .collect();
@@ -177,12 +167,7 @@ impl Findings<'_> {
             self.known(&format!("services.{name}"), "service", name, &known);
         }
         for name in SERVICES {
-            let Some(Service {
-                plugins: chain,
-                url,
-                ..
-            }) = services.get(name)
-            else {
+            let Some(Service { plugins: chain, url, .. }) = services.get(name) else {
                 self.add(
                     format!("services.{name}"),
                     "is missing; say which plugins stand before it: `plugins = [\"auth\"]`",
@@ -247,9 +232,7 @@ pub(crate) fn json(table: &toml::Table) -> Result<serde_json::Value, String> {
                 .ok_or_else(|| format!("`{path}`: {number} has no JSON form"))?
                 .into(),
             toml::Value::Datetime(date) => {
-                return Err(format!(
-                    "`{path}`: a date has no JSON form; write it as \"{date}\""
-                ));
+                return Err(format!("`{path}`: a date has no JSON form; write it as \"{date}\""));
             }
             toml::Value::Array(items) => items
                 .iter()

@@ -105,11 +105,7 @@ pub(crate) fn nearest<'a>(
 
 /// Lines are counted from 1.
 fn line_of(text: &str, span: &Range<usize>) -> usize {
-    text.bytes()
-        .take(span.start)
-        .filter(|byte| *byte == b'\n')
-        .count()
-        + 1
+    text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
 }
 
 /// Turns serde's "unknown field `a`, expected one of `b`, `c`" into a suggestion. The form is
@@ -127,11 +123,7 @@ fn advise(message: &str) -> String {
     message
         .strip_prefix("unknown field")
         .and_then(|rest| unknown("key", rest))
-        .or_else(|| {
-            message
-                .strip_prefix("unknown variant")
-                .and_then(|rest| unknown("value", rest))
-        })
+        .or_else(|| message.strip_prefix("unknown variant").and_then(|rest| unknown("value", rest)))
         .or_else(|| {
             let name = message.strip_prefix("missing field `")?.strip_suffix('`')?;
             Some(format!("the key `{name}` is missing"))
@@ -152,10 +144,7 @@ mod tests {
         let found = problem("[server]\n\nlisten_ = \"127.0.0.1:1\"\n");
         assert_eq!(found.line, Some(3));
         assert_eq!(found.key, "server.listen_");
-        assert_eq!(
-            found.message,
-            "unknown key `listen_`; did you mean `listen`?"
-        );
+        assert_eq!(found.message, "unknown key `listen_`; did you mean `listen`?");
     }
 
     #[test]
@@ -165,28 +154,19 @@ mod tests {
         );
         assert_eq!(found.line, Some(4));
         assert_eq!(found.key, "plugins.auth.limits.memory_byte");
-        assert_eq!(
-            found.message,
-            "unknown key `memory_byte`; did you mean `memory_bytes`?"
-        );
+        assert_eq!(found.message, "unknown key `memory_byte`; did you mean `memory_bytes`?");
     }
 
     #[test]
     fn a_key_unlike_any_other_lists_what_there_is() {
         let found = problem("[log]\nzzz = 1\n");
-        assert_eq!(
-            found.message,
-            "unknown key `zzz`; there are: filter, format"
-        );
+        assert_eq!(found.message, "unknown key `zzz`; there are: filter, format");
     }
 
     #[test]
     fn a_number_out_of_range_says_the_range() {
         let found = problem("[server]\nheaders = 100000\n");
-        assert_eq!(
-            (found.line, found.key.as_str()),
-            (Some(2), "server.headers")
-        );
+        assert_eq!((found.line, found.key.as_str()), (Some(2), "server.headers"));
         assert_eq!(found.message, "100000 is out of range: write 8 to 256");
         assert_eq!(
             problem("[server]\nheaders = -1\n").message,
@@ -198,11 +178,7 @@ mod tests {
     fn a_wrong_type_says_both_types() {
         let found = problem("[server]\nheaders = \"many\"\n");
         assert_eq!(found.line, Some(2));
-        assert!(
-            found.message.contains("invalid type: string \"many\""),
-            "{}",
-            found.message
-        );
+        assert!(found.message.contains("invalid type: string \"many\""), "{}", found.message);
     }
 
     #[test]
@@ -214,15 +190,8 @@ mod tests {
     #[test]
     fn an_unknown_grant_says_how_grants_are_spelled() {
         let found = problem("[plugins.a]\ncomponent = \"a.wasm\"\ngrants = [\"root\"]\n");
-        assert_eq!(
-            (found.line, found.key.as_str()),
-            (Some(3), "plugins.a.grants")
-        );
-        assert!(
-            found.message.contains("there is no grant `root`"),
-            "{}",
-            found.message
-        );
+        assert_eq!((found.line, found.key.as_str()), (Some(3), "plugins.a.grants"));
+        assert!(found.message.contains("there is no grant `root`"), "{}", found.message);
     }
 
     #[test]
@@ -235,10 +204,7 @@ mod tests {
     #[test]
     fn a_missing_key_names_its_table() {
         let found = problem("[services.users]\nurl = \"http://127.0.0.1:1\"\n");
-        assert_eq!(
-            (found.line, found.key.as_str()),
-            (Some(1), "services.users")
-        );
+        assert_eq!((found.line, found.key.as_str()), (Some(1), "services.users"));
         assert_eq!(found.message, "the key `plugins` is missing");
     }
 

@@ -91,10 +91,7 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            filter: "info".to_owned(),
-            format: LogFormat::Text,
-        }
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -141,10 +138,7 @@ impl Default for Tokens {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sink {
     pub(crate) path: PathBuf,
-    #[serde(
-        default = "Sink::flush_ms_default",
-        deserialize_with = "within::<_, 1, 60_000>"
-    )]
+    #[serde(default = "Sink::flush_ms_default", deserialize_with = "within::<_, 1, 60_000>")]
     pub(crate) flush_ms: u64,
 }
 
@@ -156,10 +150,7 @@ impl Sink {
         } else {
             SinkTarget::File(folder.join(&self.path))
         };
-        SinkSpec {
-            target,
-            flush: Duration::from_millis(self.flush_ms),
-        }
+        SinkSpec { target, flush: Duration::from_millis(self.flush_ms) }
     }
 
     /// Where its lines go, for people.
@@ -233,10 +224,7 @@ fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
     deserializer: D,
 ) -> Result<u64, D::Error> {
     let number = i64::deserialize(deserializer)?;
-    u64::try_from(number)
-        .ok()
-        .filter(|number| (MIN..=MAX).contains(number))
-        .ok_or_else(|| {
-            serde::de::Error::custom(format!("{number} is out of range: write {MIN} to {MAX}"))
-        })
+    u64::try_from(number).ok().filter(|number| (MIN..=MAX).contains(number)).ok_or_else(|| {
+        serde::de::Error::custom(format!("{number} is out of range: write {MIN} to {MAX}"))
+    })
 }

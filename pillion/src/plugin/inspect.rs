@@ -22,18 +22,9 @@ pub(super) fn inspect(arguments: &Inspect) -> Result<()> {
 }
 
 fn page(file: &Path, report: &ComponentReport) -> String {
-    let ComponentReport {
-        description,
-        imports,
-        bytes,
-        digest,
-    } = report;
+    let ComponentReport { description, imports, bytes, digest } = report;
     let list = |items: &[String]| {
-        if items.is_empty() {
-            "none".to_owned()
-        } else {
-            items.join(", ")
-        }
+        if items.is_empty() { "none".to_owned() } else { items.join(", ") }
     };
     let mut text = format!(
         "{} {}: {}\n\nfile     {} ({} KiB)\ndigest   {digest}\ngrants   {}\nimports  {}\n",
@@ -66,22 +57,12 @@ fn imported(imports: &[String]) -> String {
     let own = imports
         .iter()
         .filter_map(|import| import.strip_prefix("pillion:plugin/")?.split('@').next());
-    let mut names: Vec<String> = own
-        .filter(|name| *name != "types")
-        .map(str::to_owned)
-        .collect();
-    let wasi = imports
-        .iter()
-        .filter(|import| import.starts_with("wasi:"))
-        .count();
+    let mut names: Vec<String> = own.filter(|name| *name != "types").map(str::to_owned).collect();
+    let wasi = imports.iter().filter(|import| import.starts_with("wasi:")).count();
     if wasi > 0 {
         names.push(format!("{wasi} of WASI"));
     }
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// The keys of a JSON Schema's top level with what it says about each.
@@ -90,17 +71,10 @@ fn keys(schema: &Value) -> Vec<(String, String)> {
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    let properties = schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten();
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
     properties
         .map(|(key, about)| {
-            let text = about
-                .get("description")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let text = about.get("description").and_then(Value::as_str).unwrap_or_default();
             let mut meaning = text.replace('\n', " ");
             if let Some(default) = about.get("default").filter(|default| !default.is_null()) {
                 let _ = write!(meaning, " [default: {default}]");
@@ -120,11 +94,8 @@ mod tests {
 
     #[test]
     fn imports_are_told_by_what_they_are() {
-        let imports = [
-            "pillion:plugin/log@0.1.0",
-            "pillion:plugin/types@0.1.0",
-            "wasi:io/poll@0.2.6",
-        ];
+        let imports =
+            ["pillion:plugin/log@0.1.0", "pillion:plugin/types@0.1.0", "wasi:io/poll@0.2.6"];
         assert_eq!(imported(&imports.map(str::to_owned)), "log, 1 of WASI");
         assert_eq!(imported(&[]), "none");
     }

@@ -29,10 +29,7 @@ pub(super) fn new(name: &str, parent: &Path) -> Result<()> {
     check(name)?;
     let folder = parent.join(name);
     if folder.exists() {
-        bail!(
-            "{} exists already; take another name, or move it away",
-            folder.display()
-        );
+        bail!("{} exists already; take another name, or move it away", folder.display());
     }
     // Written aside and moved into place: a full disk leaves no half of a project.
     let aside = parent.join(format!(".{name}.new"));
@@ -63,17 +60,8 @@ fn check(name: &str) -> Result<()> {
     /// What the contract allows a plugin's name.
     const NAME_BYTES_MAX: usize = 64;
     /// Words that no crate can have as its name.
-    const TAKEN: [&str; 9] = [
-        "test",
-        "core",
-        "std",
-        "alloc",
-        "self",
-        "super",
-        "crate",
-        "proc-macro",
-        SDK_FOLDER,
-    ];
+    const TAKEN: [&str; 9] =
+        ["test", "core", "std", "alloc", "self", "super", "crate", "proc-macro", SDK_FOLDER];
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !name.starts_with(|first: char| first.is_ascii_lowercase())
         || name.ends_with('-')
@@ -144,11 +132,7 @@ mod tests {
         let sdk: toml::Table = toml::from_str(&sdk).unwrap();
         assert!(sdk["dependencies"]["serde"].is_table(), "{sdk}");
         assert!(read("pillion-plugin/src/lib.rs").starts_with("//!"));
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            1,
-            "nothing is left aside"
-        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
     }
 
     #[test]
@@ -162,17 +146,9 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_are_refused() {
-        for name in [
-            "",
-            "Door",
-            "1door",
-            "door-",
-            "../door",
-            "do or",
-            "test",
-            "fn",
-            &"a".repeat(65),
-        ] {
+        for name in
+            ["", "Door", "1door", "door-", "../door", "do or", "test", "fn", &"a".repeat(65)]
+        {
             assert!(check(name).is_err(), "{name}");
         }
         for name in ["a", "door-man-2"] {

@@ -40,10 +40,7 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
     let (_folder, mut options) = scratch()?;
     let grants = grants(arguments, &Host::new(options.clone())?)?;
     for name in &grants.sinks {
-        let sink = SinkSpec {
-            target: SinkTarget::Stdout,
-            flush: Duration::from_millis(1),
-        };
+        let sink = SinkSpec { target: SinkTarget::Stdout, flush: Duration::from_millis(1) };
         options.sinks.insert(name.clone(), sink);
     }
     for name in &grants.keysets {
@@ -52,20 +49,13 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
     let mut plugin = PluginSpec::new(&arguments.file);
     plugin.grants = grants;
     plugin.config = config_argument(&arguments.config)?;
-    let name = arguments
-        .file
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = arguments.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut generation = GenerationSpec::default();
     generation.plugins.insert(name.clone(), plugin);
     generation.chains.insert(SERVICE.to_owned(), vec![name]);
     let host = Host::new(options)?;
     host.start(generation)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for _ in 0..arguments.times {
         let text = runtime.block_on(pass(&host, &request))?;
         // First the plugin's own lines, then what came of it.
@@ -128,13 +118,10 @@ impl Template {
         let Some((method, path)) = text.split_once(' ') else {
             bail!("--request: `{text}` is not a method and a path, such as \"GET /2/tweets/20\"");
         };
-        let method = method
-            .parse()
-            .with_context(|| format!("--request: `{method}` is no method"))?;
-        let uri: Uri = path
-            .trim()
-            .parse()
-            .with_context(|| format!("--request: `{path}` is no path"))?;
+        let method =
+            method.parse().with_context(|| format!("--request: `{method}` is no method"))?;
+        let uri: Uri =
+            path.trim().parse().with_context(|| format!("--request: `{path}` is no path"))?;
         if !uri.path().starts_with('/') {
             bail!("--request: the path `{path}` does not begin with `/`");
         }
@@ -143,25 +130,14 @@ impl Template {
             let (name, value) = header
                 .split_once(':')
                 .with_context(|| format!("--header: `{header}` is not \"NAME: VALUE\""))?;
-            let name: HeaderName = name
-                .trim()
-                .parse()
-                .with_context(|| format!("--header: `{name}` is no name"))?;
+            let name: HeaderName =
+                name.trim().parse().with_context(|| format!("--header: `{name}` is no name"))?;
             let value = HeaderValue::from_str(value.trim())
                 .with_context(|| format!("--header: `{value}` is no value"))?;
             headers.append(name, value);
         }
-        let route = arguments
-            .route
-            .clone()
-            .unwrap_or_else(|| uri.path().to_owned());
-        Ok(Self {
-            method,
-            uri,
-            route,
-            headers,
-            body: arguments.body.clone(),
-        })
+        let route = arguments.route.clone().unwrap_or_else(|| uri.path().to_owned());
+        Ok(Self { method, uri, route, headers, body: arguments.body.clone() })
     }
 
     fn request(&self) -> Request<Body> {
@@ -169,9 +145,7 @@ impl Template {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
-        request
-            .extensions_mut()
-            .insert(ClientAddress([127, 0, 0, 1].into()));
+        request.extensions_mut().insert(ClientAddress([127, 0, 0, 1].into()));
         request
     }
 }
@@ -194,11 +168,7 @@ async fn pass(host: &Host, template: &Template) -> Result<String> {
         Err(never) => match never {},
     };
     let (parts, body) = response.into_parts();
-    let body = body
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("{error}"))?
-        .to_bytes();
+    let body = body.collect().await.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -207,17 +177,10 @@ async fn pass(host: &Host, template: &Template) -> Result<String> {
             let _ = writeln!(text, "The request went on to the handler:");
             let _ = writeln!(text, "  {} {}", request.method, request.uri);
             headers(&mut text, &request.headers);
-            if let Some(Caller {
-                user_id,
-                client_id,
-                scopes,
-            }) = request.extensions.get()
-            {
+            if let Some(Caller { user_id, client_id, scopes }) = request.extensions.get() {
                 let user = user_id.as_deref().unwrap_or("none");
-                let _ = writeln!(
-                    text,
-                    "  caller: user {user}, client {client_id}, scopes {scopes}"
-                );
+                let _ =
+                    writeln!(text, "  caller: user {user}, client {client_id}, scopes {scopes}");
             }
         }
         None => text += "The plugin answered, and the handler saw nothing.\n",
@@ -230,10 +193,6 @@ async fn pass(host: &Host, template: &Template) -> Result<String> {
 
 fn headers(text: &mut String, headers: &HeaderMap) {
     for (name, value) in headers {
-        let _ = writeln!(
-            text,
-            "  {name}: {}",
-            String::from_utf8_lossy(value.as_bytes())
-        );
+        let _ = writeln!(text, "  {name}: {}", String::from_utf8_lossy(value.as_bytes()));
     }
 }

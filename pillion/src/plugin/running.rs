@@ -34,12 +34,7 @@ pub(super) fn history(process: &Running) -> Result<()> {
 }
 
 pub(super) fn rollback(process: &Running) -> Result<()> {
-    let answer = ask(
-        process,
-        Method::POST,
-        "/admin/v1/generations/rollback",
-        None,
-    )?;
+    let answer = ask(process, Method::POST, "/admin/v1/generations/rollback", None)?;
     show(process, &answer, &GENERATION_COLUMNS, generation_row)
 }
 
@@ -53,18 +48,12 @@ pub(super) fn swap(swap: &Swap) -> Result<()> {
     };
     let digest = match &swap.digest {
         None => None,
-        Some(text) => Some(
-            text.clone()
-                .try_into()
-                .map_err(|reason: String| anyhow::anyhow!(reason))?,
-        ),
+        Some(text) => {
+            Some(text.clone().try_into().map_err(|reason: String| anyhow::anyhow!(reason))?)
+        }
     };
     let config = swap.config.as_deref().map(config_argument).transpose()?;
-    let body = serde_json::to_value(SwapBody {
-        component,
-        config,
-        digest,
-    })?;
+    let body = serde_json::to_value(SwapBody { component, config, digest })?;
     let path = format!("/admin/v1/plugins/{}/swap", swap.name);
     let answer = ask(&swap.running, Method::POST, &path, Some(body))?;
     show(&swap.running, &answer, &GENERATION_COLUMNS, generation_row)
@@ -107,8 +96,7 @@ fn plugin_row(plugin: &Value) -> Value {
     let phases = plugin.get("phases").and_then(Value::as_object);
     let sum = |name: &str| -> u64 {
         let each = phases.into_iter().flatten();
-        each.filter_map(|(_, totals)| totals.get(name)?.as_u64())
-            .sum()
+        each.filter_map(|(_, totals)| totals.get(name)?.as_u64()).sum()
     };
     let calls = sum("calls");
     if let Some(row) = row.as_object_mut() {
@@ -125,12 +113,7 @@ const GENERATION_COLUMNS: [&str; 5] = ["generation", "active", "activated", "cau
 
 /// Writes the time and the cause for people.
 fn generation_row(generation: &Value) -> Value {
-    let text = |name: &str| {
-        generation
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |name: &str| generation.get(name).and_then(Value::as_str).unwrap_or_default();
     let cause = match (text("plugin"), generation.get("to").and_then(Value::as_u64)) {
         ("", None) => text("cause").to_owned(),
         ("", Some(to)) => format!("{} to {to}", text("cause")),
@@ -149,11 +132,7 @@ fn generation_row(generation: &Value) -> Value {
 /// Where and with which token.
 fn address(process: &Running) -> Result<AdminFile> {
     if let (Some(url), Some(token)) = (&process.admin_url, &process.admin_token) {
-        return Ok(AdminFile {
-            url: url.clone(),
-            token: token.clone(),
-            pid: 0,
-        });
+        return Ok(AdminFile { url: url.clone(), token: token.clone(), pid: 0 });
     }
     let path = process.data.join(file_name(process.service.as_deref()));
     let text = std::fs::read_to_string(&path).with_context(|| {
@@ -175,17 +154,13 @@ fn ask(process: &Running, method: Method, path: &str, body: Option<Value>) -> Re
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .with_context(|| format!("{}{path} is no address", admin.url))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answered = runtime.block_on(async {
         tokio::time::timeout(ANSWER_TIMEOUT, async {
             let client = Client::builder(TokioExecutor::new()).build_http();
             let response = client.request(request).await?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await;
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
             anyhow::Ok((status, body.to_bytes()))
         })
@@ -201,26 +176,10 @@ fn ask(process: &Running, method: Method, path: &str, body: Option<Value>) -> Re
         })?;
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     if !status.is_success() {
-        let detail = answer
-            .get("detail")
-            .and_then(Value::as_str)
-            .unwrap_or("no reason was given");
-        let errors = answer
-            .get("errors")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let messages: Vec<&str> = errors
-            .filter_map(|it| it.get("message")?.as_str())
-            .collect();
-        bail!(
-            "{}",
-            if messages.is_empty() {
-                detail.to_owned()
-            } else {
-                messages.join("; ")
-            }
-        );
+        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
+        let errors = answer.get("errors").and_then(Value::as_array).into_iter().flatten();
+        let messages: Vec<&str> = errors.filter_map(|it| it.get("message")?.as_str()).collect();
+        bail!("{}", if messages.is_empty() { detail.to_owned() } else { messages.join("; ") });
     }
     Ok(answer)
 }
@@ -253,9 +212,6 @@ mod tests {
         assert_eq!(row["cause"], "swap of auth");
         assert_eq!(row["activated"], "2021-11-15T19:08:05.000Z");
         let back = generation_row(&json!({ "cause": "rollback", "to": 1 }));
-        assert_eq!(
-            (&back["cause"], &back["active"]),
-            (&json!("rollback to 1"), &json!(""))
-        );
+        assert_eq!((&back["cause"], &back["active"]), (&json!("rollback to 1"), &json!("")));
     }
 }

@@ -19,30 +19,15 @@ pub(super) struct Story {
 }
 
 const fn says(author: &'static str, text: &'static str) -> Story {
-    Story {
-        author,
-        text,
-        reply_to: None,
-        quotes: None,
-    }
+    Story { author, text, reply_to: None, quotes: None }
 }
 
 const fn replies(author: &'static str, to: usize, text: &'static str) -> Story {
-    Story {
-        author,
-        text,
-        reply_to: Some(to),
-        quotes: None,
-    }
+    Story { author, text, reply_to: Some(to), quotes: None }
 }
 
 const fn quotes(author: &'static str, quoted: usize, text: &'static str) -> Story {
-    Story {
-        author,
-        text,
-        reply_to: None,
-        quotes: Some(quoted),
-    }
+    Story { author, text, reply_to: None, quotes: Some(quoted) }
 }
 
 /// In the order in which they are told. No two of one author are alike: that is how an
@@ -52,45 +37,25 @@ pub(super) const STORIES: [Story; 26] = [
         "mira_k",
         "Moved the whole rate limiter into a plugin last night. Swapped it twice while the site was up. Nobody noticed, which is the point. #wasm",
     ),
-    replies(
-        "otto_builds",
-        0,
-        "@mira_k twice? What did the first one do wrong?",
-    ),
+    replies("otto_builds", 0, "@mira_k twice? What did the first one do wrong?"),
     replies(
         "mira_k",
         1,
         "@otto_builds Counted in seconds where it should have counted in milliseconds. Found it in the log, built the next one, swapped, went to bed.",
     ),
-    replies(
-        "otto_builds",
-        2,
-        "@mira_k That is the most relaxed incident report I have ever read.",
-    ),
+    replies("otto_builds", 2, "@mira_k That is the most relaxed incident report I have ever read."),
     says(
         "harbour_cafe",
         "Good morning! Rhubarb cake today, until it is gone. It is usually gone by eleven. ☕",
     ),
-    replies(
-        "june_rides",
-        4,
-        "@harbour_cafe Leaving now. Keep one piece. Please.",
-    ),
-    replies(
-        "harbour_cafe",
-        5,
-        "@june_rides One piece, your name on it, twenty minutes.",
-    ),
+    replies("june_rides", 4, "@harbour_cafe Leaving now. Keep one piece. Please."),
+    replies("harbour_cafe", 5, "@june_rides One piece, your name on it, twenty minutes."),
     replies("june_rides", 6, "@harbour_cafe Made it in eighteen 🚲💨"),
     says(
         "nightbus",
         "Line 7: the diversion by the canal stays until Friday. Stops Mill Lane and Old Lock are not served. https://example.com/line-7",
     ),
-    replies(
-        "mira_k",
-        8,
-        "@nightbus Does the 00:40 still wait for the last train?",
-    ),
+    replies("mira_k", 8, "@nightbus Does the 00:40 still wait for the last train?"),
     replies("nightbus", 9, "@mira_k It does. It always does."),
     quotes(
         "june_rides",
@@ -101,17 +66,9 @@ pub(super) const STORIES: [Story; 26] = [
         "otto_builds",
         "A sidecar is a second motorcycle that you have to feed. A pillion rides along on the one that you have. #architecture",
     ),
-    replies(
-        "mira_k",
-        12,
-        "@otto_builds You have waited all week to say that.",
-    ),
+    replies("mira_k", 12, "@otto_builds You have waited all week to say that."),
     replies("otto_builds", 13, "@mira_k All month."),
-    quotes(
-        "demo",
-        12,
-        "This one took me a minute, and now I cannot unsee it.",
-    ),
+    quotes("demo", 12, "This one took me a minute, and now I cannot unsee it."),
     says(
         "june_rides",
         "104 km, two punctures, one heron that would not move. Best Sunday in a while. #cycling",
@@ -121,16 +78,8 @@ pub(super) const STORIES: [Story; 26] = [
         "demo",
         "Hello! This account is for trying things out: read along, post as me, reply to anybody.",
     ),
-    replies(
-        "harbour_cafe",
-        18,
-        "@demo Welcome to the harbour. First coffee is on us.",
-    ),
-    replies(
-        "nightbus",
-        18,
-        "@demo Welcome aboard. Please hold on to the rails.",
-    ),
+    replies("harbour_cafe", 18, "@demo Welcome to the harbour. First coffee is on us."),
+    replies("nightbus", 18, "@demo Welcome aboard. Please hold on to the rails."),
     says(
         "mira_k",
         "TIL that 280 is not a number of characters but a weight: 你 counts twice, é once, and 👩‍🚀 as much as 你. https://example.com/counting #unicode",
@@ -138,10 +87,7 @@ pub(super) const STORIES: [Story; 26] = [
     replies("demo", 21, "@mira_k And a link is 23, however long it is?"),
     replies("mira_k", 22, "@demo However long it is. Or short!"),
     says("harbour_cafe", "The rhubarb cake is gone. It is 10:52."),
-    says(
-        "nightbus",
-        "Last departure 03:10. Get home safe, all of you. 🌙",
-    ),
+    says("nightbus", "Last departure 03:10. Get home safe, all of you. 🌙"),
 ];
 
 #[cfg(test)]
@@ -156,17 +102,9 @@ mod tests {
         let mut told = HashSet::new();
         for (index, story) in STORIES.iter().enumerate() {
             assert!(authors.contains(story.author), "{}", story.author);
-            assert!(
-                told.insert((story.author, story.text)),
-                "told twice: {}",
-                story.text
-            );
+            assert!(told.insert((story.author, story.text)), "told twice: {}", story.text);
             let referred = story.reply_to.or(story.quotes);
-            assert!(
-                referred.is_none_or(|earlier| earlier < index),
-                "{}",
-                story.text
-            );
+            assert!(referred.is_none_or(|earlier| earlier < index), "{}", story.text);
             // A generous estimate; the service counts exactly.
             assert!(story.text.chars().count() <= 240, "{}", story.text);
         }

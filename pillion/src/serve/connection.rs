@@ -50,12 +50,7 @@ pub(crate) struct Listening {
 /// Serves until shutdown, then lets what is in flight finish within the drain's deadline and
 /// cuts the rest. Gives the number of connections that were cut.
 pub(crate) async fn serve(listening: Listening) -> usize {
-    let Listening {
-        listener,
-        front,
-        server,
-        mut shutdown,
-    } = listening;
+    let Listening { listener, front, server, mut shutdown } = listening;
     let protocol = Arc::new(protocol(&server));
     let slots = Arc::new(Semaphore::new(count(server.connections)));
     let addresses = Arc::new(Addresses::new(count(server.connections_per_address)));
@@ -158,10 +153,7 @@ async fn accept(
 /// Whether accepting failed because of that one client, who has gone.
 fn is_the_clients(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 struct Connection {
@@ -175,14 +167,7 @@ struct Connection {
 
 impl Connection {
     async fn run(self) {
-        let Self {
-            stream,
-            client,
-            front,
-            protocol,
-            patience,
-            mut shutdown,
-        } = self;
+        let Self { stream, client, front, protocol, patience, mut shutdown } = self;
         let _open = front.metrics.connection();
         let activity = Arc::new(Activity::default());
         let service = service_fn(|request: Request<Incoming>| {
@@ -190,16 +175,10 @@ impl Connection {
             let busy = Activity::begin(&activity, request.version());
             async move {
                 let (response, permit) = answer(front, request.map(Body::new), client).await;
-                Ok::<_, Infallible>(response.map(|body| Tracked {
-                    body,
-                    _held: (busy, permit),
-                }))
+                Ok::<_, Infallible>(response.map(|body| Tracked { body, _held: (busy, permit) }))
             }
         });
-        let stream = Watched {
-            stream,
-            activity: Arc::clone(&activity),
-        };
+        let stream = Watched { stream, activity: Arc::clone(&activity) };
         let mut http = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let mut closing = false;
         loop {
@@ -263,10 +242,7 @@ struct Addresses {
 
 impl Addresses {
     fn new(each_max: usize) -> Self {
-        Self {
-            each_max,
-            open: Mutex::default(),
-        }
+        Self { each_max, open: Mutex::default() }
     }
 
     /// A place for one more connection of this address, `None` at its bound.
@@ -279,10 +255,7 @@ impl Addresses {
             return None;
         }
         *number += 1;
-        Some(Place {
-            addresses: Arc::clone(this),
-            address,
-        })
+        Some(Place { addresses: Arc::clone(this), address })
     }
 }
 
@@ -294,11 +267,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self
-            .addresses
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.addresses.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(number) = open.get_mut(&self.address) {
             *number -= 1;
             if *number == 0 {

@@ -58,8 +58,7 @@ impl Default for Activity {
 
 impl Activity {
     pub(super) fn begin(this: &Arc<Self>, version: Version) -> Busy {
-        this.http2
-            .store(version == Version::HTTP_2, Ordering::Relaxed);
+        this.http2.store(version == Version::HTTP_2, Ordering::Relaxed);
         this.requests.fetch_add(1, Ordering::Relaxed);
         this.in_flight.fetch_add(1, Ordering::Relaxed);
         this.head_since_ms.store(0, Ordering::Relaxed);
@@ -70,8 +69,7 @@ impl Activity {
     fn read(&self) {
         let between = self.in_flight.load(Ordering::Relaxed) == 0;
         if between && self.head_since_ms.load(Ordering::Relaxed) == 0 {
-            self.head_since_ms
-                .store(self.now_ms().max(1), Ordering::Relaxed);
+            self.head_since_ms.store(self.now_ms().max(1), Ordering::Relaxed);
         }
     }
 
@@ -168,9 +166,7 @@ pub(super) struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0
-            .last_end_ms
-            .fetch_max(self.0.now_ms(), Ordering::Relaxed);
+        self.0.last_end_ms.fetch_max(self.0.now_ms(), Ordering::Relaxed);
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -179,10 +175,8 @@ impl Drop for Busy {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience {
-        head: Duration::from_secs(5),
-        idle: Duration::from_mins(1),
-    };
+    const PATIENCE: Patience =
+        Patience { head: Duration::from_secs(5), idle: Duration::from_mins(1) };
 
     async fn verdict_after(activity: &Activity) -> (Verdict, u64) {
         let verdict = activity.watch(PATIENCE).await;

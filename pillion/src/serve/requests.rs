@@ -15,9 +15,8 @@ use pillion_chassis::RouteId;
 
 /// Upper bounds of the histogram, in microseconds: from an answer out of memory to the request
 /// time-out.
-const BUCKETS_US: [u64; 12] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000,
-];
+const BUCKETS_US: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
 
 /// `1xx` to `5xx`.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -47,15 +46,8 @@ impl RequestMetrics {
             let methods = places.entry(route.template.clone()).or_default();
             methods.push((route.method.clone(), index));
         }
-        let answered = std::iter::repeat_with(Default::default)
-            .take(routes.len() + 1)
-            .collect();
-        Self {
-            service,
-            routes,
-            places,
-            answered,
-        }
+        let answered = std::iter::repeat_with(Default::default).take(routes.len() + 1).collect();
+        Self { service, routes, places, answered }
     }
 
     fn place(&self, template: Option<&str>, method: &Method) -> usize {
@@ -66,9 +58,7 @@ impl RequestMetrics {
     }
 
     fn record(&self, place: usize, status: StatusCode, took: Duration) {
-        let class = usize::from(status.as_u16() / 100)
-            .saturating_sub(1)
-            .min(CLASSES.len() - 1);
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1).min(CLASSES.len() - 1);
         let Some(histogram) = self.answered.get(place).and_then(|route| route.get(class)) else {
             return;
         };
@@ -111,17 +101,11 @@ impl Histogram {
         for (bucket, bound) in self.buckets.iter().zip(BUCKETS_US) {
             below += bucket.load(Ordering::Relaxed);
             let bound = Duration::from_micros(bound).as_secs_f64();
-            line(
-                text,
-                format_args!("{NAME}_bucket{{{labels},le=\"{bound}\"}} {below}"),
-            );
+            line(text, format_args!("{NAME}_bucket{{{labels},le=\"{bound}\"}} {below}"));
         }
         // A request that was recorded while we read may be in a bucket and not in the count.
         let count = count.max(below);
-        line(
-            text,
-            format_args!("{NAME}_bucket{{{labels},le=\"+Inf\"}} {count}"),
-        );
+        line(text, format_args!("{NAME}_bucket{{{labels},le=\"+Inf\"}} {count}"));
         let sum = Duration::from_micros(self.sum_us.load(Ordering::Relaxed)).as_secs_f64();
         line(text, format_args!("{NAME}_sum{{{labels}}} {sum}"));
         line(text, format_args!("{NAME}_count{{{labels}}} {count}"));
@@ -134,10 +118,7 @@ pub(super) async fn observe(
     request: Request,
     next: Next,
 ) -> Response {
-    let template = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(MatchedPath::as_str);
+    let template = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let place = metrics.place(template, request.method());
     let begun = Instant::now();
     let response = next.run(request).await;
@@ -240,10 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn requests_are_counted_by_route_and_never_by_path() {
-        let route = RouteId {
-            method: Method::GET,
-            template: "/2/tweets/{id}".to_owned(),
-        };
+        let route = RouteId { method: Method::GET, template: "/2/tweets/{id}".to_owned() };
         let metrics = Arc::new(RequestMetrics::new("tweets", vec![route]));
         let app = Router::new()
             .route("/2/tweets/{id}", get(|| async { "a tweet" }))
@@ -255,9 +233,7 @@ mod tests {
         let page = ProcessMetrics::default().page(&[metrics]);
         let count = |labels: &str| {
             let name = format!("pillion_request_duration_seconds_count{{{labels}}} ");
-            page.lines()
-                .find_map(|line| line.strip_prefix(&name))
-                .map(str::to_owned)
+            page.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned)
         };
         assert_eq!(
             count("service=\"tweets\",method=\"GET\",route=\"/2/tweets/{id}\",status=\"2xx\""),
@@ -281,8 +257,7 @@ mod tests {
         let page = ProcessMetrics::default().page(&[Arc::new(metrics)]);
         let bucket = |bound: &str| {
             let end = format!("le=\"{bound}\"}} ");
-            page.lines()
-                .find_map(|line| Some(line.split_once(&end)?.1.to_owned()))
+            page.lines().find_map(|line| Some(line.split_once(&end)?.1.to_owned()))
         };
         assert_eq!(bucket("0.0001").as_deref(), Some("2"), "{page}");
         assert_eq!(bucket("0.00025").as_deref(), Some("3"));

@@ -31,14 +31,8 @@ async fn start(server: Server) -> Running {
         .route(
             "/id",
             get(|request: Request| async move {
-                let id = request
-                    .extensions()
-                    .get::<RequestId>()
-                    .map(|id| id.0.to_string());
-                let client = request
-                    .extensions()
-                    .get::<ClientAddress>()
-                    .map(|it| it.0.to_string());
+                let id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
+                let client = request.extensions().get::<ClientAddress>().map(|it| it.0.to_string());
                 format!("{id:?} {client:?}")
             }),
         )
@@ -53,32 +47,16 @@ async fn start(server: Server) -> Running {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     // What the senders said last stays.
-    let health = Health {
-        serving: watch::channel(true).1,
-        databases: watch::channel(true).1,
-    };
+    let health = Health { serving: watch::channel(true).1, databases: watch::channel(true).1 };
     let front = Front::new(router, &server, health, Arc::default()).unwrap();
     let (trigger, shutdown) = Shutdown::new();
-    let listening = Listening {
-        listener,
-        front: Arc::new(front),
-        server,
-        shutdown,
-    };
-    Running {
-        address,
-        trigger,
-        server: tokio::spawn(serve(listening)),
-    }
+    let listening = Listening { listener, front: Arc::new(front), server, shutdown };
+    Running { address, trigger, server: tokio::spawn(serve(listening)) }
 }
 
 /// Bounds that a test reaches in no time.
 fn quick() -> Server {
-    Server {
-        header_timeout_ms: 200,
-        idle_timeout_ms: 1_000,
-        ..Server::default()
-    }
+    Server { header_timeout_ms: 200, idle_timeout_ms: 1_000, ..Server::default() }
 }
 
 async fn connect(running: &Running) -> TcpStream {
@@ -143,17 +121,12 @@ async fn a_request_is_answered_with_its_id_and_address() {
 #[tokio::test]
 async fn http2_is_spoken_too() {
     let running = start(quick()).await;
-    let client = Client::builder(TokioExecutor::new())
-        .http2_only(true)
-        .build_http();
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     let uri = format!("http://{}/", running.address);
     let request = http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
     let response = client.request(request).await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_2);
-    assert_eq!(
-        response.into_body().collect().await.unwrap().to_bytes(),
-        "hello"
-    );
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
 }
 
 #[tokio::test]
@@ -182,10 +155,7 @@ async fn an_idle_connection_is_closed() {
     let mut stream = connect(&running).await;
     answer_to(&mut stream, "/").await;
     let idled = closed(&mut stream).await;
-    assert!(
-        idled > Duration::from_millis(700) && idled < Duration::from_secs(2),
-        "{idled:?}"
-    );
+    assert!(idled > Duration::from_millis(700) && idled < Duration::from_secs(2), "{idled:?}");
 }
 
 #[tokio::test]
@@ -202,11 +172,7 @@ async fn large_heads_are_refused() {
 
 #[tokio::test]
 async fn an_address_has_so_many_connections() {
-    let running = start(Server {
-        connections_per_address: 2,
-        ..quick()
-    })
-    .await;
+    let running = start(Server { connections_per_address: 2, ..quick() }).await;
     let mut first = connect(&running).await;
     let mut second = connect(&running).await;
     answer_to(&mut first, "/").await;
@@ -222,29 +188,16 @@ async fn an_address_has_so_many_connections() {
 
 #[tokio::test]
 async fn requests_over_the_bound_are_shed_at_once() {
-    let running = start(Server {
-        requests: 1,
-        ..Server::default()
-    })
-    .await;
+    let running = start(Server { requests: 1, ..Server::default() }).await;
     let mut busy = connect(&running).await;
-    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let begun = Instant::now();
     let mut other = connect(&running).await;
     let text = answer_to(&mut other, "/").await;
-    assert!(
-        text.starts_with("HTTP/1.1 503") && text.contains("retry-after: 1"),
-        "{text}"
-    );
+    assert!(text.starts_with("HTTP/1.1 503") && text.contains("retry-after: 1"), "{text}");
     assert!(begun.elapsed() < SLOW / 2);
-    assert!(
-        answer_to(&mut other, "/healthz")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    assert!(answer_to(&mut other, "/healthz").await.starts_with("HTTP/1.1 200"));
     assert!(read(&mut busy).await.contains("done"));
     assert!(answer_to(&mut other, "/").await.contains("hello"));
 }
@@ -254,10 +207,7 @@ async fn a_panic_ends_one_request_only() {
     let running = start(quick()).await;
     let mut stream = connect(&running).await;
     let text = answer_to(&mut stream, "/panic").await;
-    assert!(
-        text.starts_with("HTTP/1.1 500") && !text.contains("on purpose"),
-        "{text}"
-    );
+    assert!(text.starts_with("HTTP/1.1 500") && !text.contains("on purpose"), "{text}");
     assert!(answer_to(&mut stream, "/").await.contains("hello"));
 }
 
@@ -267,9 +217,7 @@ async fn a_drain_lets_requests_finish_and_takes_no_new_ones() {
     let mut idle = connect(&running).await;
     answer_to(&mut idle, "/").await;
     let mut busy = connect(&running).await;
-    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     running.trigger.request();
     assert!(closed(&mut idle).await < Duration::from_millis(300));
@@ -280,15 +228,9 @@ async fn a_drain_lets_requests_finish_and_takes_no_new_ones() {
 
 #[tokio::test]
 async fn a_drains_deadline_cuts() {
-    let running = start(Server {
-        drain_deadline_ms: 100,
-        ..quick()
-    })
-    .await;
+    let running = start(Server { drain_deadline_ms: 100, ..quick() }).await;
     let mut busy = connect(&running).await;
-    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     running.trigger.request();
     assert_eq!(running.server.await.unwrap(), 1);
@@ -297,11 +239,7 @@ async fn a_drains_deadline_cuts() {
 
 #[tokio::test]
 async fn the_bound_on_connections_makes_clients_wait() {
-    let running = start(Server {
-        connections: 1,
-        ..quick()
-    })
-    .await;
+    let running = start(Server { connections: 1, ..quick() }).await;
     let mut first = connect(&running).await;
     answer_to(&mut first, "/").await;
     let mut second = connect(&running).await;
@@ -318,11 +256,7 @@ fn a_clients_id_is_kept_only_when_it_is_harmless_in_a_log() {
     let kept = HeaderValue::from_static("8a6e0804-2bd0-4672-b79d-d97027f9071a");
     assert_eq!(ids.of(Some(&kept)), kept);
     let long = HeaderValue::try_from("a".repeat(65)).unwrap();
-    for odd in [
-        HeaderValue::from_static(""),
-        HeaderValue::from_static("a b"),
-        long,
-    ] {
+    for odd in [HeaderValue::from_static(""), HeaderValue::from_static("a b"), long] {
         let made = ids.of(Some(&odd));
         assert_eq!(made.len(), 25, "{made:?}");
     }
@@ -333,25 +267,14 @@ fn a_clients_id_is_kept_only_when_it_is_harmless_in_a_log() {
 fn readiness_follows_its_signals_and_health_does_not() {
     let (serving, is_serving) = watch::channel(false);
     let (databases, are_well) = watch::channel(true);
-    let health = Health {
-        serving: is_serving,
-        databases: are_well,
-    };
+    let health = Health { serving: is_serving, databases: are_well };
     let status = |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        health
-            .answer(&request)
-            .map(|response| response.status().as_u16())
+        health.answer(&request).map(|response| response.status().as_u16())
     };
-    assert_eq!(
-        (status("/healthz"), status("/readyz")),
-        (Some(200), Some(503))
-    );
+    assert_eq!((status("/healthz"), status("/readyz")), (Some(200), Some(503)));
     serving.send(true).unwrap();
     assert_eq!((status("/readyz"), status("/2/tweets")), (Some(200), None));
     databases.send(false).unwrap();
-    assert_eq!(
-        (status("/healthz"), status("/readyz")),
-        (Some(200), Some(503))
-    );
+    assert_eq!((status("/healthz"), status("/readyz")), (Some(200), Some(503)));
 }

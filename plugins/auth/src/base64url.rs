@@ -31,20 +31,15 @@ pub(crate) fn decode_into(text: &[u8], out: &mut Vec<u8>) -> Result<(), NotBase6
 /// Up to four symbols as one number.
 #[inline]
 fn word(symbols: &[u8]) -> Result<u32, NotBase64> {
-    symbols
-        .iter()
-        .try_fold(0, |word, symbol| match SEXTETS.get(usize::from(*symbol)) {
-            Some(&sextet) if sextet != INVALID => Ok(word << 6 | u32::from(sextet)),
-            _ => Err(NotBase64),
-        })
+    symbols.iter().try_fold(0, |word, symbol| match SEXTETS.get(usize::from(*symbol)) {
+        Some(&sextet) if sextet != INVALID => Ok(word << 6 | u32::from(sextet)),
+        _ => Err(NotBase64),
+    })
 }
 
 const INVALID: u8 = 0xff;
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "checked by the compiler, which runs it"
-)]
+#[expect(clippy::indexing_slicing, reason = "checked by the compiler, which runs it")]
 const SEXTETS: [u8; 256] = {
     let mut table = [INVALID; 256];
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -62,17 +57,12 @@ const SEXTETS: [u8; 256] = {
 #[cfg(test)]
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let symbol = |value: u32| {
-        let index = SEXTETS
-            .iter()
-            .position(|&sextet| u32::from(sextet) == value)
-            .unwrap();
+        let index = SEXTETS.iter().position(|&sextet| u32::from(sextet) == value).unwrap();
         char::from(u8::try_from(index).unwrap())
     };
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0, |word, &byte| word << 8 | u32::from(byte));
+        let word = chunk.iter().fold(0, |word, &byte| word << 8 | u32::from(byte));
         let word = word << (8 * (3 - chunk.len()));
         for place in 0..=chunk.len() {
             text.push(symbol(word >> (18 - 6 * place) & 63));
@@ -109,9 +99,7 @@ mod tests {
 
     #[test]
     fn what_is_not_canonical_is_refused() {
-        for text in [
-            "Z", "Zg==", "Zm9vY", "Zm 9", "Zm+/", "Zh", "Zm9", "Zm9vYmF=", "Zg\n", "é",
-        ] {
+        for text in ["Z", "Zg==", "Zm9vY", "Zm 9", "Zm+/", "Zh", "Zm9", "Zm9vYmF=", "Zg\n", "é"] {
             assert_eq!(decode(text), Err(NotBase64), "{text:?}");
         }
     }

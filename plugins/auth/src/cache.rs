@@ -55,19 +55,10 @@ impl Cache {
     pub(crate) fn new(entries: usize, bytes_max: usize) -> Self {
         let ways = entries.min(WAYS);
         // The largest power of two of sets that stays within the bound.
-        let sets = entries
-            .checked_div(ways)
-            .map_or(0, |sets| 1 << sets.ilog2());
+        let sets = entries.checked_div(ways).map_or(0, |sets| 1 << sets.ilog2());
         let mut slots = Vec::new();
         slots.resize_with(sets * ways, || None);
-        Self {
-            slots,
-            ways,
-            bytes: 0,
-            bytes_max,
-            ticks: 0,
-            hand: 0,
-        }
+        Self { slots, ways, bytes: 0, bytes_max, ticks: 0, hand: 0 }
     }
 
     /// What is known about `token`, if it still counts at `now_us`.
@@ -75,12 +66,8 @@ impl Cache {
         let (tag, first) = self.place(token)?;
         self.ticks += 1;
         let ticks = self.ticks;
-        let entry = self
-            .slots
-            .get_mut(first..first + self.ways)?
-            .iter_mut()
-            .flatten()
-            .find(|entry| {
+        let entry =
+            self.slots.get_mut(first..first + self.ways)?.iter_mut().flatten().find(|entry| {
                 entry.tag == tag && same(&entry.token, token) && now_us < entry.until_us
             })?;
         entry.used = ticks;
@@ -97,13 +84,8 @@ impl Cache {
             return;
         }
         self.ticks += 1;
-        let entry = Box::new(Entry {
-            tag,
-            token: token.into(),
-            checked,
-            until_us,
-            used: self.ticks,
-        });
+        let entry =
+            Box::new(Entry { tag, token: token.into(), checked, until_us, used: self.ticks });
         let bytes = entry.bytes();
         if bytes > self.bytes_max {
             return;
@@ -163,50 +145,28 @@ mod tests {
     use crate::routes::Kind;
 
     fn checked(client_id: &str) -> Checked {
-        let caller = Caller {
-            user_id: None,
-            client_id: client_id.to_owned(),
-            scopes: String::new(),
-        };
-        let verified = Verified {
-            caller,
-            kind: Kind::App,
-            expires_us: 0,
-        };
-        Checked {
-            verified,
-            scopes: Scopes::default(),
-        }
+        let caller =
+            Caller { user_id: None, client_id: client_id.to_owned(), scopes: String::new() };
+        let verified = Verified { caller, kind: Kind::App, expires_us: 0 };
+        Checked { verified, scopes: Scopes::default() }
     }
 
     fn token(number: usize) -> Vec<u8> {
-        format!(
-            "header.claims.signature{:08x}",
-            number.wrapping_mul(2_654_435_761) & 0xffff_ffff
-        )
-        .into_bytes()
+        format!("header.claims.signature{:08x}", number.wrapping_mul(2_654_435_761) & 0xffff_ffff)
+            .into_bytes()
     }
 
     fn found(cache: &mut Cache, token: &[u8], now_us: u64) -> Option<String> {
-        cache
-            .get(token, now_us)
-            .map(|checked| checked.verified.caller.client_id.clone())
+        cache.get(token, now_us).map(|checked| checked.verified.caller.client_id.clone())
     }
 
     #[test]
     fn finds_exactly_the_token_until_its_time() {
         let mut cache = Cache::new(8, 1 << 20);
         cache.insert(b"a.b.12345678", checked("one"), 0, 100);
-        assert_eq!(
-            found(&mut cache, b"a.b.12345678", 99).as_deref(),
-            Some("one")
-        );
+        assert_eq!(found(&mut cache, b"a.b.12345678", 99).as_deref(), Some("one"));
         assert_eq!(found(&mut cache, b"a.b.12345678", 100), None);
-        assert_eq!(
-            found(&mut cache, b"x.b.12345678", 50),
-            None,
-            "same end, other token"
-        );
+        assert_eq!(found(&mut cache, b"x.b.12345678", 50), None, "same end, other token");
         assert_eq!(found(&mut cache, b"12345678", 50), None);
         assert_eq!(found(&mut cache, b"short", 50), None);
     }
@@ -252,12 +212,7 @@ mod tests {
     fn what_is_out_of_date_goes_first() {
         let mut cache = Cache::new(4, 1 << 20);
         for number in 0..4 {
-            cache.insert(
-                &token(number),
-                checked("x"),
-                0,
-                if number == 3 { 10 } else { 100 },
-            );
+            cache.insert(&token(number), checked("x"), 0, if number == 3 { 10 } else { 100 });
         }
         cache.insert(&token(4), checked("x"), 20, 100);
         for number in [0, 1, 2, 4] {
@@ -267,13 +222,9 @@ mod tests {
 
     #[test]
     fn entries_and_bytes_stay_within_their_bounds() {
-        for (entries, bytes_max) in [
-            (0, 1 << 20),
-            (1, 1 << 20),
-            (3, 1 << 20),
-            (100, 1 << 20),
-            (1_000, 4_096),
-        ] {
+        for (entries, bytes_max) in
+            [(0, 1 << 20), (1, 1 << 20), (3, 1 << 20), (100, 1 << 20), (1_000, 4_096)]
+        {
             let mut cache = Cache::new(entries, bytes_max);
             for number in 0..5_000 {
                 cache.insert(&token(number), checked("client"), 0, 100);
@@ -286,10 +237,7 @@ mod tests {
             }
             let kept: Vec<_> = cache.slots.iter().flatten().collect();
             assert!(kept.len() <= entries);
-            assert_eq!(
-                cache.bytes,
-                kept.iter().map(|entry| entry.bytes()).sum::<usize>()
-            );
+            assert_eq!(cache.bytes, kept.iter().map(|entry| entry.bytes()).sum::<usize>());
         }
     }
 
@@ -307,9 +255,7 @@ mod tests {
         for number in 0..512 {
             cache.insert(&token(number), checked("x"), 0, 100);
         }
-        let kept = (0..512)
-            .filter(|number| cache.get(&token(*number), 1).is_some())
-            .count();
+        let kept = (0..512).filter(|number| cache.get(&token(*number), 1).is_some()).count();
         assert!(kept > 480, "{kept} of 512 in 1024 slots");
     }
 }

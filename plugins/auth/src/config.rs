@@ -83,11 +83,9 @@ impl Config {
     /// Everything that is wrong apart from the routes.
     pub(crate) fn errors(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        for (key, value) in [
-            ("issuer", &self.issuer),
-            ("audience", &self.audience),
-            ("keyset", &self.keyset),
-        ] {
+        for (key, value) in
+            [("issuer", &self.issuer), ("audience", &self.audience), ("keyset", &self.keyset)]
+        {
             if value.is_empty() {
                 errors.push(ConfigError::new(key, "must not be empty"));
             }

@@ -56,12 +56,7 @@ impl Plugin for Auth {
             }
         };
         let cache = Cache::new(config.cache_entries as usize, config.cache_bytes as usize);
-        Ok(Self {
-            config,
-            table,
-            cache,
-            verifier: Verifier::default(),
-        })
+        Ok(Self { config, table, cache, verifier: Verifier::default() })
     }
 }
 

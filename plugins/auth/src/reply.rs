@@ -24,10 +24,7 @@ pub(crate) fn refused(realm: &str, error: &TokenError) -> HttpResponse {
 
 /// 401 for an `authorization` header that is not good.
 pub(crate) fn invalid(realm: &str, detail: &str) -> HttpResponse {
-    let challenge = challenge(
-        realm,
-        &[("error", "invalid_token"), ("error_description", detail)],
-    );
+    let challenge = challenge(realm, &[("error", "invalid_token"), ("error_description", detail)]);
     HttpResponse::problem(401, "Unauthorized", detail).header("www-authenticate", challenge)
 }
 

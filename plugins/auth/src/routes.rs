@@ -74,22 +74,14 @@ pub(crate) struct Table {
 impl Table {
     /// Reads the table `routes` of the configuration.
     pub(crate) fn new(routes: BTreeMap<String, Access>) -> Result<Self, Vec<ConfigError>> {
-        let mut table = Self {
-            rules: RouteMap::from_iter([]),
-            scopes: Vec::new(),
-        };
+        let mut table = Self { rules: RouteMap::from_iter([]), scopes: Vec::new() };
         let mut errors = Vec::new();
         if routes.is_empty() {
-            errors.push(ConfigError::new(
-                "routes",
-                "is empty: every route would be closed",
-            ));
+            errors.push(ConfigError::new("routes", "is empty: every route would be closed"));
         }
         let mut rules = Vec::with_capacity(routes.len());
         for (text, access) in routes {
-            let route = text
-                .parse::<Route>()
-                .map_err(|reason| (String::new(), reason.to_owned()));
+            let route = text.parse::<Route>().map_err(|reason| (String::new(), reason.to_owned()));
             match route.and_then(|route| Ok((route, table.rule_of(access)?))) {
                 Ok(rule) => rules.push(rule),
                 Err((key, reason)) => {
@@ -114,14 +106,12 @@ impl Table {
         let wrong = |key: &str, reason: String| Err((key.to_owned(), reason));
         match (access.public, access.scopes) {
             (true, None) if !access.app => Ok(Rule::Public),
-            (true, _) => wrong(
-                ".public",
-                "excludes `scopes` and `app`: remove them, or `public`".to_owned(),
-            ),
-            (false, None) => wrong(
-                "",
-                "needs `public = true`, or `scopes` (`[]` lets any user in)".to_owned(),
-            ),
+            (true, _) => {
+                wrong(".public", "excludes `scopes` and `app`: remove them, or `public`".to_owned())
+            }
+            (false, None) => {
+                wrong("", "needs `public = true`, or `scopes` (`[]` lets any user in)".to_owned())
+            }
             (false, Some(names)) => {
                 let mut scopes = Scopes::default();
                 for (index, name) in names.into_iter().enumerate() {
@@ -136,28 +126,18 @@ impl Table {
                     }
                     scopes.0 |= self.bit(name);
                 }
-                Ok(Rule::Token {
-                    scopes,
-                    app: access.app,
-                })
+                Ok(Rule::Token { scopes, app: access.app })
             }
         }
     }
 
     /// The bit of a scope, new or known; none past the bound, which `new` reports.
     fn bit(&mut self, name: String) -> u128 {
-        let index = self
-            .scopes
-            .iter()
-            .position(|known| *known == name)
-            .unwrap_or_else(|| {
-                self.scopes.push(name);
-                self.scopes.len() - 1
-            });
-        u32::try_from(index)
-            .ok()
-            .and_then(|index| 1_u128.checked_shl(index))
-            .unwrap_or(0)
+        let index = self.scopes.iter().position(|known| *known == name).unwrap_or_else(|| {
+            self.scopes.push(name);
+            self.scopes.len() - 1
+        });
+        u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0)
     }
 
     /// What a route needs.
@@ -176,24 +156,15 @@ impl Table {
 
     /// The names of scopes, separated by spaces.
     pub(crate) fn names(&self, scopes: Scopes) -> String {
-        let named = self
-            .scopes
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| scopes.0 >> index & 1 == 1);
-        named
-            .map(|(_, name)| name.as_str())
-            .collect::<Vec<_>>()
-            .join(" ")
+        let named = self.scopes.iter().enumerate().filter(|(index, _)| scopes.0 >> index & 1 == 1);
+        named.map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" ")
     }
 }
 
 /// `scope-token` of RFC 6749.
 fn is_scope(name: &str) -> bool {
     !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
 }
 
 #[cfg(test)]
@@ -214,26 +185,11 @@ mod tests {
         .unwrap();
         let read = table.scopes("tweet.read");
         let write = table.scopes("tweet.write");
-        assert_eq!(
-            table.rule("GET", "/2/tweets"),
-            Some(Rule::Token {
-                scopes: read,
-                app: true
-            })
-        );
-        assert_eq!(
-            table.rule("HEAD", "/2/tweets"),
-            Some(Rule::Token {
-                scopes: read,
-                app: true
-            })
-        );
+        assert_eq!(table.rule("GET", "/2/tweets"), Some(Rule::Token { scopes: read, app: true }));
+        assert_eq!(table.rule("HEAD", "/2/tweets"), Some(Rule::Token { scopes: read, app: true }));
         assert_eq!(
             table.rule("POST", "/2/tweets"),
-            Some(Rule::Token {
-                scopes: write,
-                app: false
-            })
+            Some(Rule::Token { scopes: write, app: false })
         );
         assert_eq!(table.rule("POST", "/a"), Some(Rule::Public));
         assert_eq!(table.rule("GET", "/a"), None);
@@ -254,36 +210,17 @@ mod tests {
             (Rule::Public, Kind::App, none, Ok(())),
             (rule(one, false), Kind::User, one, Ok(())),
             (rule(one, false), Kind::User, Scopes(3), Ok(())),
-            (
-                rule(one, false),
-                Kind::User,
-                Scopes(2),
-                Err(Denial::Scopes(one)),
-            ),
+            (rule(one, false), Kind::User, Scopes(2), Err(Denial::Scopes(one))),
             (rule(none, false), Kind::User, none, Ok(())),
             (rule(one, true), Kind::App, none, Ok(())),
             (rule(one, false), Kind::App, none, Err(Denial::NeedsUser)),
             (rule(one, false), Kind::App, one, Err(Denial::NeedsUser)),
             (rule(one, false), Kind::Service, one, Ok(())),
-            (
-                rule(one, true),
-                Kind::Service,
-                none,
-                Err(Denial::Scopes(one)),
-            ),
-            (
-                rule(none, false),
-                Kind::Service,
-                one,
-                Err(Denial::NeedsUser),
-            ),
+            (rule(one, true), Kind::Service, none, Err(Denial::Scopes(one))),
+            (rule(none, false), Kind::Service, one, Err(Denial::NeedsUser)),
             (rule(none, true), Kind::Service, none, Ok(())),
         ] {
-            assert_eq!(
-                rule.admits(kind, held),
-                expected,
-                "{rule:?} {kind:?} {held:?}"
-            );
+            assert_eq!(rule.admits(kind, held), expected, "{rule:?} {kind:?} {held:?}");
         }
     }
 
@@ -315,10 +252,7 @@ mod tests {
         let json = format!(r#"{{"GET /a": {{"scopes": [{}]}}}}"#, names.join(","));
         assert_eq!(
             table(&json).unwrap_err(),
-            [(
-                "routes".into(),
-                "name 129 different scopes; at most 128".into()
-            )]
+            [("routes".into(), "name 129 different scopes; at most 128".into())]
         );
     }
 }

@@ -1,9 +1,6 @@
 //! The plugin on requests, natively: tokens signed with real keys, every check, every answer.
 
-#![expect(
-    clippy::needless_pass_by_value,
-    reason = "a test reads better with `json!` in the call"
-)]
+#![expect(clippy::needless_pass_by_value, reason = "a test reads better with `json!` in the call")]
 
 mod tokens;
 
@@ -23,21 +20,13 @@ const NOW_S: u64 = testing::START_US / 1_000_000;
 fn auth_with(extra: Value) -> Auth {
     testing::reset();
     testing::add_key("access-tokens", "ed", Algorithm::Ed25519, &[7; 32]);
-    testing::add_key(
-        "access-tokens",
-        "hs",
-        Algorithm::HmacSha256,
-        b"a secret of the operator's",
-    );
+    testing::add_key("access-tokens", "hs", Algorithm::HmacSha256, b"a secret of the operator's");
     let mut config = json!({"routes": {
         "POST /2/tweets": {"scopes": ["tweet.read", "tweet.write", "users.read"]},
         "GET /2/tweets/{id}": {"scopes": ["tweet.read"], "app": true},
         "POST /pillion/v1/accounts": {"public": true},
     }});
-    config
-        .as_object_mut()
-        .unwrap()
-        .extend(extra.as_object().unwrap().clone());
+    config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     testing::configure(&config.to_string()).unwrap()
 }
 
@@ -84,15 +73,11 @@ fn token(claims: &Value) -> String {
 }
 
 fn post(authorization: &str) -> Request {
-    Request::new("POST", "/2/tweets")
-        .route("/2/tweets")
-        .header("authorization", authorization)
+    Request::new("POST", "/2/tweets").route("/2/tweets").header("authorization", authorization)
 }
 
 fn get(authorization: &str) -> Request {
-    Request::get("/2/tweets/1")
-        .route("/2/tweets/{id}")
-        .header("authorization", authorization)
+    Request::get("/2/tweets/1").route("/2/tweets/{id}").header("authorization", authorization)
 }
 
 fn caller(decision: Decision) -> Caller {
@@ -112,24 +97,11 @@ fn response(decision: Decision) -> HttpResponse {
 /// Checks that a response is a problem of X's shape, and returns its detail and challenge.
 fn problem(response: &HttpResponse, status: u16, title: &str) -> (String, String) {
     let body: Value = serde_json::from_slice(&response.body).unwrap();
-    assert_eq!(
-        response.get("content-type"),
-        Some(&b"application/problem+json"[..])
-    );
-    assert_eq!(
-        (response.status, &body["status"]),
-        (status, &json!(status)),
-        "{body}"
-    );
+    assert_eq!(response.get("content-type"), Some(&b"application/problem+json"[..]));
+    assert_eq!((response.status, &body["status"]), (status, &json!(status)), "{body}");
     assert_eq!(body["title"], title);
-    let challenge = response
-        .get("www-authenticate")
-        .unwrap_or_default()
-        .to_vec();
-    (
-        body["detail"].as_str().unwrap().to_owned(),
-        String::from_utf8(challenge).unwrap(),
-    )
+    let challenge = response.get("www-authenticate").unwrap_or_default().to_vec();
+    (body["detail"].as_str().unwrap().to_owned(), String::from_utf8(challenge).unwrap())
 }
 
 /// The detail of the 401 that `authorization` gets.
@@ -178,11 +150,7 @@ fn details_of_headers_and_claims_that_are_also_good() {
         json!({"typ": "application/at+jwt"}),
         json!({"jku": "https://evil.example/keys", "x5u": "https://evil.example", "jwk": {"kty": "OKP"}}),
     ] {
-        let token = signed(
-            "ed",
-            &with(header(), changes).to_string(),
-            &claims().to_string(),
-        );
+        let token = signed("ed", &with(header(), changes).to_string(), &claims().to_string());
         caller(post(&format!("Bearer {token}")).on_request(&mut auth));
     }
     for changes in [
@@ -214,10 +182,7 @@ fn missing_scopes_are_named() {
     let response = response(post(&format!("Bearer {token}")).on_request(&mut auth));
     let (detail, challenge) = problem(&response, 403, "Forbidden");
     let needed = "tweet.read tweet.write users.read";
-    assert_eq!(
-        detail,
-        format!("The access token lacks scopes: this route needs {needed}.")
-    );
+    assert_eq!(detail, format!("The access token lacks scopes: this route needs {needed}."));
     assert_eq!(
         challenge,
         format!(
@@ -230,23 +195,14 @@ fn missing_scopes_are_named() {
 #[test]
 fn an_application_alone_goes_where_it_may() {
     let mut auth = auth();
-    let alone = format!(
-        "Bearer {}",
-        token(&with(claims(), json!({"sub": "app-1", "scope": null})))
-    );
-    let expected = Caller {
-        user_id: None,
-        client_id: "app-1".into(),
-        scopes: String::new(),
-    };
+    let alone =
+        format!("Bearer {}", token(&with(claims(), json!({"sub": "app-1", "scope": null}))));
+    let expected = Caller { user_id: None, client_id: "app-1".into(), scopes: String::new() };
     assert_eq!(caller(get(&alone).on_request(&mut auth)), expected);
     let response = response(post(&alone).on_request(&mut auth));
     problem(&response, 403, "Unsupported Authentication");
     let body: Value = serde_json::from_slice(&response.body).unwrap();
-    assert_eq!(
-        body["type"],
-        "https://api.twitter.com/2/problems/unsupported-authentication"
-    );
+    assert_eq!(body["type"], "https://api.twitter.com/2/problems/unsupported-authentication");
 }
 
 #[test]
@@ -259,15 +215,9 @@ fn a_service_needs_the_scopes_even_where_applications_may() {
     };
     let denied = response(get(&service("users.read")).on_request(&mut auth));
     problem(&denied, 403, "Forbidden");
-    assert_eq!(
-        caller(get(&service("tweet.read")).on_request(&mut auth)).user_id,
-        None
-    );
+    assert_eq!(caller(get(&service("tweet.read")).on_request(&mut auth)).user_id, None);
     let all = service("tweet.read tweet.write users.read");
-    assert_eq!(
-        caller(post(&all).on_request(&mut auth)).client_id,
-        "service:gateway"
-    );
+    assert_eq!(caller(post(&all).on_request(&mut auth)).client_id, "service:gateway");
 }
 
 #[test]
@@ -276,21 +226,13 @@ fn routes_that_need_no_token() {
     let account = || Request::new("POST", "/pillion/v1/accounts").route("/pillion/v1/accounts");
     assert_eq!(account().on_request(&mut auth), Decision::Continue);
     let good = format!("Bearer {}", token(&with(claims(), json!({"scope": null}))));
-    let known = account()
-        .header("authorization", good)
-        .on_request(&mut auth);
+    let known = account().header("authorization", good).on_request(&mut auth);
     assert_eq!(caller(known).user_id.as_deref(), Some("42"));
     let expired = format!("Bearer {}", token(&with(claims(), json!({"exp": 1}))));
-    let refused = response(
-        account()
-            .header("authorization", expired)
-            .on_request(&mut auth),
-    );
+    let refused = response(account().header("authorization", expired).on_request(&mut auth));
     problem(&refused, 401, "Unauthorized");
     // A token end point takes the application's password by this scheme.
-    let basic = account()
-        .header("authorization", "Basic YTpi")
-        .on_request(&mut auth);
+    let basic = account().header("authorization", "Basic YTpi").on_request(&mut auth);
     assert_eq!(basic, Decision::Continue);
 }
 
@@ -298,19 +240,14 @@ fn routes_that_need_no_token() {
 fn routes_that_are_not_listed_are_closed_and_paths_without_route_pass() {
     let mut auth = auth();
     let good = format!("Bearer {}", token(&claims()));
-    let unmatched = Request::get("/nowhere")
-        .header("authorization", "garbage")
-        .on_request(&mut auth);
+    let unmatched =
+        Request::get("/nowhere").header("authorization", "garbage").on_request(&mut auth);
     assert_eq!(unmatched, Decision::Continue);
-    let mut unlisted = Request::new("DELETE", "/2/tweets/1")
-        .route("/2/tweets/{id}")
-        .header("authorization", good);
+    let mut unlisted =
+        Request::new("DELETE", "/2/tweets/1").route("/2/tweets/{id}").header("authorization", good);
     let response = response(unlisted.on_request(&mut auth));
     let (detail, _) = problem(&response, 403, "Forbidden");
-    assert!(
-        detail.starts_with("DELETE /2/tweets/{id} is closed: it is not in"),
-        "{detail}"
-    );
+    assert!(detail.starts_with("DELETE /2/tweets/{id} is closed: it is not in"), "{detail}");
 }
 
 #[test]
@@ -332,17 +269,10 @@ fn a_remembered_token_still_expires_and_still_needs_scopes() {
     let mut auth = auth_with(json!({"cache_ttl_s": 900}));
     let good = format!(
         "Bearer {}",
-        token(&with(
-            claims(),
-            json!({"exp": NOW_S + 60, "scope": "tweet.read"})
-        ))
+        token(&with(claims(), json!({"exp": NOW_S + 60, "scope": "tweet.read"})))
     );
     caller(get(&good).on_request(&mut auth));
-    problem(
-        &response(post(&good).on_request(&mut auth)),
-        403,
-        "Forbidden",
-    );
+    problem(&response(post(&good).on_request(&mut auth)), 403, "Forbidden");
     assert_eq!(testing::verifications(), 1);
     testing::advance(Duration::from_micros(64_999_999));
     caller(get(&good).on_request(&mut auth));
@@ -383,18 +313,11 @@ fn a_key_set_that_is_not_granted_closes_and_says_so() {
 #[test]
 fn every_wrong_key_of_the_configuration_is_named() {
     let errors = |json: &str| -> Vec<String> {
-        testing::configure::<Auth>(json)
-            .unwrap_err()
-            .into_iter()
-            .map(|error| error.key)
-            .collect()
+        testing::configure::<Auth>(json).unwrap_err().into_iter().map(|error| error.key).collect()
     };
     assert_eq!(errors("{}"), ["routes"]);
     assert_eq!(errors(r#"{"routes": {}}"#), ["routes"]);
-    assert_eq!(
-        errors(r#"{"routes": {"GET /a": {"scope": []}}}"#),
-        ["routes.GET /a.scope"]
-    );
+    assert_eq!(errors(r#"{"routes": {"GET /a": {"scope": []}}}"#), ["routes.GET /a.scope"]);
     assert_eq!(
         errors(
             r#"{"issuer": "", "audience": "", "keyset": "", "cache_entries": 16385,
@@ -417,10 +340,7 @@ fn it_says_what_it_is() {
     let descriptor = testing::describe::<Auth>();
     assert_eq!(descriptor.name, "auth");
     assert_eq!(descriptor.grants, ["crypto", "identity"]);
-    assert_eq!(
-        descriptor.request.unwrap(),
-        ["method", "route", "header:authorization", "time"]
-    );
+    assert_eq!(descriptor.request.unwrap(), ["method", "route", "header:authorization", "time"]);
     assert_eq!((descriptor.response, descriptor.completion), (None, None));
     let schema: Value = serde_json::from_str(&descriptor.config_schema).unwrap();
     assert_eq!(schema["required"], json!(["routes"]));

@@ -143,11 +143,8 @@ impl Verifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLong);
         }
-        let mut dots = token
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'.')
-            .map(|(at, _)| at);
+        let mut dots =
+            token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(TokenError::Shape);
         };
@@ -184,11 +181,7 @@ fn check_signature(
     if header.crit.is_some() {
         return Err(TokenError::Critical);
     }
-    let kid = header
-        .kid
-        .as_deref()
-        .filter(|kid| !kid.is_empty())
-        .ok_or(TokenError::NoKey)?;
+    let kid = header.kid.as_deref().filter(|kid| !kid.is_empty()).ok_or(TokenError::NoKey)?;
     crypto::verify(&config.keyset, kid, algorithm, signed, signature).map_err(|error| match error {
         VerifyError::UnknownKey => TokenError::UnknownKey(quote(Some(kid))),
         VerifyError::WrongAlgorithm => TokenError::WrongAlgorithm(quote(Some(kid))),
@@ -226,14 +219,9 @@ fn check_claims(config: &Config, claims: &[u8], now_us: u64) -> Result<Verified,
     if !meant {
         return Err(TokenError::Audience);
     }
-    let sub = claims
-        .sub
-        .filter(|sub| !sub.is_empty())
-        .ok_or(TokenError::Missing("sub"))?;
-    let client_id = claims
-        .client_id
-        .filter(|id| !id.is_empty())
-        .ok_or(TokenError::Missing("client_id"))?;
+    let sub = claims.sub.filter(|sub| !sub.is_empty()).ok_or(TokenError::Missing("sub"))?;
+    let client_id =
+        claims.client_id.filter(|id| !id.is_empty()).ok_or(TokenError::Missing("client_id"))?;
     let kind = if sub != client_id {
         if !sub.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(TokenError::Subject);
@@ -246,16 +234,8 @@ fn check_claims(config: &Config, claims: &[u8], now_us: u64) -> Result<Verified,
     };
     let user_id = (kind == Kind::User).then(|| sub.into_owned());
     let scopes = claims.scope.unwrap_or_default().into_owned();
-    let caller = Caller {
-        user_id,
-        client_id: client_id.into_owned(),
-        scopes,
-    };
-    Ok(Verified {
-        caller,
-        kind,
-        expires_us: micros(exp + LEEWAY_S),
-    })
+    let caller = Caller { user_id, client_id: client_id.into_owned(), scopes };
+    Ok(Verified { caller, kind, expires_us: micros(exp + LEEWAY_S) })
 }
 
 /// A claim that holds seconds since 1970, perhaps with a fraction.
@@ -287,11 +267,7 @@ fn quote(text: Option<&str>) -> String {
         return "none".to_owned();
     };
     let safe = |char: char| {
-        if char.is_ascii_graphic() && !matches!(char, '"' | '\\') {
-            char
-        } else {
-            '?'
-        }
+        if char.is_ascii_graphic() && !matches!(char, '"' | '\\') { char } else { '?' }
     };
     let mut quoted: String = text.chars().take(QUOTED_CHARS_MAX).map(safe).collect();
     if text.chars().nth(QUOTED_CHARS_MAX).is_some() {

@@ -103,10 +103,7 @@ impl Config {
     pub(crate) fn errors(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         if self.sink.is_empty() {
-            errors.push(ConfigError::new(
-                "sink",
-                "must not be empty: name an output",
-            ));
+            errors.push(ConfigError::new("sink", "must not be empty: name an output"));
         }
         if !(0.0..=1.0).contains(&self.sample) {
             let reason = format!("is {}; must be 0.0 to 1.0", self.sample);
@@ -115,19 +112,13 @@ impl Config {
         for (index, name) in self.mask_parameters.iter().enumerate() {
             if name.is_empty() {
                 let key = format!("mask_parameters[{index}]");
-                errors.push(ConfigError::new(
-                    key,
-                    "must not be empty: name a parameter, or `*`",
-                ));
+                errors.push(ConfigError::new(key, "must not be empty: name a parameter, or `*`"));
             }
         }
         for (index, header) in self.mask_headers.iter().enumerate() {
             if self.headers.contains(header) {
                 let key = format!("mask_headers[{index}]");
-                errors.push(ConfigError::new(
-                    key,
-                    "is in `headers` too: remove it from one",
-                ));
+                errors.push(ConfigError::new(key, "is in `headers` too: remove it from one"));
             }
         }
         errors

@@ -60,15 +60,11 @@ impl<'a> Object<'a> {
             if rest == 0 {
                 break;
             }
-            *digit = b"0123456789"
-                .get((rest % 10) as usize)
-                .copied()
-                .unwrap_or(b'0');
+            *digit = b"0123456789".get((rest % 10) as usize).copied().unwrap_or(b'0');
             rest /= 10;
             used = place + 1;
         }
-        self.out
-            .extend_from_slice(digits.get(DIGITS_MAX - used..).unwrap_or_default());
+        self.out.extend_from_slice(digits.get(DIGITS_MAX - used..).unwrap_or_default());
     }
 }
 
@@ -80,11 +76,7 @@ fn escape(out: &mut Vec<u8>, value: &[u8], bytes_max: usize) {
     }
     let end = out.len().saturating_add(bytes_max);
     for chunk in value.utf8_chunks() {
-        let broken = if chunk.invalid().is_empty() {
-            ""
-        } else {
-            "\u{fffd}"
-        };
+        let broken = if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
         for char in chunk.valid().chars().chain(broken.chars()) {
             if out.len() >= end {
                 out.extend_from_slice(ELLIPSIS.as_bytes());
@@ -101,10 +93,7 @@ fn is_plain(value: &[u8]) -> bool {
     let (words, rest) = value.as_chunks::<8>();
     let mut last = [b' '; 8];
     last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    words
-        .iter()
-        .chain([&last])
-        .all(|word| is_plain_word(u64::from_le_bytes(*word)))
+    words.iter().chain([&last]).all(|word| is_plain_word(u64::from_le_bytes(*word)))
 }
 
 /// The same of eight bytes. A byte's highest bit is set in `below` if the byte is below a bound,
@@ -181,10 +170,7 @@ mod tests {
             b"\xff\xfebroken\xc3",
         ] {
             let line = string(value, 999);
-            assert!(
-                !line.bytes().any(|byte| byte < b' ' || byte == 0x7f),
-                "{line}"
-            );
+            assert!(!line.bytes().any(|byte| byte < b' ' || byte == 0x7f), "{line}");
             let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(parsed["a"], String::from_utf8_lossy(value).as_ref());
         }

@@ -86,13 +86,7 @@ impl Plugin for Logging {
             name.make_ascii_lowercase();
         }
         let threshold = threshold(config.sample);
-        Ok(Self {
-            config,
-            threshold,
-            line: Vec::new(),
-            query: Vec::new(),
-            dropped: 0,
-        })
+        Ok(Self { config, threshold, line: Vec::new(), query: Vec::new(), dropped: 0 })
     }
 }
 
@@ -122,20 +116,10 @@ impl Logging {
     }
 
     fn write_line(&mut self, seen: &Seen<'_>) {
-        let Self {
-            config,
-            line,
-            query,
-            dropped,
-            ..
-        } = self;
+        let Self { config, line, query, dropped, .. } = self;
         let shown = |key, value| redacted(config, key, value);
         let mut object = Object::begin(line);
-        object.string(
-            key!("time"),
-            rfc3339(seen.time_us).as_str().as_bytes(),
-            WORD_BYTES_MAX,
-        );
+        object.string(key!("time"), rfc3339(seen.time_us).as_str().as_bytes(), WORD_BYTES_MAX);
         for (key, value) in [
             (key!("request_id"), seen.request_id),
             (key!("trace_id"), seen.trace_id),
@@ -152,11 +136,7 @@ impl Logging {
             query::mask(text.as_bytes(), &config.mask_parameters, query);
             query.as_slice()
         });
-        object.optional(
-            key!("query"),
-            shown(Redactable::Query, masked),
-            PATH_BYTES_MAX,
-        );
+        object.optional(key!("query"), shown(Redactable::Query, masked), PATH_BYTES_MAX);
         object.number(key!("status"), seen.status);
         object.number(key!("bytes"), seen.bytes);
         object.number(key!("duration_us"), seen.duration_us);
@@ -216,13 +196,7 @@ impl<'a> Seen<'a> {
 }
 
 fn redacted<'a>(config: &Config, key: Redactable, value: Option<&'a [u8]>) -> Option<&'a [u8]> {
-    value.map(|value| {
-        if config.redact.contains(&key) {
-            REDACTED
-        } else {
-            value
-        }
-    })
+    value.map(|value| if config.redact.contains(&key) { REDACTED } else { value })
 }
 
 /// The largest hash that is logged.
@@ -241,9 +215,7 @@ fn threshold(sample: f64) -> Option<u64> {
 fn hash(id: &str) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let fnv = id.bytes().fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-    });
+    let fnv = id.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 33)
 }

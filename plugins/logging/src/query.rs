@@ -14,11 +14,7 @@ pub(crate) fn mask(query: &[u8], masked: &[String], out: &mut Vec<u8>) {
         }
         let equals = pair.iter().position(|byte| *byte == b'=');
         match equals.and_then(|at| pair.split_at_checked(at)) {
-            Some((name, _))
-                if masked
-                    .iter()
-                    .any(|it| it == "*" || spells(name, it.as_bytes())) =>
-            {
+            Some((name, _)) if masked.iter().any(|it| it == "*" || spells(name, it.as_bytes())) => {
                 out.extend_from_slice(name);
                 out.push(b'=');
                 out.extend_from_slice(REDACTED);
@@ -49,9 +45,7 @@ fn spells(mut name: &[u8], wanted: &[u8]) -> bool {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -79,25 +73,14 @@ mod tests {
     #[test]
     fn a_name_cannot_be_hidden_by_its_spelling() {
         for name in ["code", "CODE", "%63ode", "%43%4f%44%45", "cod%65"] {
-            assert_eq!(
-                masked(&format!("{name}=s"), &["code"]),
-                format!("{name}=[redacted]")
-            );
+            assert_eq!(masked(&format!("{name}=s"), &["code"]), format!("{name}=[redacted]"));
         }
         assert_eq!(masked("my+key=s", &["my key"]), "my+key=[redacted]");
     }
 
     #[test]
     fn other_names_stay() {
-        for pair in [
-            "codes=1",
-            "cod=1",
-            "xcode=1",
-            "co%zzde=1",
-            "code%",
-            "%=1",
-            "code",
-        ] {
+        for pair in ["codes=1", "cod=1", "xcode=1", "co%zzde=1", "code%", "%=1", "code"] {
             assert_eq!(masked(pair, &["code"]), pair);
         }
     }

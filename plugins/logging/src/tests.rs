@@ -1,9 +1,6 @@
 //! The plugin on requests, natively.
 
-#![expect(
-    clippy::needless_pass_by_value,
-    reason = "a test reads better with `json!` in the call"
-)]
+#![expect(clippy::needless_pass_by_value, reason = "a test reads better with `json!` in the call")]
 
 use pillion_plugin::{
     sink::SinkError,
@@ -58,15 +55,7 @@ fn a_line_as_it_is_written() {
 fn what_is_absent_is_null() {
     let mut plugin = plugin(json!({"headers": ["origin"]}));
     let line = line(&mut plugin, Request::get("/"));
-    for key in [
-        "route",
-        "query",
-        "user_id",
-        "client_id",
-        "address",
-        "user_agent",
-        "origin",
-    ] {
+    for key in ["route", "query", "user_id", "client_id", "address", "user_agent", "origin"] {
         assert_eq!(line[key], Value::Null, "{key}");
     }
 }
@@ -79,22 +68,12 @@ fn the_operator_redacts_and_adds() {
         "mask_headers": ["x-forwarded-for", "origin"],
     }));
     let line = line(&mut plugin, request());
-    for key in [
-        "address",
-        "client_id",
-        "path",
-        "query",
-        "user_agent",
-        "user_id",
-        "x_forwarded_for",
-    ] {
+    for key in ["address", "client_id", "path", "query", "user_agent", "user_id", "x_forwarded_for"]
+    {
         assert_eq!(line[key], "[redacted]", "{key}");
     }
     assert_eq!(line["referer"], "https://example.com/");
-    assert_eq!(
-        (&line["content_type"], &line["origin"]),
-        (&Value::Null, &Value::Null)
-    );
+    assert_eq!((&line["content_type"], &line["origin"]), (&Value::Null, &Value::Null));
     assert_eq!(line["route"], "/2/tweets/{id}");
     for secret in ["42", "app-1", "192.0.2.1", "curl", "secret", "198.51"] {
         assert!(!testing::lines("access")[0].contains(secret), "{secret}");
@@ -104,15 +83,9 @@ fn the_operator_redacts_and_adds() {
 #[test]
 fn masked_parameters_are_the_operators_choice() {
     let mut plugin = self::plugin(json!({"mask_parameters": ["Tweet.Fields"]}));
-    assert_eq!(
-        line(&mut plugin, request())["query"],
-        "tweet.fields=[redacted]&code=secret"
-    );
+    assert_eq!(line(&mut plugin, request())["query"], "tweet.fields=[redacted]&code=secret");
     let mut plugin = self::plugin(json!({"mask_parameters": []}));
-    assert_eq!(
-        line(&mut plugin, request())["query"],
-        "tweet.fields=id&code=secret"
-    );
+    assert_eq!(line(&mut plugin, request())["query"], "tweet.fields=id&code=secret");
 }
 
 #[test]
@@ -128,17 +101,8 @@ fn the_largest_line_fits_the_output() {
     let mut plugin = plugin(json!({"headers": all, "mask_parameters": []}));
     let huge = vec![0xff; 16 << 10];
     let text = "\u{1}".repeat(16 << 10);
-    let mut request = Request::new(&text, &format!("{text}?{text}"))
-        .route(&text)
-        .address(&text);
-    for name in [
-        "request-id",
-        "trace-id",
-        "span-id",
-        "service",
-        "ended-by",
-        "decisions",
-    ] {
+    let mut request = Request::new(&text, &format!("{text}?{text}")).route(&text).address(&text);
+    for name in ["request-id", "trace-id", "span-id", "service", "ended-by", "decisions"] {
         request = request.field(name, text.as_bytes());
     }
     for name in all.into_iter().chain(["user-agent"]) {
@@ -212,10 +176,7 @@ fn every_wrong_key_of_the_configuration_is_named() {
             .collect()
     };
     assert_eq!(errors(r#"{"sinks": "a"}"#), ["sinks"]);
-    assert_eq!(
-        errors(r#"{"redact": ["address", "status"]}"#),
-        ["redact[1]"]
-    );
+    assert_eq!(errors(r#"{"redact": ["address", "status"]}"#), ["redact[1]"]);
     assert_eq!(errors(r#"{"headers": ["cookie"]}"#), ["headers[0]"]);
     assert_eq!(
         errors(
@@ -228,10 +189,7 @@ fn every_wrong_key_of_the_configuration_is_named() {
 #[test]
 fn it_says_what_it_is() {
     let descriptor = testing::describe::<Logging>();
-    assert_eq!(
-        (descriptor.name.as_str(), descriptor.grants),
-        ("logging", vec!["sink".to_owned()])
-    );
+    assert_eq!((descriptor.name.as_str(), descriptor.grants), ("logging", vec!["sink".to_owned()]));
     assert_eq!((descriptor.request, descriptor.response), (None, None));
     assert_eq!(descriptor.completion.unwrap().len(), 24);
 }

@@ -109,10 +109,7 @@ const WINDOW_S_MAX: u32 = u32::MAX / 1_000;
 pub(crate) fn check(config: &Config) -> Result<Option<Quotas>, Vec<ConfigError>> {
     let mut errors = Vec::new();
     if config.windows.is_none() && config.address.is_none() {
-        errors.push(ConfigError::new(
-            "",
-            "limits nothing: set `windows` or `address`",
-        ));
+        errors.push(ConfigError::new("", "limits nothing: set `windows` or `address`"));
     }
     if let Some(address) = config.address {
         at_least_one(&mut errors, "address.burst", Some(address.burst));
@@ -122,15 +119,8 @@ pub(crate) fn check(config: &Config) -> Result<Option<Quotas>, Vec<ConfigError>>
             errors.push(ConfigError::new("address.ipv6_prefix", reason));
         }
     }
-    let quotas = config
-        .windows
-        .as_ref()
-        .map(|windows| quotas(windows, &mut errors));
-    if errors.is_empty() {
-        Ok(quotas)
-    } else {
-        Err(errors)
-    }
+    let quotas = config.windows.as_ref().map(|windows| quotas(windows, &mut errors));
+    if errors.is_empty() { Ok(quotas) } else { Err(errors) }
 }
 
 fn quotas(windows: &Windows, errors: &mut Vec<ConfigError>) -> Quotas {
@@ -158,10 +148,7 @@ fn quotas(windows: &Windows, errors: &mut Vec<ConfigError>) -> Quotas {
             Err(reason) => errors.push(ConfigError::new(key, reason)),
         }
     }
-    Quotas {
-        default,
-        routes: routes.into_iter().collect(),
-    }
+    Quotas { default, routes: routes.into_iter().collect() }
 }
 
 fn check_limits(errors: &mut Vec<ConfigError>, key: &str, limits: Override) {

@@ -104,9 +104,7 @@ impl OnRequest for RateLimit {
 }
 
 fn remember(standing: Standing) -> Decision {
-    Edits::new()
-        .attribute("standing", standing.to_attribute())
-        .into()
+    Edits::new().attribute("standing", standing.to_attribute()).into()
 }
 
 impl OnResponse for RateLimit {
@@ -145,20 +143,13 @@ impl RateLimit {
             return Taken::Uncounted;
         };
         // The handler of `GET` answers `HEAD`: one quota for both.
-        let method = if seen.method == "HEAD" {
-            "GET"
-        } else {
-            seen.method
-        };
+        let method = if seen.method == "HEAD" { "GET" } else { seen.method };
         let limits = quotas.limits(method, route);
         let (kind, who, limit, whose) = match (seen.user_id, seen.client_id) {
             (Some(user_id), _) => ("user", user_id, limits.user, "of this user on this route"),
-            (None, Some(client_id)) => (
-                "app",
-                client_id,
-                limits.app,
-                "of this application on this route",
-            ),
+            (None, Some(client_id)) => {
+                ("app", client_id, limits.app, "of this application on this route")
+            }
             (None, None) => return Taken::Uncounted,
         };
         self.key.clear();
@@ -178,11 +169,7 @@ impl RateLimit {
         self.key.push_str("address ");
         push_network(&mut self.key, address, quota.ipv6_prefix);
         let taken = limiter::gcra(&self.key, quota.burst, quota.period_ms);
-        self.judge(
-            quota.burst,
-            "of this address without a valid access token",
-            taken,
-        )
+        self.judge(quota.burst, "of this address without a valid access token", taken)
     }
 
     fn judge(
@@ -202,10 +189,7 @@ impl RateLimit {
                     OnError::Allow => ("allowed", Taken::Uncounted),
                     OnError::Deny => ("denied", Taken::Refused(unavailable())),
                 };
-                log::error(&format!(
-                    "request {outcome}, as the limiter failed: {}",
-                    text(&error)
-                ));
+                log::error(&format!("request {outcome}, as the limiter failed: {}", text(&error)));
                 taken
             }
         }
@@ -231,10 +215,7 @@ fn text(error: &LimiterError) -> &str {
 
 /// Adds the network that shares a bucket: an IPv4 address, or the prefix of an IPv6 one.
 fn push_network(key: &mut String, address: &str, ipv6_prefix: u8) {
-    match address
-        .parse::<IpAddr>()
-        .map(|address| address.to_canonical())
-    {
+    match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V6(address)) => {
             let host_bits = 128_u32.saturating_sub(u32::from(ipv6_prefix));
             let network = address.to_bits().checked_shr(host_bits).unwrap_or(0);

@@ -16,11 +16,7 @@ const ATTRIBUTE_BYTES: usize = 16;
 
 impl Standing {
     pub(crate) fn new(limit: u32, verdict: Verdict) -> Self {
-        Self {
-            limit,
-            remaining: verdict.remaining,
-            reset: verdict.reset,
-        }
+        Self { limit, remaining: verdict.remaining, reset: verdict.reset }
     }
 
     pub(crate) fn to_attribute(self) -> Vec<u8> {
@@ -53,9 +49,7 @@ impl Standing {
     pub(crate) fn edits(self) -> ResponseEdits {
         let mut edits = ResponseEdits::new();
         edits.set_headers.reserve_exact(3);
-        self.headers()
-            .into_iter()
-            .fold(edits, |edits, (name, value)| edits.set_header(name, value))
+        self.headers().into_iter().fold(edits, |edits, (name, value)| edits.set_header(name, value))
     }
 
     /// 429 in X's shape. `whose` names the quota: `of this user on this route`.
@@ -70,9 +64,7 @@ impl Standing {
             .header("retry-after", wait_s.to_string());
         self.headers()
             .into_iter()
-            .fold(response, |response, (name, value)| {
-                response.header(name, value)
-            })
+            .fold(response, |response, (name, value)| response.header(name, value))
     }
 }
 
@@ -82,30 +74,18 @@ mod tests {
 
     #[test]
     fn an_attribute_holds_a_standing() {
-        let standing = Standing {
-            limit: 100,
-            remaining: 7,
-            reset: 1_767_225_600,
-        };
+        let standing = Standing { limit: 100, remaining: 7, reset: 1_767_225_600 };
         let attribute = standing.to_attribute();
         assert_eq!(attribute.len(), ATTRIBUTE_BYTES);
         assert_eq!(Standing::of_attribute(&attribute), Some(standing));
-        for wrong in [
-            &attribute[..15],
-            &[attribute.as_slice(), &[0]].concat(),
-            &[],
-        ] {
+        for wrong in [&attribute[..15], &[attribute.as_slice(), &[0]].concat(), &[]] {
             assert_eq!(Standing::of_attribute(wrong), None);
         }
     }
 
     #[test]
     fn a_refusal_says_when_to_come_back() {
-        let standing = Standing {
-            limit: 3,
-            remaining: 0,
-            reset: 1_767_225_600,
-        };
+        let standing = Standing { limit: 3, remaining: 0, reset: 1_767_225_600 };
         let response = standing.too_many("of this user on this route", 1_001);
         assert_eq!(response.status, 429);
         assert_eq!(response.get("retry-after"), Some(&b"2"[..]));

@@ -26,21 +26,15 @@ fn plugin(json: &str) -> RateLimit {
 }
 
 fn get(user_id: Option<&str>, client_id: &str) -> Request {
-    Request::get("/2/tweets/1")
-        .route("/2/tweets/{id}")
-        .caller(user_id, client_id, "")
+    Request::get("/2/tweets/1").route("/2/tweets/{id}").caller(user_id, client_id, "")
 }
 
 fn post(user_id: Option<&str>, client_id: &str) -> Request {
-    Request::new("POST", "/2/tweets")
-        .route("/2/tweets")
-        .caller(user_id, client_id, "")
+    Request::new("POST", "/2/tweets").route("/2/tweets").caller(user_id, client_id, "")
 }
 
 fn anonymous(address: &str) -> Request {
-    Request::get("/2/tweets/1")
-        .route("/2/tweets/{id}")
-        .address(address)
+    Request::get("/2/tweets/1").route("/2/tweets/{id}").address(address)
 }
 
 /// Runs both phases; the status, and limit, remaining and reset as the client sees them.
@@ -86,21 +80,12 @@ fn a_user_has_a_window_per_route() {
     let mut plugin = plugin(WINDOWS);
     let reset = NOW_S + 900;
     for (status, remaining) in [(200, 2), (200, 1), (200, 0), (429, 0), (429, 0)] {
-        assert_eq!(
-            run(&mut plugin, get(Some("1"), "a")),
-            (status, Some([3, remaining, reset]))
-        );
+        assert_eq!(run(&mut plugin, get(Some("1"), "a")), (status, Some([3, remaining, reset])));
     }
     // Another application, the same user; another user; another route.
     assert_eq!(run(&mut plugin, get(Some("1"), "b")).0, 429);
-    assert_eq!(
-        run(&mut plugin, get(Some("2"), "a")),
-        (200, Some([3, 2, reset]))
-    );
-    assert_eq!(
-        run(&mut plugin, post(Some("1"), "a")),
-        (200, Some([1, 0, NOW_S + 60]))
-    );
+    assert_eq!(run(&mut plugin, get(Some("2"), "a")), (200, Some([3, 2, reset])));
+    assert_eq!(run(&mut plugin, post(Some("1"), "a")), (200, Some([1, 0, NOW_S + 60])));
     let response = refused(post(Some("1"), "a").on_request(&mut plugin));
     assert_eq!(response.get("retry-after"), Some(&b"60"[..]));
     assert_eq!(
@@ -109,10 +94,7 @@ fn a_user_has_a_window_per_route() {
          it is full again at 2026-01-01T00:01:00Z."
     );
     testing::advance(Duration::from_mins(1));
-    assert_eq!(
-        run(&mut plugin, post(Some("1"), "a")),
-        (200, Some([1, 0, NOW_S + 120]))
-    );
+    assert_eq!(run(&mut plugin, post(Some("1"), "a")), (200, Some([1, 0, NOW_S + 120])));
     assert_eq!(run(&mut plugin, get(Some("1"), "a")).0, 429);
     testing::advance(Duration::from_mins(14));
     assert_eq!(run(&mut plugin, get(Some("1"), "a")).0, 200);
@@ -122,10 +104,7 @@ fn a_user_has_a_window_per_route() {
 fn an_application_alone_has_its_own_limit() {
     let mut plugin = plugin(WINDOWS);
     for (status, remaining) in [(200, 1), (200, 0), (429, 0)] {
-        assert_eq!(
-            run(&mut plugin, get(None, "7")),
-            (status, Some([2, remaining, NOW_S + 900]))
-        );
+        assert_eq!(run(&mut plugin, get(None, "7")), (status, Some([2, remaining, NOW_S + 900])));
     }
     assert!(
         detail(&refused(get(None, "7").on_request(&mut plugin))).contains("of this application")
@@ -133,10 +112,7 @@ fn an_application_alone_has_its_own_limit() {
     // A user whose id is that application's is somebody else.
     assert_eq!(run(&mut plugin, get(Some("7"), "x")).0, 200);
     // What a route does not change it has from the default.
-    assert_eq!(
-        run(&mut plugin, post(None, "7")),
-        (200, Some([2, 1, NOW_S + 60]))
-    );
+    assert_eq!(run(&mut plugin, post(None, "7")), (200, Some([2, 1, NOW_S + 60])));
 }
 
 #[test]
@@ -145,9 +121,8 @@ fn head_counts_as_get() {
     for _ in 0..3 {
         run(&mut plugin, get(Some("1"), "a"));
     }
-    let head = Request::new("HEAD", "/2/tweets/1")
-        .route("/2/tweets/{id}")
-        .caller(Some("1"), "a", "");
+    let head =
+        Request::new("HEAD", "/2/tweets/1").route("/2/tweets/{id}").caller(Some("1"), "a", "");
     assert_eq!(run(&mut plugin, head).0, 429);
 }
 
@@ -156,9 +131,7 @@ fn windows_leave_alone_who_is_unknown_and_what_is_unmatched() {
     let mut plugin = plugin(WINDOWS);
     for _ in 0..10 {
         assert_eq!(run(&mut plugin, anonymous("192.0.2.1")), (200, None));
-        let unmatched = Request::get("/nowhere")
-            .caller(Some("1"), "a", "")
-            .status(404);
+        let unmatched = Request::get("/nowhere").caller(Some("1"), "a", "").status(404);
         assert_eq!(run(&mut plugin, unmatched), (404, None));
     }
 }
@@ -190,11 +163,7 @@ fn without_a_token_an_address_has_a_bucket() {
 #[test]
 fn tokens_cannot_be_tried_without_bound() {
     let mut plugin = plugin(ADDRESS);
-    let forged = || {
-        anonymous("192.0.2.1")
-            .header("authorization", "Bearer forged")
-            .status(401)
-    };
+    let forged = || anonymous("192.0.2.1").header("authorization", "Bearer forged").status(401);
     for (status, remaining, reset) in [(401, 1, 5), (401, 0, 10), (429, 0, 10)] {
         let expected = (status, Some([2, remaining, NOW_S + reset]));
         assert_eq!(run(&mut plugin, forged()), expected);
@@ -210,13 +179,8 @@ fn good_tokens_from_a_shared_address_are_never_limited_by_it() {
         run(&mut plugin, anonymous("192.0.2.1"));
     }
     for status in [200, 403, 404, 500] {
-        let good = anonymous("192.0.2.1")
-            .header("authorization", "Bearer good")
-            .status(status);
-        assert_eq!(
-            run(&mut plugin, good),
-            (u64::from(status), Some([2, 2, NOW_S]))
-        );
+        let good = anonymous("192.0.2.1").header("authorization", "Bearer good").status(status);
+        assert_eq!(run(&mut plugin, good), (u64::from(status), Some([2, 2, NOW_S])));
     }
 }
 
@@ -238,53 +202,32 @@ fn a_header_on_a_path_without_route_does_not_evade_the_bucket() {
 fn a_caller_in_this_process_has_no_address_and_no_limit() {
     let mut plugin = plugin(ADDRESS);
     for _ in 0..5 {
-        assert_eq!(
-            run(&mut plugin, Request::get("/a").route("/a")),
-            (200, None)
-        );
-        let tried = Request::get("/a")
-            .route("/a")
-            .header("authorization", "Bearer x")
-            .status(401);
+        assert_eq!(run(&mut plugin, Request::get("/a").route("/a")), (200, None));
+        let tried = Request::get("/a").route("/a").header("authorization", "Bearer x").status(401);
         assert_eq!(run(&mut plugin, tried), (401, None));
     }
 }
 
 #[test]
 fn the_limiters_failure_is_the_operators_choice() {
-    for error in [
-        LimiterError::Full,
-        LimiterError::Unavailable("no route to host".into()),
-    ] {
+    for error in [LimiterError::Full, LimiterError::Unavailable("no route to host".into())] {
         let mut plugin = plugin(WINDOWS);
         testing::fail_limiter(Some(error.clone()));
         let response = refused(get(Some("1"), "a").on_request(&mut plugin));
-        assert_eq!(
-            (response.status, response.get("retry-after")),
-            (503, Some(&b"5"[..]))
-        );
+        assert_eq!((response.status, response.get("retry-after")), (503, Some(&b"5"[..])));
         assert_eq!(testing::logs().len(), 1);
 
         let mut plugin =
             self::plugin(&ADDRESS.replacen('{', r#"{"on_limiter_error": "allow", "#, 1));
         testing::fail_limiter(Some(error));
         for _ in 0..5 {
-            assert_eq!(
-                run(&mut plugin, anonymous("192.0.2.1")),
-                (200, Some([2, 2, NOW_S]))
-            );
+            assert_eq!(run(&mut plugin, anonymous("192.0.2.1")), (200, Some([2, 2, NOW_S])));
         }
-        assert!(
-            testing::logs()[0]
-                .1
-                .starts_with("request allowed, as the limiter failed")
-        );
+        assert!(testing::logs()[0].1.starts_with("request allowed, as the limiter failed"));
     }
     let mut plugin = plugin(ADDRESS);
     testing::fail_limiter(Some(LimiterError::Full));
-    let tried = anonymous("192.0.2.1")
-        .header("authorization", "Bearer x")
-        .status(401);
+    let tried = anonymous("192.0.2.1").header("authorization", "Bearer x").status(401);
     assert_eq!(run(&mut plugin, tried).0, 503);
 }
 
@@ -292,13 +235,8 @@ fn the_limiters_failure_is_the_operators_choice() {
 fn one_instance_can_do_both() {
     let both = r#"{"windows": {"default": {"user": 3, "app": 2}}, "address": {"burst": 2, "period_ms": 10000}}"#;
     let mut plugin = plugin(both);
-    assert_eq!(
-        run(&mut plugin, anonymous("192.0.2.1")).1,
-        Some([2, 1, NOW_S + 5])
-    );
-    let known = get(Some("1"), "a")
-        .address("192.0.2.1")
-        .header("authorization", "Bearer x");
+    assert_eq!(run(&mut plugin, anonymous("192.0.2.1")).1, Some([2, 1, NOW_S + 5]));
+    let known = get(Some("1"), "a").address("192.0.2.1").header("authorization", "Bearer x");
     assert_eq!(run(&mut plugin, known).1, Some([3, 2, NOW_S + 900]));
 }
 
@@ -311,19 +249,10 @@ fn addresses_of_one_network_share_a_bucket() {
     };
     assert_eq!(network("192.0.2.1", 64), "192.0.2.1");
     assert_eq!(network("::ffff:192.0.2.1", 64), "192.0.2.1");
-    assert_eq!(
-        network("2001:db8:0:1::1", 64),
-        network("2001:db8:0:1:ffff::9", 64)
-    );
-    assert_ne!(
-        network("2001:db8:0:1::1", 64),
-        network("2001:db8:0:2::1", 64)
-    );
+    assert_eq!(network("2001:db8:0:1::1", 64), network("2001:db8:0:1:ffff::9", 64));
+    assert_ne!(network("2001:db8:0:1::1", 64), network("2001:db8:0:2::1", 64));
     assert_ne!(network("2001:db8::1", 128), network("2001:db8::2", 128));
-    assert_eq!(
-        network("2001:db8:0:1::1", 48),
-        network("2001:db8:0:2::1", 48)
-    );
+    assert_eq!(network("2001:db8:0:1::1", 48), network("2001:db8:0:2::1", 48));
     assert_eq!(network("unix", 64), "unix");
 }
 
@@ -338,10 +267,7 @@ fn every_wrong_key_of_the_configuration_is_named() {
     };
     assert_eq!(errors("{}"), [""]);
     assert_eq!(errors(r#"{"windows": {}}"#), ["windows.default"]);
-    assert_eq!(
-        errors(r#"{"windows": {"default": {"user": 1}}}"#),
-        ["windows.default.app"]
-    );
+    assert_eq!(errors(r#"{"windows": {"default": {"user": 1}}}"#), ["windows.default.app"]);
     assert_eq!(
         errors(r#"{"windows": {"default": {"user": -1, "app": 1}}}"#),
         ["windows.default.user"]

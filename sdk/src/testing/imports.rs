@@ -12,18 +12,13 @@ pub(crate) struct Entry {
 }
 
 pub(super) fn series(name: &str, labels: &[Label<'_>]) -> String {
-    let mut labels: Vec<_> = labels
-        .iter()
-        .map(|label| (label.name, label.value))
-        .collect();
+    let mut labels: Vec<_> = labels.iter().map(|label| (label.name, label.value)).collect();
     labels.sort_unstable();
-    labels
-        .iter()
-        .fold(name.to_owned(), |mut series, (name, value)| {
-            // Writing to a string cannot fail.
-            let _ = write!(series, ",{name}={value}");
-            series
-        })
+    labels.iter().fold(name.to_owned(), |mut series, (name, value)| {
+        // Writing to a string cannot fail.
+        let _ = write!(series, ",{name}={value}");
+        series
+    })
 }
 
 pub(crate) mod current {
@@ -60,10 +55,7 @@ pub(crate) mod sink {
             if let Some(error) = host.sink_error {
                 return Err(error);
             }
-            host.lines
-                .entry(name.to_owned())
-                .or_default()
-                .push(line.to_vec());
+            host.lines.entry(name.to_owned()).or_default().push(line.to_vec());
             Ok(())
         })
     }
@@ -78,9 +70,7 @@ pub(crate) mod kv {
     const TOTAL_BYTES_MAX: usize = 1 << 20;
 
     pub(crate) fn get(key: &str) -> Result<Option<Vec<u8>>, KvError> {
-        with(key, |host| {
-            Ok(host.entries.get(key).map(|entry| entry.value.clone()))
-        })
+        with(key, |host| Ok(host.entries.get(key).map(|entry| entry.value.clone())))
     }
 
     pub(crate) fn set(key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(), KvError> {
@@ -118,8 +108,7 @@ pub(crate) mod kv {
                 return Err(error.clone());
             }
             let now = host.now_us;
-            host.entries
-                .retain(|_, entry| entry.until_us.is_none_or(|until| now < until));
+            host.entries.retain(|_, entry| entry.until_us.is_none_or(|until| now < until));
             action(host)
         })
     }
@@ -129,20 +118,12 @@ pub(crate) mod kv {
             return Err(KvError::TooLarge);
         }
         let others = host.entries.iter().filter(|(name, _)| *name != key);
-        let total: usize = others
-            .map(|(name, entry)| name.len() + entry.value.len())
-            .sum();
+        let total: usize = others.map(|(name, entry)| name.len() + entry.value.len()).sum();
         if total + key.len() + value.len() > TOTAL_BYTES_MAX {
             return Err(KvError::Full);
         }
         let until_us = ttl_ms.map(|ms| host.now_us.saturating_add(ms.saturating_mul(1_000)));
-        host.entries.insert(
-            key.to_owned(),
-            Entry {
-                value: value.to_vec(),
-                until_us,
-            },
-        );
+        host.entries.insert(key.to_owned(), Entry { value: value.to_vec(), until_us });
         Ok(())
     }
 }
@@ -194,11 +175,7 @@ pub(crate) mod clock {
     }
 
     pub(crate) fn monotonic() -> u64 {
-        host(|host| {
-            host.now_us
-                .saturating_sub(crate::testing::START_US)
-                .saturating_mul(1_000)
-        })
+        host(|host| host.now_us.saturating_sub(crate::testing::START_US).saturating_mul(1_000))
     }
 }
 
@@ -209,10 +186,7 @@ pub(crate) mod random {
 
     /// The same bytes in every run (`SplitMix64`), so that a test can be repeated.
     pub(crate) fn bytes(len: u32) -> Vec<u8> {
-        assert!(
-            len <= BYTES_MAX,
-            "random::bytes({len}): at most {BYTES_MAX}, a host would trap"
-        );
+        assert!(len <= BYTES_MAX, "random::bytes({len}): at most {BYTES_MAX}, a host would trap");
         host(|host| {
             let mut bytes = Vec::with_capacity(len as usize);
             while bytes.len() < len as usize {

@@ -30,10 +30,7 @@ impl Quotas {
         let scale = u128::from(burst);
         let now = u128::from(now_us) * scale;
         let depth = interval * scale;
-        let arrival = self
-            .buckets
-            .entry((key.to_owned(), burst, period_ms))
-            .or_insert(now);
+        let arrival = self.buckets.entry((key.to_owned(), burst, period_ms)).or_insert(now);
         let next = (*arrival).max(now) + interval;
         let allowed = next <= now + depth;
         if allowed {
@@ -58,10 +55,7 @@ impl Quotas {
     ) -> Result<Verdict, LimiterError> {
         check(key, limit, window_ms)?;
         let length = u64::from(window_ms) * 1_000;
-        let state = self
-            .windows
-            .entry((key.to_owned(), limit, window_ms))
-            .or_default();
+        let state = self.windows.entry((key.to_owned(), limit, window_ms)).or_default();
         if now_us >= state.0 {
             *state = (now_us + length, 0);
         }
@@ -73,11 +67,7 @@ impl Quotas {
             allowed,
             remaining: limit - state.1,
             reset: state.0.div_ceil(1_000_000),
-            retry_after_ms: if allowed {
-                0
-            } else {
-                (state.0 - now_us).div_ceil(1_000)
-            },
+            retry_after_ms: if allowed { 0 } else { (state.0 - now_us).div_ceil(1_000) },
         })
     }
 }
@@ -116,12 +106,7 @@ mod tests {
         let refused = quotas.gcra(NOW, "a", 3, 1_000).unwrap();
         assert_eq!(
             refused,
-            Verdict {
-                allowed: false,
-                remaining: 0,
-                reset: 1_001,
-                retry_after_ms: 334
-            }
+            Verdict { allowed: false, remaining: 0, reset: 1_001, retry_after_ms: 334 }
         );
         assert!(!quotas.gcra(NOW + 333_333, "a", 3, 1_000).unwrap().allowed);
         assert!(quotas.gcra(NOW + 333_334, "a", 3, 1_000).unwrap().allowed);
@@ -131,12 +116,7 @@ mod tests {
     fn a_bucket_never_admits_more_than_burst_plus_rate_times_time() {
         let mut quotas = Quotas::default();
         let admitted = (0..10_000)
-            .filter(|step| {
-                quotas
-                    .gcra(NOW + step * 700, "a", 7, 1_000)
-                    .unwrap()
-                    .allowed
-            })
+            .filter(|step| quotas.gcra(NOW + step * 700, "a", 7, 1_000).unwrap().allowed)
             .count();
         assert_eq!(admitted, 7 + 48); // 6.9993 s at 7/s, rounded down
     }
@@ -145,36 +125,20 @@ mod tests {
     fn a_window_begins_with_the_first_take() {
         let mut quotas = Quotas::default();
         assert_eq!(quotas.window(NOW, "a", 2, 900_000).unwrap().remaining, 1);
-        assert_eq!(
-            quotas.window(NOW + 5, "a", 2, 900_000).unwrap().remaining,
-            0
-        );
+        assert_eq!(quotas.window(NOW + 5, "a", 2, 900_000).unwrap().remaining, 0);
         let refused = quotas.window(NOW + 1_000_000, "a", 2, 900_000).unwrap();
         assert_eq!(
             refused,
-            Verdict {
-                allowed: false,
-                remaining: 0,
-                reset: 1_900,
-                retry_after_ms: 899_000
-            }
+            Verdict { allowed: false, remaining: 0, reset: 1_900, retry_after_ms: 899_000 }
         );
-        assert!(
-            quotas
-                .window(NOW + 900_000_000, "a", 2, 900_000)
-                .unwrap()
-                .allowed
-        );
+        assert!(quotas.window(NOW + 900_000_000, "a", 2, 900_000).unwrap().allowed);
     }
 
     #[test]
     fn nonsense_is_refused() {
         let mut quotas = Quotas::default();
         assert_eq!(quotas.gcra(NOW, "", 1, 1), Err(LimiterError::BadKey));
-        assert_eq!(
-            quotas.gcra(NOW, &"k".repeat(257), 1, 1),
-            Err(LimiterError::BadKey)
-        );
+        assert_eq!(quotas.gcra(NOW, &"k".repeat(257), 1, 1), Err(LimiterError::BadKey));
         assert_eq!(quotas.window(NOW, "a", 0, 1), Err(LimiterError::BadQuota));
         assert_eq!(quotas.window(NOW, "a", 1, 0), Err(LimiterError::BadQuota));
     }

@@ -30,17 +30,15 @@ impl Request {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        let request = Self {
-            fields: BTreeMap::new(),
-        }
-        .field("method", method)
-        .field("path", path)
-        .field("protocol", "HTTP/1.1")
-        .field("service", "test")
-        .field("request-id", "00000000000000000000000000000001")
-        .field("trace-id", "0af7651916cd43dd8448eb211c80319c")
-        .field("span-id", "b7ad6b7169203331")
-        .field("time", time().to_le_bytes());
+        let request = Self { fields: BTreeMap::new() }
+            .field("method", method)
+            .field("path", path)
+            .field("protocol", "HTTP/1.1")
+            .field("service", "test")
+            .field("request-id", "00000000000000000000000000000001")
+            .field("trace-id", "0af7651916cd43dd8448eb211c80319c")
+            .field("span-id", "b7ad6b7169203331")
+            .field("time", time().to_le_bytes());
         match query {
             Some(query) => request.field("query", query),
             None => request,
@@ -86,9 +84,7 @@ impl Request {
     /// Sets the caller, as an auth plugin further out would have.
     #[must_use]
     pub fn caller(self, user_id: Option<&str>, client_id: &str, scopes: &str) -> Self {
-        let request = self
-            .field("caller.client-id", client_id)
-            .field("caller.scopes", scopes);
+        let request = self.field("caller.client-id", client_id).field("caller.scopes", scopes);
         match user_id {
             Some(user_id) => request.field("caller.user-id", user_id),
             None => request,
@@ -129,9 +125,7 @@ impl Request {
                 self.remember(&edits.attributes);
                 if let Some(caller) = &edits.caller {
                     let user_id = caller.user_id.as_deref();
-                    *self = self
-                        .clone()
-                        .caller(user_id, &caller.client_id, &caller.scopes);
+                    *self = self.clone().caller(user_id, &caller.client_id, &caller.scopes);
                 }
             }
             Decision::Respond(response) => self.answer(response),
@@ -154,11 +148,7 @@ impl Request {
         match &decision {
             ResponseDecision::Continue => {}
             ResponseDecision::Modify(edits) => {
-                self.edit(
-                    "response-header:",
-                    &edits.remove_headers,
-                    &edits.set_headers,
-                );
+                self.edit("response-header:", &edits.remove_headers, &edits.set_headers);
                 self.remember(&edits.attributes);
             }
             ResponseDecision::Replace(response) => self.answer(response),
@@ -172,9 +162,7 @@ impl Request {
         self.default_number("duration-us", 0);
         self.default_number("response-bytes", 0);
         for (name, value) in [("ended-by", "complete"), ("decisions", "")] {
-            self.fields
-                .entry(name.to_owned())
-                .or_insert_with(|| value.into());
+            self.fields.entry(name.to_owned()).or_insert_with(|| value.into());
         }
         self.call(
             self.without_request_headers(),
@@ -214,9 +202,7 @@ impl Request {
     }
 
     fn default_number(&mut self, name: &str, value: u64) {
-        self.fields
-            .entry(name.to_owned())
-            .or_insert_with(|| value.to_le_bytes().to_vec());
+        self.fields.entry(name.to_owned()).or_insert_with(|| value.to_le_bytes().to_vec());
     }
 
     fn edit(&mut self, family: &str, remove: &[String], set: &[Header]) {
@@ -226,8 +212,7 @@ impl Request {
         }
         for header in set {
             check_header(header);
-            self.fields
-                .insert(format!("{family}{}", header.name), header.value.clone());
+            self.fields.insert(format!("{family}{}", header.name), header.value.clone());
         }
     }
 
@@ -240,32 +225,18 @@ impl Request {
                 (1..=64).contains(&name.len()) && name.bytes().all(legal),
                 "attribute `{name}`: a name is 1–64 of a-z, 0-9 and -"
             );
-            assert!(
-                value.len() <= ATTRIBUTE_BYTES_MAX,
-                "attribute `{name}` is over 4 KiB"
-            );
-            self.fields
-                .insert(format!("attribute:{name}"), value.clone());
+            assert!(value.len() <= ATTRIBUTE_BYTES_MAX, "attribute `{name}` is over 4 KiB");
+            self.fields.insert(format!("attribute:{name}"), value.clone());
         }
     }
 
     fn answer(&mut self, response: &HttpResponse) {
         let status = response.status;
-        assert!(
-            (200..=599).contains(&status),
-            "status {status}: a response has 200–599"
-        );
-        assert!(
-            response.body.len() <= BODY_BYTES_MAX,
-            "a response's body is over 1 MiB"
-        );
-        self.fields
-            .retain(|name, _| !name.starts_with("response-header:"));
+        assert!((200..=599).contains(&status), "status {status}: a response has 200–599");
+        assert!(response.body.len() <= BODY_BYTES_MAX, "a response's body is over 1 MiB");
+        self.fields.retain(|name, _| !name.starts_with("response-header:"));
         self.edit("response-header:", &[], &response.headers);
-        self.fields.insert(
-            "status".to_owned(),
-            u64::from(status).to_le_bytes().to_vec(),
-        );
+        self.fields.insert("status".to_owned(), u64::from(status).to_le_bytes().to_vec());
     }
 }
 
@@ -276,22 +247,13 @@ const HEADER_NAME_BYTES_MAX: usize = 256;
 const HEADER_VALUE_BYTES_MAX: usize = 16 << 10;
 
 /// Headers that the host owns.
-const OWNED: [&str; 7] = [
-    "connection",
-    "content-length",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+const OWNED: [&str; 7] =
+    ["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
 
 fn check_name(name: &str) {
     assert!(
         (1..=HEADER_NAME_BYTES_MAX).contains(&name.len())
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()),
+            && name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()),
         "header `{name}`: a name is 1–256 visible ASCII characters in lower case"
     );
     assert!(
@@ -303,10 +265,7 @@ fn check_name(name: &str) {
 fn check_header(header: &Header) {
     let Header { name, value } = header;
     check_name(name);
-    assert!(
-        value.len() <= HEADER_VALUE_BYTES_MAX,
-        "header `{name}` is over 16 KiB"
-    );
+    assert!(value.len() <= HEADER_VALUE_BYTES_MAX, "header `{name}` is over 16 KiB");
     assert!(
         !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
         "header `{name}` holds CR, LF or NUL"

@@ -24,31 +24,19 @@ pub struct Answer<T, M = ()> {
 impl<T, M> Answer<T, M> {
     /// One thing that was found.
     pub fn found(data: T) -> Self {
-        Self {
-            data: Some(data),
-            meta: None,
-            errors: Vec::new(),
-        }
+        Self { data: Some(data), meta: None, errors: Vec::new() }
     }
 
     /// The one thing that was asked for is not there.
     pub fn missing(error: Value) -> Self {
-        Self {
-            data: None,
-            meta: None,
-            errors: vec![error],
-        }
+        Self { data: None, meta: None, errors: vec![error] }
     }
 }
 
 impl<T, M> Answer<Vec<T>, M> {
     /// Several things of which some may be missing.
     pub fn list(found: Vec<T>, errors: Vec<Value>) -> Self {
-        Self {
-            data: (!found.is_empty()).then_some(found),
-            meta: None,
-            errors,
-        }
+        Self { data: (!found.is_empty()).then_some(found), meta: None, errors }
     }
 }
 

@@ -41,13 +41,7 @@ pub struct Scopes(BTreeSet<String>);
 impl Scopes {
     /// The scopes in the claim `scope`, which separates them by spaces.
     pub fn parse(claim: &str) -> Self {
-        Self(
-            claim
-                .split(' ')
-                .filter(|scope| !scope.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        )
+        Self(claim.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect())
     }
 
     /// Whether this scope is among them.
@@ -80,9 +74,7 @@ impl Caller {
         if self.scopes.has(scope) {
             return Ok(());
         }
-        Err(Problem::forbidden(format!(
-            "This route needs a token with the scope {scope}."
-        )))
+        Err(Problem::forbidden(format!("This route needs a token with the scope {scope}.")))
     }
 }
 
@@ -102,17 +94,10 @@ impl<S: Sync> FromRequestParts<S> for UserCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Caller {
-            user_id,
-            client_id,
-            scopes,
-        } = Caller::from_request_parts(parts, state).await?;
+        let Caller { user_id, client_id, scopes } =
+            Caller::from_request_parts(parts, state).await?;
         let user_id = user_id.ok_or_else(Problem::unsupported_authentication)?;
-        Ok(Self {
-            user_id,
-            client_id,
-            scopes,
-        })
+        Ok(Self { user_id, client_id, scopes })
     }
 }
 
@@ -130,24 +115,13 @@ mod tests {
 
     #[tokio::test]
     async fn no_caller_is_401_and_an_app_where_a_user_must_be_is_403() {
-        let error = UserCaller::from_request_parts(&mut parts(None), &())
-            .await
-            .unwrap_err();
+        let error = UserCaller::from_request_parts(&mut parts(None), &()).await.unwrap_err();
         assert_eq!(error.status(), 401);
-        let app = Caller {
-            user_id: None,
-            client_id: "app".into(),
-            scopes: Scopes::default(),
-        };
-        assert_eq!(
-            app.require("internal.users.write").unwrap_err().status(),
-            403
-        );
+        let app = Caller { user_id: None, client_id: "app".into(), scopes: Scopes::default() };
+        assert_eq!(app.require("internal.users.write").unwrap_err().status(), 403);
         let mut parts = parts(Some(app));
         assert!(Caller::from_request_parts(&mut parts, &()).await.is_ok());
-        let error = UserCaller::from_request_parts(&mut parts, &())
-            .await
-            .unwrap_err();
+        let error = UserCaller::from_request_parts(&mut parts, &()).await.unwrap_err();
         assert_eq!(error.status(), 403);
         assert_eq!(error.document()["title"], "Unsupported Authentication");
     }

@@ -183,11 +183,7 @@ impl Database {
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(failed)?;
-        let database = Self {
-            path: path.to_owned(),
-            writer,
-            readers,
-        };
+        let database = Self { path: path.to_owned(), writer, readers };
         database.check_settings().await?;
         Ok(database)
     }
@@ -197,10 +193,7 @@ impl Database {
         let mut shared = Migrator::with_migrations(SHARED.iter().cloned().collect());
         shared.dangerous_set_table_name(SHARED_TABLE);
         for migrator in [&shared, own] {
-            migrator
-                .run(&self.writer)
-                .await
-                .map_err(|error| migration_error(&self.path, error))?;
+            migrator.run(&self.writer).await.map_err(|error| migration_error(&self.path, error))?;
         }
         Ok(())
     }
@@ -240,18 +233,11 @@ impl Database {
             ("foreign_keys", "PRAGMA foreign_keys", "1"),
             ("trusted_schema", "PRAGMA trusted_schema", "0"),
             ("busy_timeout", "PRAGMA busy_timeout", "5000"),
-            (
-                "journal_size_limit",
-                "PRAGMA journal_size_limit",
-                "67108864",
-            ),
+            ("journal_size_limit", "PRAGMA journal_size_limit", "67108864"),
         ];
         const READERS: (&str, &str, &str) = ("query_only", "PRAGMA query_only", "1");
         let writer = BOTH.iter().map(|check| (&self.writer, check));
-        let readers = BOTH
-            .iter()
-            .chain([&READERS])
-            .map(|check| (&self.readers, check));
+        let readers = BOTH.iter().chain([&READERS]).map(|check| (&self.readers, check));
         for (pool, (setting, pragma, expected)) in writer.chain(readers) {
             let row = sqlx::query(*pragma)
                 .fetch_one(pool)
@@ -260,12 +246,7 @@ impl Database {
             let found = text_of(&row).map_err(|error| open_error(&self.path, error))?;
             if found != *expected {
                 let path = self.path.clone();
-                return Err(OpenError::Setting {
-                    path,
-                    setting,
-                    found,
-                    expected,
-                });
+                return Err(OpenError::Setting { path, setting, found, expected });
             }
         }
         Ok(())
@@ -283,8 +264,7 @@ async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Err
 /// The first column as text, whatever its type.
 fn text_of(row: &sqlx::sqlite::SqliteRow) -> Result<String, sqlx::Error> {
     use sqlx::Row;
-    row.try_get::<String, _>(0)
-        .or_else(|_| row.try_get::<i64, _>(0).map(|value| value.to_string()))
+    row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|value| value.to_string()))
 }
 
 /// Makes an empty file ours, takes one that is, refuses any other.
@@ -302,9 +282,7 @@ async fn claim(path: &Path, connection: &mut SqliteConnection) -> Result<(), Ope
         .await
         .map_err(failed)?;
     if id != 0 || tables != 0 {
-        return Err(OpenError::Foreign {
-            path: path.to_owned(),
-        });
+        return Err(OpenError::Foreign { path: path.to_owned() });
     }
     // A pragma takes no bound value; the number is `APPLICATION_ID`.
     sqlx::query("PRAGMA application_id = 0x50696c6c")
@@ -343,28 +321,20 @@ fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
 
 fn migration_error(path: &Path, error: MigrateError) -> OpenError {
     match error {
-        MigrateError::VersionMissing(migration) => OpenError::Newer {
-            path: path.to_owned(),
-            migration,
-        },
-        MigrateError::VersionMismatch(migration) => OpenError::Different {
-            path: path.to_owned(),
-            migration,
-        },
+        MigrateError::VersionMissing(migration) => {
+            OpenError::Newer { path: path.to_owned(), migration }
+        }
+        MigrateError::VersionMismatch(migration) => {
+            OpenError::Different { path: path.to_owned(), migration }
+        }
         MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
             if sqlite_code(&source).is_some_and(|code| {
-                matches!(
-                    code,
-                    code::CANTOPEN | code::READONLY | code::FULL | code::NOTADB
-                )
+                matches!(code, code::CANTOPEN | code::READONLY | code::FULL | code::NOTADB)
             }) =>
         {
             open_error(path, source)
         }
-        source => OpenError::Migration {
-            path: path.to_owned(),
-            source,
-        },
+        source => OpenError::Migration { path: path.to_owned(), source },
     }
 }
 

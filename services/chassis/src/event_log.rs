@@ -96,10 +96,7 @@ pub async fn append<E: Event>(
     .await?;
     position
         .map(|(position,)| position)
-        .ok_or_else(|| AppendError::Conflict {
-            stream_id: stream_id.to_owned(),
-            expected_version,
-        })
+        .ok_or_else(|| AppendError::Conflict { stream_id: stream_id.to_owned(), expected_version })
 }
 
 /// The events after a position (0: from the first), in order, at most `count_max` of them.
@@ -143,10 +140,7 @@ mod tests {
 
     fn event(user_id: u64) -> UserEvent {
         let user_id = UserId::new(user_id).unwrap();
-        UserEvent::Deleted(UserDeleted {
-            user_id,
-            deleted_at: AT,
-        })
+        UserEvent::Deleted(UserDeleted { user_id, deleted_at: AT })
     }
 
     async fn append_alone(database: &Database, stream: &str, at_version: i64) -> Option<i64> {
@@ -156,10 +150,7 @@ mod tests {
                 transaction.commit().await.unwrap();
                 Some(position)
             }
-            Err(AppendError::Conflict {
-                stream_id,
-                expected_version,
-            }) => {
+            Err(AppendError::Conflict { stream_id, expected_version }) => {
                 assert_eq!((stream_id.as_str(), expected_version), (stream, at_version));
                 None
             }
@@ -175,12 +166,8 @@ mod tests {
         assert_eq!(append_alone(&database, "a", 0).await, None);
         assert_eq!(append_alone(&database, "b", 0).await, Some(2));
         assert_eq!(append_alone(&database, "a", 1).await, Some(3));
-        let versions: Vec<_> = read_stream(&database, "a")
-            .await
-            .unwrap()
-            .iter()
-            .map(|e| e.version)
-            .collect();
+        let versions: Vec<_> =
+            read_stream(&database, "a").await.unwrap().iter().map(|e| e.version).collect();
         assert_eq!(versions, [1, 2]);
     }
 
@@ -189,21 +176,14 @@ mod tests {
         let (_folder, database) = database().await;
         let mut transaction = database.write().await.unwrap();
         for id in 1..=5 {
-            append(&mut transaction, &format!("user/{id}"), 0, &event(id), AT)
-                .await
-                .unwrap();
+            append(&mut transaction, &format!("user/{id}"), 0, &event(id), AT).await.unwrap();
         }
         transaction.commit().await.unwrap();
         let page = read_after(&database, 0, 3).await.unwrap();
-        assert_eq!(
-            page.iter().map(|e| e.position).collect::<Vec<_>>(),
-            [1, 2, 3]
-        );
+        assert_eq!(page.iter().map(|e| e.position).collect::<Vec<_>>(), [1, 2, 3]);
         let rest = read_after(&database, 3, 3).await.unwrap();
         assert_eq!(
-            rest.iter()
-                .map(|e| e.stream_id.as_str())
-                .collect::<Vec<_>>(),
+            rest.iter().map(|e| e.stream_id.as_str()).collect::<Vec<_>>(),
             ["user/4", "user/5"]
         );
         assert_eq!(rest[0].decode::<UserEvent>().unwrap(), event(4));
@@ -214,9 +194,7 @@ mod tests {
     async fn what_is_undone_leaves_no_event() {
         let (_folder, database) = database().await;
         let mut transaction = database.write().await.unwrap();
-        append(&mut transaction, "a", 0, &event(1), AT)
-            .await
-            .unwrap();
+        append(&mut transaction, "a", 0, &event(1), AT).await.unwrap();
         drop(transaction);
         assert!(read_after(&database, 0, 10).await.unwrap().is_empty());
         assert_eq!(append_alone(&database, "a", 0).await, Some(1));

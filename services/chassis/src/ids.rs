@@ -39,11 +39,7 @@ impl Ids {
         if node > NODE_MAX {
             return Err(NodeError(node));
         }
-        Ok(Self {
-            clock,
-            node: u64::from(node),
-            last: AtomicU64::new(0),
-        })
+        Ok(Self { clock, node: u64::from(node), last: AtomicU64::new(0) })
     }
 
     /// The next id's number.
@@ -52,9 +48,7 @@ impl Ids {
         let mut last = self.last.load(Ordering::Relaxed);
         loop {
             let next = now.max(last + 1);
-            match self
-                .last
-                .compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
+            match self.last.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return self.assemble(next),
                 Err(seen) => last = seen,
@@ -85,19 +79,14 @@ impl Ids {
     pub fn start_after(&self, id: u64) {
         let time = id >> (NODE_BITS + SEQUENCE_BITS);
         // The whole millisecond counts as used: the id may come from a node with a larger number.
-        self.last
-            .fetch_max((time + 1) << SEQUENCE_BITS, Ordering::Relaxed);
+        self.last.fetch_max((time + 1) << SEQUENCE_BITS, Ordering::Relaxed);
     }
 }
 
 /// The moment that an id tells. Ids that are not snowflakes tell 2010.
 pub fn time_of(id: u64) -> Timestamp {
     let millis = (id >> (NODE_BITS + SEQUENCE_BITS)) + EPOCH_MS;
-    Timestamp::from_micros(
-        i64::try_from(millis)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1_000),
-    )
+    Timestamp::from_micros(i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000))
 }
 
 #[cfg(test)]
@@ -158,10 +147,7 @@ mod tests {
             let threads: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| (0..5_000).map(|_| ids.next()).collect::<Vec<_>>()))
                 .collect();
-            threads
-                .into_iter()
-                .flat_map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 20_000);
     }

@@ -47,11 +47,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 /// struct, key by key in the order of the declaration, which no caller can mean.
 fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::invalid(
-            "body",
-            None,
-            "the body: expected an object, not an array",
-        ));
+        return Err(Problem::invalid("body", None, "the body: expected an object, not an array"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -64,8 +60,7 @@ fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
         let sent = sent_at(bytes, error.path());
         Problem::invalid(key, sent.as_deref(), format!("$.{key}: {}", error.inner()))
     })?;
-    json.end()
-        .map_err(|error| Problem::invalid("body", None, format!("the body: {error}")))?;
+    json.end().map_err(|error| Problem::invalid("body", None, format!("the body: {error}")))?;
     Ok(value)
 }
 
@@ -90,18 +85,10 @@ fn sent_at(bytes: &[u8], path: &serde_path_to_error::Path) -> Option<String> {
 
 /// Whether the content type is JSON: `application/json` or `application/*+json`.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    else {
+    let Some(kind) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
         return false;
     };
-    let essence = kind
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
@@ -115,20 +102,13 @@ fn unreadable(error: &(dyn Error + 'static)) -> Problem {
         }
         next = error.source();
     }
-    Problem::invalid(
-        "body",
-        None,
-        "the body broke off before its end; send it again",
-    )
+    Problem::invalid("body", None, "the body broke off before its end; send it again")
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(body) => (
-                [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-                body,
-            )
+            Ok(body) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body)
                 .into_response(),
             Err(error) => Problem::internal(&error).into_response(),
         }
@@ -157,24 +137,19 @@ mod tests {
     }
 
     async fn read(kind: &str, body: impl Into<Body>) -> Result<Post, (u16, Value)> {
-        let request = http::Request::builder()
-            .header("content-type", kind)
-            .body(body.into())
-            .unwrap();
+        let request =
+            http::Request::builder().header("content-type", kind).body(body.into()).unwrap();
         match Json::<Post>::from_request(request, &()).await {
             Ok(Json(post)) => Ok(post),
-            Err(problem) => Err((
-                problem.status().as_u16(),
-                Value::Object(problem.document().clone()),
-            )),
+            Err(problem) => {
+                Err((problem.status().as_u16(), Value::Object(problem.document().clone())))
+            }
         }
     }
 
     #[tokio::test]
     async fn a_good_body_is_read() {
-        let post = read("application/json; charset=utf-8", r#"{"text":"hi"}"#)
-            .await
-            .unwrap();
+        let post = read("application/json; charset=utf-8", r#"{"text":"hi"}"#).await.unwrap();
         assert!(post.text == "hi" && post.reply.is_none());
         let body = r#"{"text":"hi","reply":{"in_reply_to_tweet_id":"20"}}"#;
         let post = read("application/json", body).await.unwrap();
@@ -184,42 +159,14 @@ mod tests {
     #[tokio::test]
     async fn a_bad_body_is_told_where_it_is_bad() {
         for (body, key, says) in [
-            (
-                r#"{"text":"a", "#,
-                "body",
-                "EOF while parsing a value at line 1 column 13",
-            ),
-            (
-                r#"{"reply":{"#,
-                "reply",
-                "EOF while parsing an object at line 1 column 10",
-            ),
-            (
-                r#"{"text":"#,
-                "text",
-                "EOF while parsing a value at line 1 column 8",
-            ),
-            (
-                r#"{"text": 1}"#,
-                "text",
-                "invalid type: integer `1`, expected a string at line 1",
-            ),
-            (
-                r#"{"text":"a"} x"#,
-                "body",
-                "trailing characters at line 1 column 14",
-            ),
+            (r#"{"text":"a", "#, "body", "EOF while parsing a value at line 1 column 13"),
+            (r#"{"reply":{"#, "reply", "EOF while parsing an object at line 1 column 10"),
+            (r#"{"text":"#, "text", "EOF while parsing a value at line 1 column 8"),
+            (r#"{"text": 1}"#, "text", "invalid type: integer `1`, expected a string at line 1"),
+            (r#"{"text":"a"} x"#, "body", "trailing characters at line 1 column 14"),
             (r"{}", "body", "missing field `text`"),
-            (
-                r#" ["a", null]"#,
-                "body",
-                "expected an object, not an array",
-            ),
-            (
-                r#"{"text":"a","pol":1}"#,
-                "pol",
-                "unknown field `pol`, expected `text` or `reply`",
-            ),
+            (r#" ["a", null]"#, "body", "expected an object, not an array"),
+            (r#"{"text":"a","pol":1}"#, "pol", "unknown field `pol`, expected `text` or `reply`"),
             (
                 "{\"text\":\"a\",\n\"reply\":{\"in_reply_to_tweet_id\":\"x\"}}",
                 "reply.in_reply_to_tweet_id",
@@ -240,11 +187,6 @@ mod tests {
         assert_eq!(read("application/json", long).await.unwrap_err().0, 413);
         let (status, document) = read("text/plain", "{}").await.unwrap_err();
         assert_eq!(status, 400);
-        assert!(
-            document["detail"]
-                .as_str()
-                .unwrap()
-                .contains("Content-Type: application/json")
-        );
+        assert!(document["detail"].as_str().unwrap().contains("Content-Type: application/json"));
     }
 }

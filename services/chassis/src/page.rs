@@ -90,10 +90,7 @@ impl PageTokens {
             1 => Direction::Previous,
             _ => return None,
         };
-        Some(Cursor {
-            direction,
-            id: u64::from_be_bytes(id.try_into().ok()?),
-        })
+        Some(Cursor { direction, id: u64::from_be_bytes(id.try_into().ok()?) })
     }
 }
 
@@ -125,25 +122,15 @@ mod tests {
     use crate::database::tests::database;
     use crate::random::SystemRandom;
 
-    const CURSOR: Cursor = Cursor {
-        direction: Direction::Previous,
-        id: 1_460_323_737_035_677_698,
-    };
+    const CURSOR: Cursor = Cursor { direction: Direction::Previous, id: 1_460_323_737_035_677_698 };
 
     #[test]
     fn a_token_opens_only_where_it_was_issued() {
         let tokens = PageTokens::new(b"key");
         let token = tokens.issue("user 1", CURSOR);
-        assert_eq!(
-            tokens.open("user 1", "pagination_token", &token).unwrap(),
-            CURSOR
-        );
+        assert_eq!(tokens.open("user 1", "pagination_token", &token).unwrap(), CURSOR);
         assert!(tokens.open("user 2", "pagination_token", &token).is_err());
-        assert!(
-            PageTokens::new(b"other")
-                .open("user 1", "pagination_token", &token)
-                .is_err()
-        );
+        assert!(PageTokens::new(b"other").open("user 1", "pagination_token", &token).is_err());
     }
 
     #[test]
@@ -153,12 +140,7 @@ mod tests {
         for bit in 0..token.len() * 8 {
             let mut forged = token.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                tokens
-                    .open("s", "p", &URL_SAFE_NO_PAD.encode(forged))
-                    .is_err(),
-                "bit {bit}"
-            );
+            assert!(tokens.open("s", "p", &URL_SAFE_NO_PAD.encode(forged)).is_err(), "bit {bit}");
         }
         for text in ["", "a", "!", "AAAA", &"A".repeat(100)] {
             let problem = tokens.open("s", "p", text).unwrap_err();

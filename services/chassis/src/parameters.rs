@@ -34,24 +34,15 @@ impl Fields {
 impl Parameters {
     /// The parameters of a query string, without its question mark.
     pub fn parse(query: &str) -> Self {
-        let sent = form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
-        Self {
-            sent,
-            ..Self::default()
-        }
+        let sent = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Self { sent, ..Self::default() }
     }
 
     /// The text of a parameter, if it is there. Twice is an error.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let values = self.take(name);
         if values.len() > 1 {
-            self.refuse(
-                name,
-                values,
-                format!("The `{name}` query parameter is there twice"),
-            );
+            self.refuse(name, values, format!("The `{name}` query parameter is there twice"));
             return None;
         }
         values.into_iter().next()
@@ -151,11 +142,7 @@ impl Parameters {
 
     /// Says that what was sent under a name is wrong, for rules of the route's own.
     pub fn refuse(&mut self, name: &str, values: Vec<String>, message: String) {
-        self.errors.push(InvalidParameter {
-            name: name.to_owned(),
-            values,
-            message,
-        });
+        self.errors.push(InvalidParameter { name: name.to_owned(), values, message });
     }
 
     /// 400 if anything was wrong, with every parameter that was.
@@ -183,10 +170,7 @@ impl Parameters {
 
     fn take(&mut self, name: &'static str) -> Vec<String> {
         self.known.push(name);
-        self.sent
-            .extract_if(.., |(sent, _)| sent == name)
-            .map(|(_, value)| value)
-            .collect()
+        self.sent.extract_if(.., |(sent, _)| sent == name).map(|(_, value)| value).collect()
     }
 }
 
@@ -206,10 +190,7 @@ mod tests {
     fn errors(parameters: Parameters) -> Vec<String> {
         let problem = parameters.finish().unwrap_err();
         let errors = problem.document()["errors"].as_array().unwrap().clone();
-        errors
-            .iter()
-            .map(|error| error["message"].as_str().unwrap().to_owned())
-            .collect()
+        errors.iter().map(|error| error["message"].as_str().unwrap().to_owned()).collect()
     }
 
     #[test]

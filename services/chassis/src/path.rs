@@ -33,21 +33,13 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
 fn bad(kind: ErrorKind, only: Option<(&str, &str)>) -> Problem {
     let (key, value, rule) = match kind {
-        ErrorKind::DeserializeError {
-            key,
-            value,
-            message,
-        } => (key, value, message),
-        ErrorKind::ParseErrorAtKey {
-            key,
-            value,
-            expected_type,
-        } => (key, value, format!("expected {expected_type}")),
-        ErrorKind::InvalidUtf8InPathParam { key } => (
-            key,
-            String::new(),
-            "it is not UTF-8 once percent-decoded".to_owned(),
-        ),
+        ErrorKind::DeserializeError { key, value, message } => (key, value, message),
+        ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
+            (key, value, format!("expected {expected_type}"))
+        }
+        ErrorKind::InvalidUtf8InPathParam { key } => {
+            (key, String::new(), "it is not UTF-8 once percent-decoded".to_owned())
+        }
         other => {
             let (key, value) = only.unwrap_or(("path", ""));
             (key.to_owned(), value.to_owned(), other.to_string())
@@ -72,30 +64,18 @@ mod tests {
     impl<'de> serde::Deserialize<'de> for Name {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             let name = String::deserialize(deserializer)?;
-            if name == "x" {
-                Err(serde::de::Error::custom("no name"))
-            } else {
-                Ok(Self)
-            }
+            if name == "x" { Err(serde::de::Error::custom("no name")) } else { Ok(Self) }
         }
     }
 
     async fn ask(path: &str) -> (u16, String) {
         let router: Router = Router::new()
-            .route(
-                "/users/{id}",
-                get(async |Path(id): Path<UserId>| id.to_string()),
-            )
-            .route(
-                "/names/{name}",
-                get(async |Path(Name): Path<Name>| "a name"),
-            );
+            .route("/users/{id}", get(async |Path(id): Path<UserId>| id.to_string()))
+            .route("/names/{name}", get(async |Path(Name): Path<Name>| "a name"));
         let request = http::Request::get(path).body(Body::empty()).unwrap();
         let response = router.oneshot(request).await.unwrap();
         let status = response.status().as_u16();
-        let body = axum::body::to_bytes(response.into_body(), 10_000)
-            .await
-            .unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
@@ -104,10 +84,7 @@ mod tests {
         assert_eq!(ask("/users/12").await, (200, "12".to_owned()));
         let (status, body) = ask("/users/jack").await;
         assert_eq!(status, 400);
-        assert!(
-            body.contains("expected a string of 1 to 19 decimal digits"),
-            "{body}"
-        );
+        assert!(body.contains("expected a string of 1 to 19 decimal digits"), "{body}");
         assert!(body.contains(r#""parameters":{"id":["jack"]}"#), "{body}");
         assert_eq!(ask("/users/%ff").await.0, 400);
     }

@@ -133,10 +133,7 @@ pub async fn body_of(service: &str, body: Body) -> Result<Bytes, PeerError> {
             service: service.to_owned(),
             reason: format!("its body is over {PEER_BODY_BYTES_MAX} bytes"),
         }),
-        Ok(Err(source)) => Err(PeerError::Unreachable {
-            service: service.to_owned(),
-            source,
-        }),
+        Ok(Err(source)) => Err(PeerError::Unreachable { service: service.to_owned(), source }),
         Err(_) => Err(PeerError::TimedOut(service.to_owned())),
     }
 }

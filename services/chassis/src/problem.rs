@@ -50,22 +50,12 @@ impl Problem {
         document.insert("detail".to_owned(), detail.into().into());
         document.insert("type".to_owned(), kind.into());
         document.insert("status".to_owned(), status.as_u16().into());
-        Self {
-            status,
-            document,
-            headers: Vec::new(),
-            cause: None,
-        }
+        Self { status, document, headers: Vec::new(), cause: None }
     }
 
     /// A problem that its status says all about: type `about:blank`, the title from the status.
     pub fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self::new(
-            status,
-            ABOUT_BLANK,
-            status.canonical_reason().unwrap_or("Error"),
-            detail,
-        )
+        Self::new(status, ABOUT_BLANK, status.canonical_reason().unwrap_or("Error"), detail)
     }
 
     /// 400 with one entry in `errors` per parameter.
@@ -195,26 +185,14 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if self.status.is_server_error() {
-            let detail = self
-                .document
-                .get("detail")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let detail = self.document.get("detail").and_then(Value::as_str).unwrap_or_default();
             let cause = self.cause.as_deref().unwrap_or_default();
-            tracing::error!(
-                status = self.status.as_u16(),
-                detail,
-                cause,
-                "a request failed"
-            );
+            tracing::error!(status = self.status.as_u16(), detail, cause, "a request failed");
         }
         let body = Value::Object(self.document).to_string();
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(self.headers);
         response
     }
@@ -238,10 +216,7 @@ pub fn not_found_error(resource_type: &str, parameter: &str, value: &str) -> Val
 pub async fn no_such_route(method: Method, uri: http::Uri) -> Problem {
     Problem::plain(
         StatusCode::NOT_FOUND,
-        format!(
-            "There is no route {method} {}. The document /openapi.json lists all.",
-            uri.path()
-        ),
+        format!("There is no route {method} {}. The document /openapi.json lists all.", uri.path()),
     )
 }
 
@@ -249,10 +224,7 @@ pub async fn no_such_route(method: Method, uri: http::Uri) -> Problem {
 pub async fn no_such_method(method: Method, uri: http::Uri) -> Problem {
     Problem::plain(
         StatusCode::METHOD_NOT_ALLOWED,
-        format!(
-            "{} does not take {method}; the header {ALLOW} names what it takes.",
-            uri.path()
-        ),
+        format!("{} does not take {method}; the header {ALLOW} names what it takes.", uri.path()),
     )
 }
 
@@ -275,11 +247,7 @@ mod tests {
     async fn body(problem: Problem) -> (StatusCode, http::HeaderMap, Value) {
         let (parts, body) = problem.into_response().into_parts();
         let bytes = axum::body::to_bytes(body, 10_000).await.unwrap();
-        (
-            parts.status,
-            parts.headers,
-            serde_json::from_slice(&bytes).unwrap(),
-        )
+        (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap())
     }
 
     #[tokio::test]
@@ -309,9 +277,6 @@ mod tests {
         assert_eq!(status, 500);
         assert!(!document.to_string().contains("secret"));
         let (status, headers, _) = body(Problem::unavailable("The disk is full.", 30)).await;
-        assert_eq!(
-            (status.as_u16(), &headers["retry-after"]),
-            (503, &HeaderValue::from(30))
-        );
+        assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &HeaderValue::from(30)));
     }
 }

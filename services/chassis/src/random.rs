@@ -19,8 +19,6 @@ pub struct SystemRandom;
 
 impl Random for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
-        ring::rand::SystemRandom::new()
-            .fill(bytes)
-            .map_err(|_| RandomError)
+        ring::rand::SystemRandom::new().fill(bytes).map_err(|_| RandomError)
     }
 }

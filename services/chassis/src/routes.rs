@@ -38,10 +38,7 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// No routes yet.
     pub fn new() -> Self {
-        Self {
-            router: Router::new(),
-            ids: Vec::new(),
-        }
+        Self { router: Router::new(), ids: Vec::new() }
     }
 
     /// Adds a route for GET, which also answers HEAD: who matches requests with the list takes
@@ -71,10 +68,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 
     fn add(mut self, method: Method, template: &str, route: MethodRouter<S>) -> Self {
         self.router = self.router.route(template, route);
-        self.ids.push(RouteId {
-            method,
-            template: template.to_owned(),
-        });
+        self.ids.push(RouteId { method, template: template.to_owned() });
         self
     }
 
@@ -106,24 +100,15 @@ mod tests {
             ids.iter().map(RouteId::to_string).collect::<Vec<_>>(),
             ["GET /a/{id}", "POST /a/{id}"]
         );
-        for (method, path, status) in [
-            ("GET", "/a/1", 200),
-            ("HEAD", "/a/1", 200),
-            ("PUT", "/a/1", 405),
-            ("GET", "/b", 404),
-        ] {
-            let request = http::Request::builder()
-                .method(method)
-                .uri(path)
-                .body(Body::empty())
-                .unwrap();
+        for (method, path, status) in
+            [("GET", "/a/1", 200), ("HEAD", "/a/1", 200), ("PUT", "/a/1", 405), ("GET", "/b", 404)]
+        {
+            let request =
+                http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
             let response = router.clone().oneshot(request).await.unwrap();
             assert_eq!(response.status(), status, "{method} {path}");
             if status >= 400 {
-                assert_eq!(
-                    response.headers()["content-type"],
-                    "application/problem+json"
-                );
+                assert_eq!(response.headers()["content-type"], "application/problem+json");
             }
             if status == 405 {
                 assert_eq!(response.headers()["allow"], "GET,HEAD,POST");

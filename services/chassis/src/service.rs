@@ -75,10 +75,7 @@ impl Worker {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self {
-            name,
-            start: Box::new(move |shutdown| Box::pin(start(shutdown))),
-        }
+        Self { name, start: Box::new(move |shutdown| Box::pin(start(shutdown))) }
     }
 
     /// The worker's future, to be spawned.
@@ -89,9 +86,7 @@ impl Worker {
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Worker").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -44,10 +44,7 @@ pub enum DecodeError {
 
 impl DecodeError {
     pub(crate) fn unknown(name: &str, version: u16) -> Self {
-        Self::Unknown {
-            name: name.to_owned(),
-            version,
-        }
+        Self::Unknown { name: name.to_owned(), version }
     }
 }
 

@@ -128,41 +128,18 @@ mod tests {
     fn ids_are_strings_in_json() {
         let id: UserId = serde_json::from_str("\"1460323737035677698\"").unwrap();
         assert_eq!(id.get(), 1_460_323_737_035_677_698);
-        assert_eq!(
-            serde_json::to_string(&id).unwrap(),
-            "\"1460323737035677698\""
-        );
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"1460323737035677698\"");
     }
 
     #[test]
     fn what_is_not_an_id_is_refused_with_the_rule() {
-        for text in [
-            "",
-            "-1",
-            "+1",
-            "1.0",
-            "12a",
-            " 1",
-            "12345678901234567890",
-            "١",
-        ] {
+        for text in ["", "-1", "+1", "1.0", "12a", " 1", "12345678901234567890", "١"] {
             assert_eq!(text.parse::<TweetId>(), Err(IdError::NotDigits), "{text}");
         }
-        assert_eq!(
-            "9223372036854775808".parse::<TweetId>(),
-            Err(IdError::TooLarge)
-        );
-        assert_eq!(
-            "9223372036854775807".parse::<TweetId>().unwrap().as_i64(),
-            i64::MAX
-        );
-        let error = serde_json::from_str::<TweetId>("20")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("expected a string of 1 to 19 decimal digits"),
-            "{error}"
-        );
+        assert_eq!("9223372036854775808".parse::<TweetId>(), Err(IdError::TooLarge));
+        assert_eq!("9223372036854775807".parse::<TweetId>().unwrap().as_i64(), i64::MAX);
+        let error = serde_json::from_str::<TweetId>("20").unwrap_err().to_string();
+        assert!(error.contains("expected a string of 1 to 19 decimal digits"), "{error}");
     }
 
     #[test]

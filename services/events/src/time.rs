@@ -105,18 +105,12 @@ mod tests {
 
     #[test]
     fn milliseconds_are_always_written() {
-        assert_eq!(
-            Timestamp::from_micros(0).to_string(),
-            "1970-01-01T00:00:00.000Z"
-        );
+        assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000Z");
         let text = "2021-01-06T18:40:40.000Z";
         let moment: Timestamp = text.parse().unwrap();
         assert_eq!(moment.as_micros(), 1_609_958_440_000_000);
         assert_eq!(moment.to_string(), text);
-        assert_eq!(
-            Timestamp::from_micros(i64::MAX).to_string(),
-            "9999-12-31T23:59:59.999Z"
-        );
+        assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]
@@ -129,13 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_moment_is_refused() {
-        for text in [
-            "",
-            "2021-01-06",
-            "2021-02-30T00:00:00Z",
-            "1969-12-31T23:59:59Z",
-            "now",
-        ] {
+        for text in ["", "2021-01-06", "2021-02-30T00:00:00Z", "1969-12-31T23:59:59Z", "now"] {
             assert_eq!(text.parse::<Timestamp>(), Err(TimeError), "{text}");
         }
     }

@@ -138,10 +138,8 @@ mod tests {
     fn the_wire_forms_stay_as_they_are() {
         let tweet_id = TweetId::new(20).unwrap();
         let author_id = UserId::new(12).unwrap();
-        let replied_to = TweetRef {
-            tweet_id: TweetId::new(19).unwrap(),
-            author_id: UserId::new(13).unwrap(),
-        };
+        let replied_to =
+            TweetRef { tweet_id: TweetId::new(19).unwrap(), author_id: UserId::new(13).unwrap() };
         let posted = TweetEvent::Posted(TweetPosted {
             tweet_id,
             author_id,
@@ -155,11 +153,7 @@ mod tests {
         });
         both_ways(&posted, "tweet.posted", POSTED);
         let deleted_at = "2026-07-02T10:00:01.000Z".parse().unwrap();
-        let deleted = TweetEvent::Deleted(TweetDeleted {
-            tweet_id,
-            author_id,
-            deleted_at,
-        });
+        let deleted = TweetEvent::Deleted(TweetDeleted { tweet_id, author_id, deleted_at });
         both_ways(&deleted, "tweet.deleted", DELETED);
     }
 

@@ -100,10 +100,7 @@ mod tests {
         });
         both_ways(&registered, "user.registered", REGISTERED);
         let deleted_at = "2026-07-02T10:00:01.000Z".parse().unwrap();
-        let deleted = UserEvent::Deleted(UserDeleted {
-            user_id,
-            deleted_at,
-        });
+        let deleted = UserEvent::Deleted(UserDeleted { user_id, deleted_at });
         both_ways(&deleted, "user.deleted", DELETED);
     }
 
@@ -115,9 +112,6 @@ mod tests {
             "event user.deleted version 2 is unknown to this build; run a newer one"
         );
         let error = UserEvent::decode("user.deleted", 1, "{}").unwrap_err();
-        assert!(
-            matches!(error, DecodeError::Malformed { version: 1, .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, DecodeError::Malformed { version: 1, .. }), "{error:?}");
     }
 }

@@ -59,9 +59,7 @@ pub(crate) async fn page(State(gateway): State<Gateway>) -> Response {
     let mut response = fixed("text/html; charset=utf-8", gateway.document.page.clone());
     // The page has no scripts and needs nothing from anywhere.
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
-    response
-        .headers_mut()
-        .insert(CONTENT_SECURITY_POLICY, policy);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     response
 }
 
@@ -69,10 +67,7 @@ fn fixed(kind: &'static str, body: impl IntoResponse) -> Response {
     let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=60"),
-    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
@@ -126,9 +121,7 @@ fn render_operation(
         let required = parameter["required"] == true;
         render_row(&mut rows, parameter, &parameter["schema"], required)?;
     }
-    let contents = operation
-        .pointer("/requestBody/content")
-        .and_then(Value::as_object);
+    let contents = operation.pointer("/requestBody/content").and_then(Value::as_object);
     let contents = contents.into_iter().flatten();
     for (_, content) in contents.take(1) {
         let schema = resolved(document, &content["schema"]);
@@ -141,20 +134,13 @@ fn render_operation(
         }
     }
     if !rows.is_empty() {
-        write!(
-            page,
-            "<table><tr><th>Parameter<th>In<th>Meaning{rows}</table>"
-        )?;
+        write!(page, "<table><tr><th>Parameter<th>In<th>Meaning{rows}</table>")?;
     }
     let mut answers = String::new();
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
         let answer = resolved(document, answer);
         let meaning = escaped(text(&answer["description"]));
-        write!(
-            answers,
-            "<tr><td><code>{}</code><td>{meaning}",
-            escaped(status)
-        )?;
+        write!(answers, "<tr><td><code>{}</code><td>{meaning}", escaped(status))?;
     }
     write!(page, "<table><tr><th>Answer<th>When{answers}</table>")
 }
@@ -185,12 +171,8 @@ fn render_row(
 
 /// What a `$ref` in the same document points at; anything else is itself.
 fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
-    let target = value["$ref"]
-        .as_str()
-        .and_then(|target| target.strip_prefix('#'));
-    target
-        .and_then(|pointer| document.pointer(pointer))
-        .unwrap_or(value)
+    let target = value["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
+    target.and_then(|pointer| document.pointer(pointer)).unwrap_or(value)
 }
 
 fn text(value: &Value) -> &str {
@@ -202,8 +184,5 @@ fn paragraphs(text: &str) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

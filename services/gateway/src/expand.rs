@@ -101,21 +101,14 @@ pub(crate) async fn expand(
         page.insert("includes".to_owned(), includes.into());
     }
     if !errors.is_empty() {
-        let all = page
-            .entry("errors")
-            .or_insert_with(|| Value::Array(Vec::new()));
+        let all = page.entry("errors").or_insert_with(|| Value::Array(Vec::new()));
         if let Some(all) = all.as_array_mut() {
             all.extend(errors);
         }
     }
     parts.headers.remove(CONTENT_LENGTH);
-    parts
-        .headers
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(Response::from_parts(
-        parts,
-        Body::from(Value::Object(page).to_string()),
-    ))
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(Response::from_parts(parts, Body::from(Value::Object(page).to_string())))
 }
 
 /// The one thing or the list of things in `data`.
@@ -158,11 +151,7 @@ async fn include(
         fields: &plan.user_fields,
         scope: "users.read",
     };
-    let by_name = Source {
-        path: "/2/users/by",
-        keys: "usernames",
-        ..by_id
-    };
+    let by_name = Source { path: "/2/users/by", keys: "usernames", ..by_id };
     let (mut users, mentioned) = try_join(
         fetch(peers, onward, &by_id, &wanted_ids.keys),
         fetch(peers, onward, &by_name, &wanted_names.keys),
@@ -170,11 +159,7 @@ async fn include(
     .await?;
 
     let ids = |items: &[Value]| -> HashSet<String> {
-        items
-            .iter()
-            .filter_map(|item| text(item, "id"))
-            .map(str::to_owned)
-            .collect()
+        items.iter().filter_map(|item| text(item, "id")).map(str::to_owned).collect()
     };
     let names = mentioned.iter().filter_map(|user| text(user, "username"));
     let names = names.map(str::to_ascii_lowercase).collect();
@@ -205,9 +190,7 @@ fn tweets_wanted(plan: &Plan, tweets: &[&Value]) -> Wanted {
             }
         }
         if plan.has(EDITS) {
-            let edits = tweet
-                .get("edit_history_tweet_ids")
-                .and_then(Value::as_array);
+            let edits = tweet.get("edit_history_tweet_ids").and_then(Value::as_array);
             for id in edits.into_iter().flatten() {
                 wanted.add(id.as_str(), EDITS);
             }
@@ -227,9 +210,7 @@ fn users_wanted(plan: &Plan, tweets: &[&Value], included: &[Value]) -> (Wanted, 
             ids.add(text(tweet, "in_reply_to_user_id"), REPLIED_TO_USER);
         }
         if plan.has(MENTIONED) {
-            let mentions = tweet
-                .get("entities")
-                .and_then(|entities| entities.get("mentions"));
+            let mentions = tweet.get("entities").and_then(|entities| entities.get("mentions"));
             for mention in items(mentions) {
                 let name = text(mention, "username").map(str::to_ascii_lowercase);
                 let name = name.filter(|name| name.len() <= USERNAME_CHARS_MAX);
@@ -282,9 +263,7 @@ async fn fetch_batch(
     let response = peers.call(service, request).await.map_err(no_answer)?;
     match response.status() {
         StatusCode::OK => {
-            let bytes = body_of(service, response.into_body())
-                .await
-                .map_err(no_answer)?;
+            let bytes = body_of(service, response.into_body()).await.map_err(no_answer)?;
             let mut answer: Map<String, Value> =
                 serde_json::from_slice(&bytes).map_err(|error| bad_answer(service, &error))?;
             match answer.remove("data") {
@@ -300,18 +279,12 @@ async fn fetch_batch(
         ))),
         status @ (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => {
             let source = format!("it answered {status}").into();
-            Err(no_answer(PeerError::Unreachable {
-                service: service.to_owned(),
-                source,
-            }))
+            Err(no_answer(PeerError::Unreachable { service: service.to_owned(), source }))
         }
         status => Err(bad_answer(service, &format!("its status is {status}"))),
     }
 }
 
 fn bad_answer(service: &str, reason: &impl ToString) -> Problem {
-    no_answer(PeerError::BadAnswer {
-        service: service.to_owned(),
-        reason: reason.to_string(),
-    })
+    no_answer(PeerError::BadAnswer { service: service.to_owned(), reason: reason.to_string() })
 }

@@ -86,25 +86,12 @@ pub(crate) const MEDIA_FIELDS: [&str; 13] = [
 ];
 
 /// `place.fields`.
-pub(crate) const PLACE_FIELDS: [&str; 8] = [
-    "contained_within",
-    "country",
-    "country_code",
-    "full_name",
-    "geo",
-    "id",
-    "name",
-    "place_type",
-];
+pub(crate) const PLACE_FIELDS: [&str; 8] =
+    ["contained_within", "country", "country_code", "full_name", "geo", "id", "name", "place_type"];
 
 /// `poll.fields`.
-pub(crate) const POLL_FIELDS: [&str; 5] = [
-    "duration_minutes",
-    "end_datetime",
-    "id",
-    "options",
-    "voting_status",
-];
+pub(crate) const POLL_FIELDS: [&str; 5] =
+    ["duration_minutes", "end_datetime", "id", "options", "voting_status"];
 
 /// `expansions` of tweets. Those for which nothing exists here (media, polls, places, articles)
 /// include nothing.
@@ -126,11 +113,8 @@ pub(crate) const TWEET_EXPANSIONS: [&str; 14] = [
 ];
 
 /// `expansions` of users; nothing exists here that they could include.
-pub(crate) const USER_EXPANSIONS: [&str; 3] = [
-    "affiliation.user_id",
-    "most_recent_tweet_id",
-    "pinned_tweet_id",
-];
+pub(crate) const USER_EXPANSIONS: [&str; 3] =
+    ["affiliation.user_id", "most_recent_tweet_id", "pinned_tweet_id"];
 
 /// Who wrote a tweet.
 pub(crate) const AUTHOR: &str = "author_id";

@@ -36,9 +36,7 @@ pub(crate) async fn forward(
     route: &'static Route,
     request: Request,
 ) -> Result<Response, Problem> {
-    let checked = route
-        .query
-        .check(request.uri().query().unwrap_or_default())?;
+    let checked = route.query.check(request.uri().query().unwrap_or_default())?;
     let (parts, body) = request.into_parts();
     let onward = Onward::of(&parts.headers);
     let mut path = parts.uri.path().to_owned();
@@ -52,14 +50,8 @@ pub(crate) async fn forward(
             request = request.header(name, value);
         }
     }
-    let request = request
-        .body(body)
-        .map_err(|error| Problem::internal(&error))?;
-    let response = gateway
-        .peers
-        .call(route.owner, request)
-        .await
-        .map_err(no_answer)?;
+    let request = request.body(body).map_err(|error| Problem::internal(&error))?;
+    let response = gateway.peers.call(route.owner, request).await.map_err(no_answer)?;
     match checked.plan {
         Some(plan) if response.status() == StatusCode::OK => {
             expand::expand(&*gateway.peers, &onward, &plan, route.owner, own(response)).await

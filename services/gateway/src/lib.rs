@@ -31,23 +31,12 @@ struct Gateway {
 }
 
 /// Makes the service. It keeps nothing, so its database stays empty.
-#[expect(
-    clippy::unused_async,
-    reason = "services are made alike, and others wait for theirs"
-)]
+#[expect(clippy::unused_async, reason = "services are made alike, and others wait for theirs")]
 pub async fn service(deps: Deps) -> Result<Service, StartError> {
     let document = Document::load().map_err(|error| {
         StartError::Configuration(format!("gateway: its OpenAPI document is damaged: {error}"))
     })?;
-    let gateway = Gateway {
-        peers: deps.peers,
-        document: Arc::new(document),
-    };
+    let gateway = Gateway { peers: deps.peers, document: Arc::new(document) };
     let (router, table) = routes::routes().finish(gateway);
-    Ok(Service {
-        name: NAME,
-        router,
-        routes: table,
-        workers: Vec::new(),
-    })
+    Ok(Service { name: NAME, router, routes: table, workers: Vec::new() })
 }

@@ -71,10 +71,7 @@ impl Query {
     /// Reads a query, without its question mark; 400 with all that is wrong.
     pub(crate) fn check(&self, query: &str) -> Result<Checked, Problem> {
         let Some((owners, ours)) = self.split() else {
-            return Ok(Checked {
-                upstream: query.to_owned(),
-                plan: None,
-            });
+            return Ok(Checked { upstream: query.to_owned(), plan: None });
         };
         let mut upstream = form_urlencoded::Serializer::new(String::new());
         let mut checked_here = form_urlencoded::Serializer::new(String::new());
@@ -108,10 +105,7 @@ impl Query {
             }
         };
         parameters.finish()?;
-        Ok(Checked {
-            upstream: upstream.finish(),
-            plan,
-        })
+        Ok(Checked { upstream: upstream.finish(), plan })
     }
 }
 
@@ -130,9 +124,7 @@ fn list(
 ) -> String {
     let chosen = parameters.fields(name, allowed);
     let names = allowed.iter().copied();
-    let names: Vec<_> = names
-        .filter(|field| chosen.has(field) || needed.contains(field))
-        .collect();
+    let names: Vec<_> = names.filter(|field| chosen.has(field) || needed.contains(field)).collect();
     names.join(",")
 }
 
@@ -196,10 +188,7 @@ mod tests {
 
     fn messages(problem: &Problem) -> Vec<String> {
         let errors = problem.document()["errors"].as_array().unwrap();
-        errors
-            .iter()
-            .map(|error| error["message"].as_str().unwrap().to_owned())
-            .collect()
+        errors.iter().map(|error| error["message"].as_str().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -207,22 +196,11 @@ mod tests {
         let query = Query::Tweets(&["ids", "max_results"]);
         let sent = "ids=1,2&ids=3&user.fields=url&tweet.fields=lang,created_at&media.fields=url";
         let checked = query.check(sent).unwrap();
-        assert_eq!(
-            checked.upstream,
-            "ids=1%2C2&ids=3&tweet.fields=created_at%2Clang"
-        );
+        assert_eq!(checked.upstream, "ids=1%2C2&ids=3&tweet.fields=created_at%2Clang");
         assert_eq!(checked.plan, None);
         let query = Query::Users(&["ids"]);
-        let checked = query
-            .check("expansions=pinned_tweet_id&tweet.fields=text&ids=1")
-            .unwrap();
-        assert_eq!(
-            checked,
-            Checked {
-                upstream: "ids=1".to_owned(),
-                plan: None
-            }
-        );
+        let checked = query.check("expansions=pinned_tweet_id&tweet.fields=text&ids=1").unwrap();
+        assert_eq!(checked, Checked { upstream: "ids=1".to_owned(), plan: None });
     }
 
     #[test]
@@ -240,13 +218,7 @@ mod tests {
             assert!(checked.plan.is_some(), "{expansion}");
         }
         let checked = query.check("expansions=attachments.poll_ids").unwrap();
-        assert_eq!(
-            checked,
-            Checked {
-                upstream: String::new(),
-                plan: None
-            }
-        );
+        assert_eq!(checked, Checked { upstream: String::new(), plan: None });
     }
 
     #[test]
@@ -264,9 +236,6 @@ mod tests {
         assert!(messages[2].contains("[nick] is not one of [affiliation,"));
         assert_eq!(messages.len(), 3);
         assert!(Query::Plain(&[]).check("a=1").is_err());
-        assert_eq!(
-            Query::Unchecked.check("a=1&a=%32").unwrap().upstream,
-            "a=1&a=%32"
-        );
+        assert_eq!(Query::Unchecked.check("a=1&a=%32").unwrap().upstream, "a=1&a=%32");
     }
 }

@@ -37,12 +37,7 @@ impl Verb {
 }
 
 const fn route(verb: Verb, template: &'static str, owner: &'static str, query: Query) -> Route {
-    Route {
-        verb,
-        template,
-        owner,
-        query,
-    }
+    Route { verb, template, owner, query }
 }
 
 const PAGE: &[&str] = &[
@@ -58,12 +53,7 @@ const PAGE: &[&str] = &[
 /// All of them. Routes under `/internal` are for services only and must never be here.
 pub(crate) static TABLE: [Route; 20] = [
     route(Verb::Post, "/pillion/v1/accounts", "identity", Plain(&[])),
-    route(
-        Verb::Delete,
-        "/pillion/v1/accounts/me",
-        "identity",
-        Plain(&[]),
-    ),
+    route(Verb::Delete, "/pillion/v1/accounts/me", "identity", Plain(&[])),
     route(Verb::Post, "/pillion/v1/login", "identity", Plain(&[])),
     route(Verb::Post, "/pillion/v1/apps", "identity", Plain(&[])),
     // Some clients send what these need in the query.
@@ -75,12 +65,7 @@ pub(crate) static TABLE: [Route; 20] = [
     route(Verb::Get, "/.well-known/jwks.json", "identity", Plain(&[])),
     route(Verb::Get, "/2/users", "users", Users(&["ids"])),
     route(Verb::Get, "/2/users/by", "users", Users(&["usernames"])),
-    route(
-        Verb::Get,
-        "/2/users/by/username/{username}",
-        "users",
-        Users(&[]),
-    ),
+    route(Verb::Get, "/2/users/by/username/{username}", "users", Users(&[])),
     route(Verb::Get, "/2/users/me", "users", Users(&[])),
     route(Verb::Get, "/2/users/{id}", "users", Users(&[])),
     route(Verb::Get, "/2/users/{id}/tweets", "tweets", Tweets(PAGE)),

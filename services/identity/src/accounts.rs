@@ -39,9 +39,7 @@ impl Identity {
     ) -> Result<Registered, Problem> {
         let profile =
             serde_json::to_vec(&account.profile).map_err(|error| Problem::internal(&error))?;
-        let response = self
-            .call_users(Method::PUT, account.id, profile.into(), onward)
-            .await?;
+        let response = self.call_users(Method::PUT, account.id, profile.into(), onward).await?;
         match response.status() {
             StatusCode::OK | StatusCode::CREATED => {
                 let body = body_of(USERS, response.into_body()).await?;
@@ -50,17 +48,13 @@ impl Identity {
             }
             StatusCode::CONFLICT => {
                 self.store.drop_pending(account.id).await?;
-                Ok(Registered::Refused(
-                    taken(&account.profile.username).into_response(),
-                ))
+                Ok(Registered::Refused(taken(&account.profile.username).into_response()))
             }
             StatusCode::BAD_REQUEST => {
                 let body = body_of(USERS, response.into_body()).await?;
                 self.store.drop_pending(account.id).await?;
                 let kind = [(CONTENT_TYPE, "application/problem+json")];
-                Ok(Registered::Refused(
-                    (StatusCode::BAD_REQUEST, kind, body).into_response(),
-                ))
+                Ok(Registered::Refused((StatusCode::BAD_REQUEST, kind, body).into_response()))
             }
             other => Err(unexpected(other)),
         }
@@ -72,9 +66,7 @@ impl Identity {
         id: UserId,
         onward: &Onward,
     ) -> Result<(), Problem> {
-        let response = self
-            .call_users(Method::DELETE, id, Body::empty(), onward)
-            .await?;
+        let response = self.call_users(Method::DELETE, id, Body::empty(), onward).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => {
                 Ok(self.store.finish_deletion(id).await?)
@@ -92,9 +84,7 @@ impl Identity {
         onward: &Onward,
     ) -> Result<http::Response<Body>, Problem> {
         let scopes = Scopes::parse(SELF_SCOPE);
-        let token = self
-            .signer
-            .sign(SELF_CLIENT_ID, SELF_CLIENT_ID, &scopes, SELF_TOKEN_TTL);
+        let token = self.signer.sign(SELF_CLIENT_ID, SELF_CLIENT_ID, &scopes, SELF_TOKEN_TTL);
         let bearer = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|error| Problem::internal(&error))?;
         let mut request = onward
@@ -109,9 +99,7 @@ impl Identity {
 
 /// 409: the handle belongs to somebody.
 pub(crate) fn taken(username: &str) -> Problem {
-    Problem::conflict(format!(
-        "The username [{username}] is taken; choose another one."
-    ))
+    Problem::conflict(format!("The username [{username}] is taken; choose another one."))
 }
 
 fn unexpected(status: StatusCode) -> Problem {

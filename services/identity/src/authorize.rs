@@ -56,11 +56,8 @@ pub(crate) async fn decide(
         Some("allow") => {}
         Some("deny") => return Err(ask.refuse("access_denied", "the user said no")),
         _ => {
-            let problem = Problem::invalid(
-                "decision",
-                text("decision"),
-                "`decision` must be allow or deny",
-            );
+            let problem =
+                Problem::invalid("decision", text("decision"), "`decision` must be allow or deny");
             return Err(problem.into_response());
         }
     }
@@ -72,19 +69,12 @@ pub(crate) async fn decide(
     let account = account.filter(|account| account.state == AccountState::Active);
     let password = request.optional("password").cloned();
     let password = password.unwrap_or_else(|| Secret::presented(String::new()));
-    let hash = account
-        .as_ref()
-        .map(|account| account.password_hash.clone());
+    let hash = account.as_ref().map(|account| account.password_hash.clone());
     let right = identity.passwords.verify(password, hash).await;
     let right = right.map_err(|error| Problem::from(error).into_response())?;
     let Some(account) = account.filter(|_| right) else {
         let message = "The username or the password is wrong.";
-        return Ok(page(
-            &ask,
-            &request,
-            Some(message),
-            StatusCode::UNAUTHORIZED,
-        ));
+        return Ok(page(&ask, &request, Some(message), StatusCode::UNAUTHORIZED));
     };
     let secret = Secret::generate(&*identity.random)
         .map_err(|error| Problem::internal(&error).into_response())?;
@@ -107,17 +97,13 @@ pub(crate) async fn decide(
 /// errors are for the user; after that they are the app's.
 async fn read(identity: &Identity, request: &TokenRequest) -> Result<Ask, Response> {
     let text = |name| request.optional(name).map(Secret::reveal);
-    let client_id = request
-        .required("client_id")
-        .map_err(IntoResponse::into_response)?;
+    let client_id = request.required("client_id").map_err(IntoResponse::into_response)?;
     let client_id = client_id.reveal();
     let app = identity.store.app(client_id).await;
-    let app = app
-        .map_err(|error| Problem::from(error).into_response())?
-        .ok_or_else(|| {
-            OAuthError::InvalidRequest(format!("there is no app with the client_id [{client_id}]"))
-                .into_response()
-        })?;
+    let app = app.map_err(|error| Problem::from(error).into_response())?.ok_or_else(|| {
+        OAuthError::InvalidRequest(format!("there is no app with the client_id [{client_id}]"))
+            .into_response()
+    })?;
     let redirect_uri = match (text("redirect_uri"), app.redirect_uris.as_slice()) {
         (Some(asked), registered) if registered.iter().any(|uri| uri == asked) => asked.to_owned(),
         (None, [only]) => only.clone(),
@@ -168,11 +154,7 @@ impl Ask {
         if let Some(state) = &self.state {
             query.append_pair("state", state);
         }
-        let joint = if self.redirect_uri.contains('?') {
-            '&'
-        } else {
-            '?'
-        };
+        let joint = if self.redirect_uri.contains('?') { '&' } else { '?' };
         let location = format!("{}{joint}{}", self.redirect_uri, query.finish());
         match HeaderValue::try_from(location) {
             Ok(location) => {

@@ -53,16 +53,12 @@ impl TokenRequest {
 
     /// A parameter that may be there; an empty one is not.
     pub(crate) fn optional(&self, name: &str) -> Option<&Secret> {
-        self.parameters
-            .get(name)
-            .filter(|value| !value.reveal().is_empty())
+        self.parameters.get(name).filter(|value| !value.reveal().is_empty())
     }
 
     /// Who the client says to be; both ways at once must agree.
     fn presented(&self) -> Result<Option<Presented>, OAuthError> {
-        let named = self
-            .optional("client_id")
-            .map(|client_id| client_id.reveal().to_owned());
+        let named = self.optional("client_id").map(|client_id| client_id.reveal().to_owned());
         let secret = self.optional("client_secret").cloned();
         match (&self.basic, named) {
             (None, None) => Ok(None),
@@ -97,22 +93,16 @@ impl<S: Sync> FromRequest<S> for TokenRequest {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, OAuthError> {
         let (parts, body) = request.into_parts();
-        let mut parsed = Self {
-            parameters: BTreeMap::new(),
-            basic: basic(&parts.headers)?,
-        };
+        let mut parsed = Self { parameters: BTreeMap::new(), basic: basic(&parts.headers)? };
         let query = parts.uri.query().unwrap_or_default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             parsed.add(name, value)?;
         }
-        let body = Limited::new(body, BODY_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|_| {
-                OAuthError::InvalidRequest(format!(
-                    "the body is larger than {BODY_BYTES_MAX} bytes, or broke off"
-                ))
-            })?;
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| {
+            OAuthError::InvalidRequest(format!(
+                "the body is larger than {BODY_BYTES_MAX} bytes, or broke off"
+            ))
+        })?;
         for (name, value) in body_parameters(&parts.headers, &body.to_bytes())? {
             parsed.add(name, value)?;
         }
@@ -124,10 +114,7 @@ fn body_parameters(headers: &HeaderMap, body: &[u8]) -> Result<Vec<(String, Stri
     if body.is_empty() {
         return Ok(Vec::new());
     }
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match kind.split(';').next().unwrap_or_default().trim() {
         "application/x-www-form-urlencoded" => {
             Ok(form_urlencoded::parse(body).into_owned().collect())
@@ -191,19 +178,11 @@ impl Identity {
             return Ok(Client::FirstParty);
         };
         if presented.client_id == self.first_party_client_id {
-            return if presented.secret.is_none() {
-                Ok(Client::FirstParty)
-            } else {
-                Err(WRONG)
-            };
+            return if presented.secret.is_none() { Ok(Client::FirstParty) } else { Err(WRONG) };
         }
         let app = self.store.app(&presented.client_id).await?.ok_or(WRONG)?;
         let presented = presented.secret.map(|secret| secret.hash());
-        if presented == app.secret_hash {
-            Ok(Client::App(app))
-        } else {
-            Err(WRONG)
-        }
+        if presented == app.secret_hash { Ok(Client::App(app)) } else { Err(WRONG) }
     }
 
     /// The id of a client.

@@ -76,20 +76,13 @@ fn render(
     }
     html.push_str("</ul>");
     if let Some(message) = message {
-        write!(
-            html,
-            "<p class=\"e\" role=\"alert\">{}</p>",
-            escaped(message)
-        )?;
+        write!(html, "<p class=\"e\" role=\"alert\">{}</p>", escaped(message))?;
     }
     html.push_str("<form method=\"post\" action=\"/i/oauth2/authorize\">");
     for kept in KEPT {
         if let Some(value) = request.optional(kept).map(Secret::reveal) {
             let value = escaped(value);
-            write!(
-                html,
-                "<input type=\"hidden\" name=\"{kept}\" value=\"{value}\">"
-            )?;
+            write!(html, "<input type=\"hidden\" name=\"{kept}\" value=\"{value}\">")?;
         }
     }
     write!(
@@ -129,10 +122,7 @@ fn meaning(scope: &str) -> &str {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

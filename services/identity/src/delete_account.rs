@@ -33,26 +33,16 @@ pub(crate) async fn delete_account(
     let Some(account) = identity.store.account(caller.user_id).await? else {
         return Err(Problem::account_gone(caller.user_id));
     };
-    if !identity
-        .passwords
-        .verify(password, Some(account.password_hash))
-        .await?
-    {
+    if !identity.passwords.verify(password, Some(account.password_hash)).await? {
         return Err(Problem::forbidden(
             "`password` is not the password of this account; nothing was deleted.",
         ));
     }
-    identity
-        .store
-        .begin_deletion(account.id, identity.clock.now())
-        .await?;
+    identity.store.begin_deletion(account.id, identity.clock.now()).await?;
     let (status, deleted) = match identity.complete_deletion(account.id, &onward).await {
         Ok(()) => (StatusCode::OK, true),
         Err(problem) => {
-            let detail = problem
-                .document()
-                .get("detail")
-                .and_then(|detail| detail.as_str());
+            let detail = problem.document().get("detail").and_then(|detail| detail.as_str());
             tracing::warn!(account = %account.id, detail, "a deletion goes on later");
             // Accepted: the account is closed, and the worker does the rest.
             (StatusCode::ACCEPTED, false)

@@ -31,9 +31,7 @@ pub(crate) struct Tokens {
 impl IntoResponse for Tokens {
     fn into_response(self) -> Response {
         let mut response = Json(self).into_response();
-        response
-            .headers_mut()
-            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 }
@@ -50,9 +48,7 @@ impl Identity {
         Tokens {
             token_type: "bearer",
             expires_in: ACCESS_TOKEN_TTL.as_secs(),
-            access_token: self
-                .signer
-                .sign(subject, client_id, scopes, ACCESS_TOKEN_TTL),
+            access_token: self.signer.sign(subject, client_id, scopes, ACCESS_TOKEN_TTL),
             scope: scopes.to_string(),
             refresh_token: refresh_token.map(|token| token.reveal().to_owned()),
         }
@@ -71,15 +67,8 @@ impl Identity {
         }
         let (secret, token) = self.next_refresh_token()?;
         let id = self.ids.next();
-        let session = Session {
-            id,
-            account_id,
-            client_id: client_id.to_owned(),
-            scopes,
-        };
-        self.store
-            .begin_session(&session, &token, self.clock.now())
-            .await?;
+        let session = Session { id, account_id, client_id: client_id.to_owned(), scopes };
+        self.store.begin_session(&session, &token, self.clock.now()).await?;
         Ok(self.tokens(&subject, client_id, &session.scopes, Some(&secret)))
     }
 
@@ -88,10 +77,8 @@ impl Identity {
         let secret = Secret::generate(&*self.random).map_err(|error| Problem::internal(&error))?;
         let ttl = i64::try_from(REFRESH_TOKEN_TTL.as_micros()).unwrap_or(i64::MAX);
         let expires_at = self.clock.now().as_micros().saturating_add(ttl);
-        let token = RefreshToken {
-            hash: secret.hash(),
-            expires_at: Timestamp::from_micros(expires_at),
-        };
+        let token =
+            RefreshToken { hash: secret.hash(), expires_at: Timestamp::from_micros(expires_at) };
         Ok((secret, token))
     }
 }

@@ -97,9 +97,7 @@ impl Handle {
         scopes: &Scopes,
         ttl: Duration,
     ) -> String {
-        self.0
-            .signer
-            .sign(&user_id.to_string(), client_id, scopes, ttl)
+        self.0.signer.sign(&user_id.to_string(), client_id, scopes, ttl)
     }
 }
 
@@ -109,27 +107,12 @@ pub async fn service(deps: Deps, config: Config) -> Result<(Service, Handle), St
     let store = SqliteStore::open(&deps.database).await?;
     let identity = Arc::new(Identity::start(deps, config, Arc::new(store)).await?);
     let (router, table) = routes::routes().finish(identity.clone());
-    let workers = vec![
-        resume::worker(identity.clone()),
-        resume::cleaner(identity.clone()),
-    ];
-    Ok((
-        Service {
-            name: NAME,
-            router,
-            routes: table,
-            workers,
-        },
-        Handle(identity),
-    ))
+    let workers = vec![resume::worker(identity.clone()), resume::cleaner(identity.clone())];
+    Ok((Service { name: NAME, router, routes: table, workers }, Handle(identity)))
 }
 
 fn check_config(config: &Config) -> Result<(), StartError> {
-    let Config {
-        issuer,
-        audience,
-        first_party_client_id,
-    } = config;
+    let Config { issuer, audience, first_party_client_id } = config;
     for (key, value) in [("issuer", issuer), ("audience", audience)] {
         if value.is_empty() {
             return Err(StartError::Configuration(format!(
@@ -137,9 +120,7 @@ fn check_config(config: &Config) -> Result<(), StartError> {
             )));
         }
     }
-    let is_number = first_party_client_id
-        .bytes()
-        .all(|byte| byte.is_ascii_digit());
+    let is_number = first_party_client_id.bytes().all(|byte| byte.is_ascii_digit());
     if is_number || first_party_client_id.contains(':') {
         return Err(StartError::Configuration(format!(
             "identity: first_party_client_id is [{first_party_client_id}]; it must not be empty or \

@@ -28,25 +28,15 @@ pub(crate) struct Login {
 
 pub(crate) async fn login(
     State(identity): State<Arc<Identity>>,
-    Json(Login {
-        username,
-        password,
-        scope,
-    }): Json<Login>,
+    Json(Login { username, password, scope }): Json<Login>,
 ) -> Result<Tokens, Problem> {
     let scopes = narrow(scope.as_deref(), &USER_SCOPES).map_err(|why| {
-        Problem::invalid(
-            "scope",
-            scope.as_deref(),
-            format!("`scope` is not valid: {why}"),
-        )
+        Problem::invalid("scope", scope.as_deref(), format!("`scope` is not valid: {why}"))
     })?;
     let account = identity.store.account_by_username(&username).await?;
     let account = account.filter(|account| account.state != AccountState::Deleting);
     // Checked even without an account: the time taken must not tell which handles have one.
-    let hash = account
-        .as_ref()
-        .map(|account| account.password_hash.clone());
+    let hash = account.as_ref().map(|account| account.password_hash.clone());
     let right = identity.passwords.verify(password, hash).await?;
     let Some(account) = account.filter(|_| right) else {
         return Err(Problem::plain(
@@ -60,7 +50,5 @@ pub(crate) async fn login(
             PENDING_RETRY_AFTER_S,
         ));
     }
-    identity
-        .begin_session(account.id, &identity.first_party_client_id, scopes)
-        .await
+    identity.begin_session(account.id, &identity.first_party_client_id, scopes).await
 }

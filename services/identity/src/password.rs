@@ -129,12 +129,7 @@ impl Passwords {
                 return Err(PasswordError::Busy);
             }
         };
-        let turn = self
-            .running
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| PasswordError::Busy)?;
+        let turn = self.running.clone().acquire_owned().await.map_err(|_| PasswordError::Busy)?;
         tokio::task::spawn_blocking(move || {
             // Held until the work is done, even when the one who asked has gone.
             let _held = (place, turn);
@@ -182,23 +177,10 @@ mod tests {
     async fn a_hash_tells_its_parameters_and_only_fits_its_password() {
         let passwords = passwords().await;
         let hash = passwords.hash(secret("correct horse")).await.unwrap();
-        assert!(
-            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{hash}"
-        );
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_ne!(hash, passwords.hash(secret("correct horse")).await.unwrap());
-        assert!(
-            passwords
-                .verify(secret("correct horse"), Some(hash.clone()))
-                .await
-                .unwrap()
-        );
-        assert!(
-            !passwords
-                .verify(secret("correct hors"), Some(hash))
-                .await
-                .unwrap()
-        );
+        assert!(passwords.verify(secret("correct horse"), Some(hash.clone())).await.unwrap());
+        assert!(!passwords.verify(secret("correct hors"), Some(hash)).await.unwrap());
     }
 
     #[tokio::test]
@@ -241,10 +223,6 @@ mod tests {
         assert!(check_length(&secret("ü2345678")).is_ok());
         assert!(check_length(&secret(&"語".repeat(128))).is_ok());
         let problem = check_length(&secret(&"a".repeat(129))).unwrap_err();
-        assert!(
-            !serde_json::to_string(problem.document())
-                .unwrap()
-                .contains("aaa")
-        );
+        assert!(!serde_json::to_string(problem.document()).unwrap().contains("aaa"));
     }
 }

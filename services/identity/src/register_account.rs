@@ -36,32 +36,15 @@ pub(crate) async fn register_account(
     onward: Onward,
     Json(registration): Json<Registration>,
 ) -> Result<Response, Problem> {
-    let Registration {
-        username,
-        name,
-        password,
-        description,
-        location,
-        url,
-    } = registration;
+    let Registration { username, name, password, description, location, url } = registration;
     check_length(&password)?;
     let account = Account {
         id: identity.ids.user(),
-        profile: Profile {
-            username,
-            name,
-            description,
-            location,
-            url,
-        },
+        profile: Profile { username, name, description, location, url },
         password_hash: identity.passwords.hash(password.clone()).await?,
         state: AccountState::Pending,
     };
-    let account = match identity
-        .store
-        .insert_account(&account, identity.clock.now())
-        .await?
-    {
+    let account = match identity.store.insert_account(&account, identity.clock.now()).await? {
         None => account,
         Some(holder) if is_own_attempt(&identity, &holder, password).await? => holder,
         Some(_) => return Err(taken(&account.profile.username)),

@@ -49,11 +49,7 @@ pub(crate) async fn register_app(
     Json(registration): Json<Registration>,
 ) -> Result<Response, Problem> {
     need_account_scope(&caller.scopes)?;
-    let Registration {
-        name,
-        redirect_uris,
-        client_type,
-    } = registration;
+    let Registration { name, redirect_uris, client_type } = registration;
     check(&name, &redirect_uris)?;
     let generate =
         || Secret::generate(&*identity.random).map_err(|error| Problem::internal(&error));
@@ -90,9 +86,7 @@ pub(crate) async fn register_app(
     }
     let mut response = (StatusCode::CREATED, Json(json!({ "data": data }))).into_response();
     // The secret is shown this once.
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

@@ -23,53 +23,44 @@ const CLEANING_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Takes on what stopped half-way; at once after a start, for nothing is under way then.
 pub(crate) fn worker(identity: Arc<Identity>) -> Worker {
-    Worker::new(
-        "identity-resume",
-        move |mut shutdown: Shutdown| async move {
-            let mut grace = Duration::ZERO;
-            let mut interval = INTERVAL_MIN;
-            loop {
-                interval = match identity.resume(grace).await {
-                    Ok(0) => INTERVAL_MIN,
-                    Ok(failed) => {
-                        tracing::warn!(failed, "registrations or deletions are still unfinished");
-                        (interval * 2).min(INTERVAL_MAX)
-                    }
-                    Err(problem) => {
-                        let detail = problem
-                            .document()
-                            .get("detail")
-                            .and_then(|text| text.as_str());
-                        tracing::error!(detail, "unfinished accounts cannot be read");
-                        (interval * 2).min(INTERVAL_MAX)
-                    }
-                };
-                grace = GRACE;
-                tokio::select! {
-                    () = shutdown.requested() => return,
-                    () = tokio::time::sleep(interval) => {}
+    Worker::new("identity-resume", move |mut shutdown: Shutdown| async move {
+        let mut grace = Duration::ZERO;
+        let mut interval = INTERVAL_MIN;
+        loop {
+            interval = match identity.resume(grace).await {
+                Ok(0) => INTERVAL_MIN,
+                Ok(failed) => {
+                    tracing::warn!(failed, "registrations or deletions are still unfinished");
+                    (interval * 2).min(INTERVAL_MAX)
                 }
+                Err(problem) => {
+                    let detail = problem.document().get("detail").and_then(|text| text.as_str());
+                    tracing::error!(detail, "unfinished accounts cannot be read");
+                    (interval * 2).min(INTERVAL_MAX)
+                }
+            };
+            grace = GRACE;
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(interval) => {}
             }
-        },
-    )
+        }
+    })
 }
 
 /// Forgets what has expired.
 pub(crate) fn cleaner(identity: Arc<Identity>) -> Worker {
-    Worker::new(
-        "identity-cleaner",
-        move |mut shutdown: Shutdown| async move {
-            loop {
-                if let Err(error) = identity.store.forget_expired(identity.clock.now()).await {
-                    tracing::error!(%error, "expired refresh tokens could not be forgotten");
-                }
-                tokio::select! {
-                    () = shutdown.requested() => return,
-                    () = tokio::time::sleep(CLEANING_INTERVAL) => {}
-                }
+    Worker::new("identity-cleaner", move |mut shutdown: Shutdown| async move {
+        loop {
+            if let Err(error) = identity.store.forget_expired(identity.clock.now()).await {
+                tracing::error!(%error, "expired refresh tokens could not be forgotten");
             }
-        },
-    )
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(CLEANING_INTERVAL) => {}
+            }
+        }
+    })
 }
 
 impl Identity {
@@ -78,17 +69,11 @@ impl Identity {
     pub(crate) async fn resume(&self, grace: Duration) -> Result<usize, Problem> {
         let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
         let before = self.clock.now().as_micros().saturating_sub(grace);
-        let unfinished = self
-            .store
-            .unfinished(Timestamp::from_micros(before), BATCH_MAX)
-            .await?;
+        let unfinished = self.store.unfinished(Timestamp::from_micros(before), BATCH_MAX).await?;
         let mut failed = 0;
         for account in unfinished {
             if let Err(problem) = self.finish(&account).await {
-                let detail = problem
-                    .document()
-                    .get("detail")
-                    .and_then(|text| text.as_str());
+                let detail = problem.document().get("detail").and_then(|text| text.as_str());
                 tracing::warn!(account = %account.id, state = ?account.state, detail,
                     "an account could not be finished yet");
                 failed += 1;

@@ -22,14 +22,9 @@ pub(crate) async fn revoke(
     }
     if let Some(session) = identity.store.session_of(&token.hash()).await? {
         if session.client_id != identity.client_id(&client) {
-            return Err(OAuthError::InvalidGrant(
-                "the token belongs to another client",
-            ));
+            return Err(OAuthError::InvalidGrant("the token belongs to another client"));
         }
-        identity
-            .store
-            .revoke_session(session.id, identity.clock.now())
-            .await?;
+        identity.store.revoke_session(session.id, identity.clock.now()).await?;
     }
     // An unknown token is as good as revoked.
     Ok(Json(json!({ "revoked": true })))

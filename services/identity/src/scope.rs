@@ -26,20 +26,12 @@ pub const USER_SCOPES: [&str; 18] = [
 ];
 
 /// What an app can do on its own: read what is public.
-pub const APP_SCOPES: [&str; 5] = [
-    "follows.read",
-    "like.read",
-    "list.read",
-    "tweet.read",
-    "users.read",
-];
+pub const APP_SCOPES: [&str; 5] =
+    ["follows.read", "like.read", "list.read", "tweet.read", "users.read"];
 
 /// What a user can allow an app: everything but the account itself.
 pub(crate) fn grantable() -> Vec<&'static str> {
-    USER_SCOPES
-        .into_iter()
-        .filter(|scope| *scope != ACCOUNT)
-        .collect()
+    USER_SCOPES.into_iter().filter(|scope| *scope != ACCOUNT).collect()
 }
 
 /// With this scope a token comes with a refresh token.
@@ -72,9 +64,6 @@ mod tests {
         let named = narrow(Some("users.read tweet.read"), &APP_SCOPES).unwrap();
         assert_eq!(named.to_string(), "tweet.read users.read");
         let refused = narrow(Some("tweet.read tweet.write"), &APP_SCOPES).unwrap_err();
-        assert!(
-            refused.starts_with("[tweet.write] is not one of"),
-            "{refused}"
-        );
+        assert!(refused.starts_with("[tweet.write] is not one of"), "{refused}");
     }
 }

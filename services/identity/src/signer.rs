@@ -91,19 +91,12 @@ struct Ring {
 impl Ring {
     fn of(keys: impl IntoIterator<Item = Key>) -> Option<Self> {
         let mut keys = keys.into_iter().map(Arc::new);
-        Some(Self {
-            oldest: keys.next()?,
-            newer: keys.collect(),
-        })
+        Some(Self { oldest: keys.next()?, newer: keys.collect() })
     }
 
     /// The key that signs at a moment.
     fn signing(&self, now: Timestamp) -> &Key {
-        self.newer
-            .iter()
-            .rev()
-            .find(|key| key.signs_from <= now)
-            .unwrap_or(&self.oldest)
+        self.newer.iter().rev().find(|key| key.signs_from <= now).unwrap_or(&self.oldest)
     }
 
     /// Takes out the oldest key if its successor has signed for long enough.
@@ -117,9 +110,7 @@ impl Ring {
 
     fn public(&self) -> JwkSet {
         let keys = std::iter::once(&self.oldest).chain(&self.newer);
-        JwkSet {
-            keys: keys.map(|key| key.public.clone()).collect(),
-        }
+        JwkSet { keys: keys.map(|key| key.public.clone()).collect() }
     }
 }
 
@@ -148,11 +139,7 @@ fn key(seed: &[u8], signs_from: Timestamp) -> Result<Key, DatabaseError> {
     let pair = Ed25519KeyPair::from_seed_unchecked(seed)
         .map_err(|_| DatabaseError::Corrupt("a signing key that is not an Ed25519 seed".into()))?;
     let public = Jwk::of(&pair);
-    Ok(Key {
-        pair,
-        public,
-        signs_from,
-    })
+    Ok(Key { pair, public, signs_from })
 }
 
 impl Signer {
@@ -166,10 +153,8 @@ impl Signer {
         random: &dyn Random,
     ) -> Result<Self, KeyError> {
         let stored = store.signing_keys().await?;
-        let stored: Result<Vec<_>, _> = stored
-            .into_iter()
-            .map(|stored| key(&stored.seed, stored.signs_from))
-            .collect();
+        let stored: Result<Vec<_>, _> =
+            stored.into_iter().map(|stored| key(&stored.seed, stored.signs_from)).collect();
         let keys = match Ring::of(stored?) {
             Some(keys) => keys,
             None => Ring {
@@ -178,15 +163,7 @@ impl Signer {
             },
         };
         let (published, followed) = watch::channel(keys.public());
-        Ok(Self {
-            issuer,
-            audience,
-            clock,
-            ids,
-            keys: RwLock::new(keys),
-            published,
-            followed,
-        })
+        Ok(Self { issuer, audience, clock, ids, keys: RwLock::new(keys), published, followed })
     }
 
     /// The published keys.
@@ -247,10 +224,7 @@ impl Signer {
     }
 
     fn snapshot(&self) -> Ring {
-        self.keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -267,11 +241,7 @@ async fn make(
     let mut seed = [0; SEED_BYTES];
     random.fill(&mut seed)?;
     let key = key(&seed, signs_from)?;
-    let stored = StoredKey {
-        kid: key.public.kid.clone(),
-        seed: seed.to_vec(),
-        signs_from,
-    };
+    let stored = StoredKey { kid: key.public.kid.clone(), seed: seed.to_vec(), signs_from };
     store.insert_signing_key(&stored).await?;
     Ok(key)
 }

@@ -28,51 +28,23 @@ impl Identity {
         config: Config,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
-        let Deps {
-            clock,
-            ids,
-            random,
-            peers,
-            ..
-        } = deps;
-        let Config {
-            issuer,
-            audience,
-            first_party_client_id,
-        } = config;
+        let Deps { clock, ids, random, peers, .. } = deps;
+        let Config { issuer, audience, first_party_client_id } = config;
         // The clock may have gone back while the service was down, and ids never come twice.
         if let Some(last) = store.last_id().await? {
             ids.start_after(last);
         }
-        let signer = Signer::load(
-            issuer,
-            audience,
-            clock.clone(),
-            ids.clone(),
-            &*store,
-            &*random,
-        )
-        .await
-        .map_err(|error| match error {
-            KeyError::Random(error) => StartError::Random(error),
-            KeyError::Database(error) => StartError::Database(error),
-        })?;
-        let passwords = Passwords::start(random.clone())
+        let signer = Signer::load(issuer, audience, clock.clone(), ids.clone(), &*store, &*random)
             .await
             .map_err(|error| match error {
-                PasswordError::Random(error) => StartError::Random(error),
-                other => StartError::Configuration(format!("identity: {other}")),
+                KeyError::Random(error) => StartError::Random(error),
+                KeyError::Database(error) => StartError::Database(error),
             })?;
-        Ok(Self {
-            clock,
-            ids,
-            random,
-            peers,
-            store,
-            passwords,
-            signer,
-            first_party_client_id,
-        })
+        let passwords = Passwords::start(random.clone()).await.map_err(|error| match error {
+            PasswordError::Random(error) => StartError::Random(error),
+            other => StartError::Configuration(format!("identity: {other}")),
+        })?;
+        Ok(Self { clock, ids, random, peers, store, passwords, signer, first_party_client_id })
     }
 }
 

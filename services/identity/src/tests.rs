@@ -58,10 +58,7 @@ impl Users {
 
     fn usernames(&self) -> Vec<String> {
         let profiles = self.profiles.lock().unwrap();
-        profiles
-            .values()
-            .map(|profile| profile["username"].as_str().unwrap().to_owned())
-            .collect()
+        profiles.values().map(|profile| profile["username"].as_str().unwrap().to_owned()).collect()
     }
 
     async fn answer(
@@ -69,10 +66,7 @@ impl Users {
         Path(id): Path<String>,
         request: Request,
     ) -> Response {
-        let token = request.headers()[AUTHORIZATION]
-            .to_str()
-            .unwrap()
-            .to_owned();
+        let token = request.headers()[AUTHORIZATION].to_str().unwrap().to_owned();
         users.tokens.lock().unwrap().push(token);
         let method = request.method().clone();
         let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -142,39 +136,23 @@ impl Fixture {
     async fn with(folder: tempfile::TempDir, clock: Arc<FakeClock>, users: Arc<Users>) -> Self {
         let peers = InProcessPeers::new();
         let fake = Router::new()
-            .route(
-                "/internal/users/{id}",
-                put(Users::answer).delete(Users::answer),
-            )
+            .route("/internal/users/{id}", put(Users::answer).delete(Users::answer))
             .with_state(users.clone());
         peers.register("users", fake);
         let deps = Deps {
             clock: clock.clone(),
             ids: Arc::new(Ids::new(clock.clone(), 1).unwrap()),
             random: Arc::new(SystemRandom),
-            database: Database::open(folder.path().join("identity.sqlite"))
-                .await
-                .unwrap(),
+            database: Database::open(folder.path().join("identity.sqlite")).await.unwrap(),
             peers: Arc::new(peers),
         };
         let (service, handle) = crate::service(deps, Config::default()).await.unwrap();
-        Self {
-            folder,
-            clock,
-            users,
-            router: service.router,
-            handle,
-        }
+        Self { folder, clock, users, router: service.router, handle }
     }
 
     /// The same service after a restart.
     async fn restart(self) -> Self {
-        let Self {
-            folder,
-            clock,
-            users,
-            ..
-        } = self;
+        let Self { folder, clock, users, .. } = self;
         Self::with(folder, clock, users).await
     }
 
@@ -187,11 +165,7 @@ impl Fixture {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        Answer { status: parts.status, headers: parts.headers, body }
     }
 
     async fn post(&self, path: &str, body: Value) -> Answer {
@@ -234,25 +208,17 @@ impl Fixture {
 
     /// A registered app: its id and secret.
     async fn app(&self, token: &str, body: Value) -> (String, String) {
-        let answer = self
-            .send_as(token, json_request(Method::POST, "/pillion/v1/apps", &body))
-            .await;
+        let answer =
+            self.send_as(token, json_request(Method::POST, "/pillion/v1/apps", &body)).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
-        let text = |name: &str| {
-            answer.body["data"][name]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let text = |name: &str| answer.body["data"][name].as_str().unwrap_or_default().to_owned();
         (text("client_id"), text("client_secret"))
     }
 }
 
 impl Answer {
     fn text(&self, name: &str) -> &str {
-        self.body[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {name} in {}", self.body))
+        self.body[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", self.body))
     }
 }
 
@@ -274,20 +240,10 @@ fn claims(keys: &JwkSet, token: &str) -> Value {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let (header, claims) = signed.split_once('.').unwrap();
     let header = decoded(header);
-    assert_eq!(
-        (header["alg"].as_str(), header["typ"].as_str()),
-        (Some("EdDSA"), Some("at+jwt"))
-    );
-    let key = keys
-        .keys
-        .iter()
-        .find(|key| header["kid"] == key.kid)
-        .expect("a published key");
+    assert_eq!((header["alg"].as_str(), header["typ"].as_str()), (Some("EdDSA"), Some("at+jwt")));
+    let key = keys.keys.iter().find(|key| header["kid"] == key.kid).expect("a published key");
     UnparsedPublicKey::new(&ED25519, URL_SAFE_NO_PAD.decode(&key.x).unwrap())
-        .verify(
-            signed.as_bytes(),
-            &URL_SAFE_NO_PAD.decode(signature).unwrap(),
-        )
+        .verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap())
         .expect("a valid signature");
     decoded(claims)
 }

@@ -69,15 +69,11 @@ async fn authorization_code(
     let presented = request.required("code")?.hash();
     let code = identity.store.code(&presented).await?.ok_or(INVALID)?;
     if code.client_id != app.client_id {
-        return Err(OAuthError::InvalidGrant(
-            "the code belongs to another client",
-        ));
+        return Err(OAuthError::InvalidGrant("the code belongs to another client"));
     }
     let redirect_uri = request.optional("redirect_uri").map(Secret::reveal);
     if redirect_uri.is_some_and(|uri| uri != code.redirect_uri) {
-        return Err(OAuthError::InvalidGrant(
-            "the redirect_uri is not the one of the request",
-        ));
+        return Err(OAuthError::InvalidGrant("the redirect_uri is not the one of the request"));
     }
     if request.required("code_verifier")?.challenge() != code.challenge {
         return Err(OAuthError::InvalidGrant(
@@ -94,11 +90,7 @@ async fn authorization_code(
     let refresh_token = session.scopes.has(OFFLINE).then_some(next);
     let stored = refresh_token.as_ref().map(|(_, stored)| stored);
     let now = identity.clock.now();
-    match identity
-        .store
-        .exchange_code(&presented, &session, stored, now)
-        .await?
-    {
+    match identity.store.exchange_code(&presented, &session, stored, now).await? {
         Exchange::Done => {
             let subject = session.account_id.to_string();
             let secret = refresh_token.as_ref().map(|(secret, _)| secret);
@@ -120,15 +112,9 @@ async fn refresh(identity: &Identity, request: &TokenRequest) -> Result<Tokens, 
         OAuthError::InvalidGrant("the refresh token is unknown, expired or revoked; log in again");
     let client = identity.authenticate(request).await?;
     let presented = request.required("refresh_token")?.hash();
-    let session = identity
-        .store
-        .session_of(&presented)
-        .await?
-        .ok_or(INVALID)?;
+    let session = identity.store.session_of(&presented).await?.ok_or(INVALID)?;
     if session.client_id != identity.client_id(&client) {
-        return Err(OAuthError::InvalidGrant(
-            "the refresh token belongs to another client",
-        ));
+        return Err(OAuthError::InvalidGrant("the refresh token belongs to another client"));
     }
     // A narrower scope holds for this access token only (RFC 6749, section 6).
     let allowed: Vec<&str> = session.scopes.iter().collect();
@@ -136,11 +122,7 @@ async fn refresh(identity: &Identity, request: &TokenRequest) -> Result<Tokens, 
     let scopes = narrow(scope, &allowed).map_err(OAuthError::InvalidScope)?;
 
     let (secret, next) = identity.next_refresh_token().map_err(OAuthError::Failed)?;
-    match identity
-        .store
-        .rotate(&presented, &next, identity.clock.now())
-        .await?
-    {
+    match identity.store.rotate(&presented, &next, identity.clock.now()).await? {
         Exchange::Done => {
             let subject = session.account_id.to_string();
             Ok(identity.tokens(&subject, &session.client_id, &scopes, Some(&secret)))

@@ -29,10 +29,7 @@ pub(crate) async fn find(
     struct Found {
         data: Option<Author>,
     }
-    let bad = |reason: String| PeerError::BadAnswer {
-        service: USERS.to_owned(),
-        reason,
-    };
+    let bad = |reason: String| PeerError::BadAnswer { service: USERS.to_owned(), reason };
     let request = onward
         .request(Method::GET, &format!("/2/users/{user_id}"))
         .body(Body::empty())
@@ -45,10 +42,10 @@ pub(crate) async fn find(
                 serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
             Ok(found.data)
         }
-        StatusCode::UNAUTHORIZED => Err(Problem::unauthorized(
-            "The users service did not accept the token; get a new one.",
-        )
-        .into()),
+        StatusCode::UNAUTHORIZED => {
+            Err(Problem::unauthorized("The users service did not accept the token; get a new one.")
+                .into())
+        }
         StatusCode::FORBIDDEN => Err(Problem::forbidden(
             "This needs a token that may also read users: ask for the scope users.read.",
         )
@@ -56,11 +53,7 @@ pub(crate) async fn find(
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             let status = response.status();
             let source = format!("it answered {status}").into();
-            Err(PeerError::Unreachable {
-                service: USERS.to_owned(),
-                source,
-            }
-            .into())
+            Err(PeerError::Unreachable { service: USERS.to_owned(), source }.into())
         }
         status => Err(bad(format!("its status is {status}")).into()),
     }

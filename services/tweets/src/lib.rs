@@ -39,13 +39,7 @@ struct Tweets {
 
 /// Brings the database up to date and builds the service.
 pub async fn service(deps: Deps) -> Result<Service, StartError> {
-    let Deps {
-        clock,
-        ids,
-        random,
-        database,
-        peers,
-    } = deps;
+    let Deps { clock, ids, random, database, peers } = deps;
     database.migrate(&store::SQLITE_MIGRATIONS).await?;
     let pages = Arc::new(PageTokens::load(&database, &*random).await?);
     let store = Arc::new(SqliteStore::new(database));
@@ -53,17 +47,6 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
     if let Some(last) = store.last_id().await? {
         ids.start_after(last.get());
     }
-    let (router, route_ids) = routes::routes().finish(Tweets {
-        store,
-        clock,
-        ids,
-        peers,
-        pages,
-    });
-    Ok(Service {
-        name: NAME,
-        router,
-        routes: route_ids,
-        workers: Vec::new(),
-    })
+    let (router, route_ids) = routes::routes().finish(Tweets { store, clock, ids, peers, pages });
+    Ok(Service { name: NAME, router, routes: route_ids, workers: Vec::new() })
 }

@@ -58,21 +58,12 @@ pub(crate) async fn list_tweets(
     onward: Onward,
     query: Parameters,
 ) -> Result<Answer<Vec<TweetBody>, Meta>, Error> {
-    let Query {
-        filter,
-        fields,
-        count_max,
-        token,
-    } = read(author_id, query)?;
+    let Query { filter, fields, count_max, token } = read(author_id, query)?;
     let scope = filter.scope();
-    let cursor = token
-        .map(|token| tweets.pages.open(&scope, "pagination_token", &token))
-        .transpose()?;
+    let cursor =
+        token.map(|token| tweets.pages.open(&scope, "pagination_token", &token)).transpose()?;
     // One more than fits on the page tells whether there is another page.
-    let mut found = tweets
-        .store
-        .tweets_of(&filter.page(cursor, count_max + 1))
-        .await?;
+    let mut found = tweets.store.tweets_of(&filter.page(cursor, count_max + 1)).await?;
     let more = found.len() > count_max as usize;
     found.truncate(count_max as usize);
     if cursor.is_some_and(|cursor| cursor.direction == Direction::Previous) {
@@ -80,9 +71,7 @@ pub(crate) async fn list_tweets(
     }
     if found.is_empty()
         && cursor.is_none()
-        && author::find(&*tweets.peers, &onward, author_id)
-            .await?
-            .is_none()
+        && author::find(&*tweets.peers, &onward, author_id).await?.is_none()
     {
         let error = not_found_error("user", "id", &author_id.to_string());
         return Ok(Answer::missing(error));
@@ -96,22 +85,13 @@ pub(crate) async fn list_tweets(
         next_token: next.map(issue),
         previous_token: previous.map(issue),
     };
-    let bodies = found
-        .into_iter()
-        .map(|tweet| TweetBody::new(tweet, &fields))
-        .collect();
-    Ok(Answer {
-        meta: Some(meta),
-        ..Answer::list(bodies, Vec::new())
-    })
+    let bodies = found.into_iter().map(|tweet| TweetBody::new(tweet, &fields)).collect();
+    Ok(Answer { meta: Some(meta), ..Answer::list(bodies, Vec::new()) })
 }
 
 fn read(author_id: UserId, mut query: Parameters) -> Result<Query, Problem> {
-    let count_max = query.number(
-        "max_results",
-        PAGE_TWEETS_MIN..=PAGE_TWEETS_MAX,
-        PAGE_TWEETS_DEFAULT,
-    );
+    let count_max =
+        query.number("max_results", PAGE_TWEETS_MIN..=PAGE_TWEETS_MAX, PAGE_TWEETS_DEFAULT);
     let token = query.text("pagination_token");
     let since_id = query.value("since_id");
     let until_id = query.value("until_id");
@@ -135,12 +115,7 @@ fn read(author_id: UserId, mut query: Parameters) -> Result<Query, Problem> {
         end_time: end_time.filter(|_| until_id.is_none()),
         with_replies: !exclude.has("replies"),
     };
-    Ok(Query {
-        filter,
-        fields,
-        count_max,
-        token,
-    })
+    Ok(Query { filter, fields, count_max, token })
 }
 
 impl Filter {
@@ -184,27 +159,19 @@ fn neighbours(
     found: &[Tweet],
     more: bool,
 ) -> (Option<Cursor>, Option<Cursor>) {
-    let next = |id| Cursor {
-        direction: Direction::Next,
-        id,
-    };
-    let previous = |id| Cursor {
-        direction: Direction::Previous,
-        id,
-    };
+    let next = |id| Cursor { direction: Direction::Next, id };
+    let previous = |id| Cursor { direction: Direction::Previous, id };
     let (Some(newest), Some(oldest)) = (found.first(), found.last()) else {
         // All tweets beyond the cursor are gone. The way back begins with the tweet at which the
         // token was issued, if it is still there.
         return match cursor {
             None => (None, None),
-            Some(Cursor {
-                direction: Direction::Next,
-                id,
-            }) => (None, Some(previous(id.saturating_sub(1)))),
-            Some(Cursor {
-                direction: Direction::Previous,
-                id,
-            }) => (Some(next(id.saturating_add(1))), None),
+            Some(Cursor { direction: Direction::Next, id }) => {
+                (None, Some(previous(id.saturating_sub(1))))
+            }
+            Some(Cursor { direction: Direction::Previous, id }) => {
+                (Some(next(id.saturating_add(1))), None)
+            }
         };
     };
     let (newest, oldest) = (newest.id().get(), oldest.id().get());

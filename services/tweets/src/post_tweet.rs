@@ -66,9 +66,7 @@ pub(crate) async fn post_tweet(
         tweet_id,
         author_id: caller.user_id,
         text: body.text,
-        conversation_id: replied_to
-            .as_ref()
-            .map_or(tweet_id, |to| to.posted.conversation_id),
+        conversation_id: replied_to.as_ref().map_or(tweet_id, |to| to.posted.conversation_id),
         replied_to: replied_to.as_ref().map(reference),
         quoted: quoted.as_ref().map(reference),
         reply_settings,
@@ -89,11 +87,7 @@ pub(crate) async fn post_tweet(
 fn check(body: &Body) -> Result<ReplySettings, Problem> {
     let mut errors = Vec::new();
     if let Err(message) = check_text(&body.text) {
-        errors.push(InvalidParameter {
-            name: "text".to_owned(),
-            values: Vec::new(),
-            message,
-        });
+        errors.push(InvalidParameter { name: "text".to_owned(), values: Vec::new(), message });
     }
     let name = body.reply_settings.as_deref();
     let settings = name.map_or(Some(ReplySettings::Everyone), ReplySettings::from_name);
@@ -128,7 +122,7 @@ fn check_text(text: &str) -> Result<(), String> {
     }
     if !weighed.valid {
         return Err(
-            "$.text: it holds a character that is not allowed: U+FFFE, U+FEFF or U+FFFF".to_owned(),
+            "$.text: it holds a character that is not allowed: U+FFFE, U+FEFF or U+FFFF".to_owned()
         );
     }
     Ok(())
@@ -144,9 +138,7 @@ async fn find_reference(
         return Ok(None);
     };
     let found = tweets.store.by_ids(&[tweet_id]).await?.into_iter().next();
-    found
-        .map(Some)
-        .ok_or(Error::NoSuchReference { key, tweet_id })
+    found.map(Some).ok_or(Error::NoSuchReference { key, tweet_id })
 }
 
 /// Whether this author may answer the tweet. Nobody follows anybody yet, so `following` lets in
@@ -154,9 +146,7 @@ async fn find_reference(
 fn check_may_reply(tweet: &Tweet, caller: &UserCaller, author: &Author) -> Result<(), Error> {
     let is_mentioned = || {
         let mentions = text::entities(&tweet.posted.text).mentions;
-        mentions
-            .iter()
-            .any(|mention| mention.username.eq_ignore_ascii_case(&author.username))
+        mentions.iter().any(|mention| mention.username.eq_ignore_ascii_case(&author.username))
     };
     let may = match tweet.posted.reply_settings {
         ReplySettings::Everyone => true,
@@ -164,16 +154,9 @@ fn check_may_reply(tweet: &Tweet, caller: &UserCaller, author: &Author) -> Resul
             tweet.posted.author_id == caller.user_id || is_mentioned()
         }
     };
-    if may {
-        Ok(())
-    } else {
-        Err(Error::RepliesLimited(tweet.id()))
-    }
+    if may { Ok(()) } else { Err(Error::RepliesLimited(tweet.id())) }
 }
 
 fn reference(tweet: &Tweet) -> TweetRef {
-    TweetRef {
-        tweet_id: tweet.id(),
-        author_id: tweet.posted.author_id,
-    }
+    TweetRef { tweet_id: tweet.id(), author_id: tweet.posted.author_id }
 }

@@ -36,12 +36,7 @@ pub struct Entities {
 impl Entities {
     /// Whether the text holds none at all.
     pub fn is_empty(&self) -> bool {
-        let Self {
-            hashtags,
-            mentions,
-            cashtags,
-            urls,
-        } = self;
+        let Self { hashtags, mentions, cashtags, urls } = self;
         hashtags.is_empty() && mentions.is_empty() && cashtags.is_empty() && urls.is_empty()
     }
 }
@@ -132,11 +127,7 @@ pub fn entities(text: &str) -> Entities {
         let string =
             |from: usize| -> String { text.get(from..end).unwrap_or_default().iter().collect() };
         let (start_u32, end_u32) = (index(start), index(end));
-        let tag = |tag: String| Tag {
-            start: start_u32,
-            end: end_u32,
-            tag,
-        };
+        let tag = |tag: String| Tag { start: start_u32, end: end_u32, tag };
         match entity {
             Found::Hashtag(_) => entities.hashtags.push(tag(string(start + 1))),
             Found::Cashtag(_) => entities.cashtags.push(tag(string(start + 1))),

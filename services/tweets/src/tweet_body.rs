@@ -95,22 +95,14 @@ struct Reference {
 impl TweetBody {
     /// The fields that were asked for.
     pub(crate) fn new(tweet: Tweet, fields: &Fields) -> Self {
-        let Tweet {
-            posted,
-            reply_count,
-            quote_count,
-        } = tweet;
+        let Tweet { posted, reply_count, quote_count } = tweet;
         let entities = fields.has("entities").then(|| text::entities(&posted.text));
-        let replied_to = posted
-            .replied_to
-            .filter(|_| fields.has("in_reply_to_user_id"));
+        let replied_to = posted.replied_to.filter(|_| fields.has("in_reply_to_user_id"));
         Self {
             id: posted.tweet_id,
             edit_history_tweet_ids: [posted.tweet_id],
             author_id: fields.has("author_id").then_some(posted.author_id),
-            conversation_id: fields
-                .has("conversation_id")
-                .then_some(posted.conversation_id),
+            conversation_id: fields.has("conversation_id").then_some(posted.conversation_id),
             created_at: fields.has("created_at").then_some(posted.created_at),
             entities: entities.filter(|entities| !entities.is_empty()),
             in_reply_to_user_id: replied_to.map(|to| to.author_id),
@@ -127,22 +119,14 @@ impl TweetBody {
             } else {
                 Vec::new()
             },
-            reply_settings: fields
-                .has("reply_settings")
-                .then_some(posted.reply_settings),
+            reply_settings: fields.has("reply_settings").then_some(posted.reply_settings),
             text: posted.text,
         }
     }
 }
 
 fn references(posted: &TweetPosted) -> Vec<Reference> {
-    let replied_to = posted.replied_to.map(|to| Reference {
-        kind: "replied_to",
-        id: to.tweet_id,
-    });
-    let quoted = posted.quoted.map(|to| Reference {
-        kind: "quoted",
-        id: to.tweet_id,
-    });
+    let replied_to = posted.replied_to.map(|to| Reference { kind: "replied_to", id: to.tweet_id });
+    let quoted = posted.quoted.map(|to| Reference { kind: "quoted", id: to.tweet_id });
     replied_to.into_iter().chain(quoted).collect()
 }

@@ -15,9 +15,6 @@ pub(crate) async fn delete_user(
     Path(id): Path<UserId>,
 ) -> Result<StatusCode, Problem> {
     caller.require(WRITE_SCOPE)?;
-    users
-        .store
-        .delete(id, users.clock.now().floor_to_millis())
-        .await?;
+    users.store.delete(id, users.clock.now().floor_to_millis()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -52,10 +52,7 @@ pub(crate) async fn by_username(
 ) -> Result<Answer<UserBody>, Problem> {
     let fields = query.fields("user.fields", &USER_FIELDS);
     query.finish()?;
-    let profiles = users
-        .store
-        .by_usernames(std::slice::from_ref(&username))
-        .await?;
+    let profiles = users.store.by_usernames(std::slice::from_ref(&username)).await?;
     Ok(match profiles.into_iter().next() {
         Some(profile) => Answer::found(UserBody::new(profile, &fields)),
         None => Answer::missing(not_found_error("user", "username", username.as_str())),
@@ -73,10 +70,7 @@ pub(crate) async fn by_usernames(
     let mut profiles = users.store.by_usernames(&usernames).await?;
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for username in usernames {
-        match profiles
-            .iter()
-            .position(|profile| profile.username == username)
-        {
+        match profiles.iter().position(|profile| profile.username == username) {
             Some(index) => found.push(UserBody::new(profiles.swap_remove(index), &fields)),
             None => errors.push(not_found_error("user", "usernames", username.as_str())),
         }

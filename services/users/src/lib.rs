@@ -34,14 +34,6 @@ struct Users {
 pub async fn service(deps: Deps) -> Result<Service, StartError> {
     deps.database.migrate(&store::SQLITE_MIGRATIONS).await?;
     let store = Arc::new(SqliteStore::new(deps.database));
-    let (router, route_ids) = routes::routes().finish(Users {
-        store,
-        clock: deps.clock,
-    });
-    Ok(Service {
-        name: NAME,
-        router,
-        routes: route_ids,
-        workers: Vec::new(),
-    })
+    let (router, route_ids) = routes::routes().finish(Users { store, clock: deps.clock });
+    Ok(Service { name: NAME, router, routes: route_ids, workers: Vec::new() })
 }

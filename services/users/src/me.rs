@@ -14,13 +14,7 @@ pub(crate) async fn me(
 ) -> Result<Answer<UserBody>, Problem> {
     let fields = query.fields("user.fields", &USER_FIELDS);
     query.finish()?;
-    match users
-        .store
-        .by_ids(&[caller.user_id])
-        .await?
-        .into_iter()
-        .next()
-    {
+    match users.store.by_ids(&[caller.user_id]).await?.into_iter().next() {
         Some(profile) => Ok(Answer::found(UserBody::new(profile, &fields))),
         None => Err(Problem::account_gone(caller.user_id)),
     }

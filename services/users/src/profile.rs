@@ -66,19 +66,13 @@ impl FromStr for Username {
     fn from_str(text: &str) -> Result<Self, UsernameError> {
         let fits = (1..=USERNAME_CHARS_MAX).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if fits {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(UsernameError)
-        }
+        if fits { Ok(Self(text.to_owned())) } else { Err(UsernameError) }
     }
 }
 
 impl<'de> Deserialize<'de> for Username {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -45,12 +45,7 @@ pub(crate) async fn register_user(
     caller.require(WRITE_SCOPE)?;
     let (username, about) = check(body)?;
     let created_at = users.clock.now().floor_to_millis();
-    let profile = Profile {
-        user_id,
-        username,
-        about,
-        created_at,
-    };
+    let profile = Profile { user_id, username, about, created_at };
     let (status, profile) = match users.store.register(&profile).await? {
         Registration::Made(profile) => (StatusCode::CREATED, profile),
         Registration::Same(profile) => (StatusCode::OK, profile),
@@ -80,22 +75,12 @@ fn check(body: Body) -> Result<(Username, About), Problem> {
         refuse("name", &body.name, &rule);
     }
     let description = body.description.filter(|text| !text.is_empty());
-    if description
-        .as_ref()
-        .is_some_and(|text| text.chars().count() > DESCRIPTION_CHARS_MAX)
-    {
+    if description.as_ref().is_some_and(|text| text.chars().count() > DESCRIPTION_CHARS_MAX) {
         let rule = format!("a description has at most {DESCRIPTION_CHARS_MAX} characters");
-        refuse(
-            "description",
-            description.as_deref().unwrap_or_default(),
-            &rule,
-        );
+        refuse("description", description.as_deref().unwrap_or_default(), &rule);
     }
     let location = body.location.filter(|text| !text.is_empty());
-    if location
-        .as_ref()
-        .is_some_and(|text| !is_line(text, LOCATION_CHARS_MAX))
-    {
+    if location.as_ref().is_some_and(|text| !is_line(text, LOCATION_CHARS_MAX)) {
         let rule = format!("a location is one line of at most {LOCATION_CHARS_MAX} characters");
         refuse("location", location.as_deref().unwrap_or_default(), &rule);
     }
@@ -107,12 +92,7 @@ fn check(body: Body) -> Result<(Username, About), Problem> {
         );
         refuse("url", url.as_deref().unwrap_or_default(), &rule);
     }
-    let about = About {
-        name: name.to_owned(),
-        description,
-        location,
-        url,
-    };
+    let about = About { name: name.to_owned(), description, location, url };
     match username {
         Ok(username) if errors.is_empty() => Ok((username, about)),
         _ => Err(Problem::invalid_parameters(errors)),
@@ -124,9 +104,7 @@ fn is_line(text: &str, chars_max: usize) -> bool {
 }
 
 fn is_page(text: &str) -> bool {
-    let host = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
         && text.chars().count() <= URL_CHARS_MAX
         && !text.chars().any(|c| c.is_whitespace() || c.is_control())

@@ -29,9 +29,7 @@ impl Harness {
     }
 
     async fn start_in(folder: tempfile::TempDir, clock: Arc<FakeClock>) -> Self {
-        let database = Database::open(folder.path().join("users.sqlite"))
-            .await
-            .unwrap();
+        let database = Database::open(folder.path().join("users.sqlite")).await.unwrap();
         let deps = Deps {
             clock: clock.clone(),
             ids: Arc::new(Ids::new(clock.clone(), 0).unwrap()),
@@ -40,12 +38,7 @@ impl Harness {
             peers: Arc::new(InProcessPeers::new()),
         };
         let service = crate::service(deps).await.unwrap();
-        Self {
-            router: service.router,
-            database,
-            clock,
-            folder,
-        }
+        Self { router: service.router, database, clock, folder }
     }
 
     async fn restart(self) -> Self {
@@ -65,14 +58,9 @@ impl Harness {
         }
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
-            .await
-            .unwrap();
-        let body = if bytes.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&bytes).unwrap()
-        };
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let body =
+            if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
         Reply { status, body }
     }
 
@@ -82,24 +70,15 @@ impl Harness {
 
     async fn put(&self, id: u64, body: &Value) -> Reply {
         let path = format!("/internal/users/{id}");
-        self.send("PUT", &path, Some(identity()), &body.to_string())
-            .await
+        self.send("PUT", &path, Some(identity()), &body.to_string()).await
     }
 
     async fn delete(&self, id: u64) -> Reply {
-        self.send(
-            "DELETE",
-            &format!("/internal/users/{id}"),
-            Some(identity()),
-            "",
-        )
-        .await
+        self.send("DELETE", &format!("/internal/users/{id}"), Some(identity()), "").await
     }
 
     async fn events(&self) -> Vec<Recorded> {
-        event_log::read_after(&self.database, 0, 1_000)
-            .await
-            .unwrap()
+        event_log::read_after(&self.database, 0, 1_000).await.unwrap()
     }
 }
 
@@ -134,26 +113,15 @@ async fn an_account_is_made_once_however_often_it_is_asked_for() {
     let users = Harness::start().await;
     let made = users.put(12, &jack()).await;
     assert_eq!(made.status, 201);
-    assert_eq!(
-        made.body,
-        json!({"data": {"id": "12", "name": "jack", "username": "Jack"}})
-    );
+    assert_eq!(made.body, json!({"data": {"id": "12", "name": "jack", "username": "Jack"}}));
     users.clock.advance(Duration::from_secs(1));
     let again = users.put(12, &jack()).await;
     assert_eq!((again.status, again.body), (StatusCode::OK, made.body));
     let events = users.events().await;
     assert_eq!(events.len(), 1);
-    assert_eq!(
-        (events[0].stream_id.as_str(), events[0].version),
-        ("user/12", 1)
-    );
-    let UserEvent::Registered(event) = events[0].decode().unwrap() else {
-        panic!("{events:?}")
-    };
-    assert_eq!(
-        (event.username.as_str(), event.description.as_deref()),
-        ("Jack", Some("hi"))
-    );
+    assert_eq!((events[0].stream_id.as_str(), events[0].version), ("user/12", 1));
+    let UserEvent::Registered(event) = events[0].decode().unwrap() else { panic!("{events:?}") };
+    assert_eq!((event.username.as_str(), event.description.as_deref()), ("Jack", Some("hi")));
     assert_eq!(event.created_at.to_string(), "2026-07-01T10:00:01.000Z");
 }
 
@@ -173,10 +141,7 @@ async fn a_handle_belongs_to_one_account_whatever_its_case_and_even_after_it() {
     assert_eq!(users.put(13, &other).await.status, 409);
     let gone = users.put(12, &jack()).await;
     assert_eq!(gone.status, 409);
-    assert_eq!(
-        gone.body["detail"],
-        "Nothing was changed: the account 12 was deleted."
-    );
+    assert_eq!(gone.body["detail"], "Nothing was changed: the account 12 was deleted.");
     assert_eq!(users.events().await.len(), 2);
 }
 
@@ -196,18 +161,10 @@ async fn a_wrong_profile_is_refused_with_all_that_is_wrong() {
         .collect();
     assert_eq!(keys, ["username", "name", "description", "location", "url"]);
     assert_eq!(users.put(12, &json!({"username": "a"})).await.status, 400);
-    let extra = users
-        .put(12, &json!({"username": "a", "name": "a", "verified": true}))
-        .await;
+    let extra = users.put(12, &json!({"username": "a", "name": "a", "verified": true})).await;
     assert_eq!(extra.status, 400);
     let name = "ü".repeat(50);
-    assert_eq!(
-        users
-            .put(12, &json!({"username": "a", "name": name}))
-            .await
-            .status,
-        201
-    );
+    assert_eq!(users.put(12, &json!({"username": "a", "name": name})).await.status, 201);
     assert_eq!(users.events().await.len(), 1);
 }
 
@@ -217,9 +174,7 @@ async fn only_services_may_write() {
     let body = jack().to_string();
     for (caller, status) in [(None, 401), (Some(user(12)), 403)] {
         for method in ["PUT", "DELETE"] {
-            let reply = users
-                .send(method, "/internal/users/12", caller.clone(), &body)
-                .await;
+            let reply = users.send(method, "/internal/users/12", caller.clone(), &body).await;
             assert_eq!(reply.status, status, "{method}");
         }
     }
@@ -230,13 +185,9 @@ async fn only_services_may_write() {
 async fn users_are_found_by_id_and_by_handle() {
     let users = Harness::start().await;
     users.put(12, &jack()).await;
-    users
-        .put(13, &json!({"username": "biz", "name": "Biz"}))
-        .await;
+    users.put(13, &json!({"username": "biz", "name": "Biz"})).await;
 
-    let one = users
-        .get("/2/users/12?user.fields=created_at,url,location,verified,entities")
-        .await;
+    let one = users.get("/2/users/12?user.fields=created_at,url,location,verified,entities").await;
     assert_eq!(one.status, 200);
     assert_eq!(
         one.body,
@@ -250,12 +201,7 @@ async fn users_are_found_by_id_and_by_handle() {
     assert_eq!(by_name.body["data"]["id"], "12");
 
     let many = users.get("/2/users?ids=13,99,12").await;
-    let ids: Vec<_> = many.body["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|u| &u["id"])
-        .collect();
+    let ids: Vec<_> = many.body["data"].as_array().unwrap().iter().map(|u| &u["id"]).collect();
     assert_eq!(ids, ["13", "12"]);
     assert_eq!(
         many.body["errors"],
@@ -304,13 +250,7 @@ async fn malformed_look_ups_are_400_and_name_the_parameter() {
     ] {
         let reply = users.get(&path).await;
         assert_eq!(reply.status, 400, "{path}");
-        assert!(
-            reply.body["errors"][0]["parameters"]
-                .get(parameter)
-                .is_some(),
-            "{}",
-            reply.body
-        );
+        assert!(reply.body["errors"][0]["parameters"].get(parameter).is_some(), "{}", reply.body);
     }
 }
 
@@ -318,31 +258,15 @@ async fn malformed_look_ups_are_400_and_name_the_parameter() {
 async fn me_is_whose_token_it_is() {
     let users = Harness::start().await;
     users.put(12, &jack()).await;
-    let me = users
-        .send(
-            "GET",
-            "/2/users/me?user.fields=description",
-            Some(user(12)),
-            "",
-        )
-        .await;
+    let me = users.send("GET", "/2/users/me?user.fields=description", Some(user(12)), "").await;
     assert_eq!(me.body["data"]["description"], "hi");
     assert_eq!(users.get("/2/users/me").await.status, 401);
-    assert_eq!(
-        users
-            .send("GET", "/2/users/me", Some(identity()), "")
-            .await
-            .status,
-        403
-    );
+    assert_eq!(users.send("GET", "/2/users/me", Some(identity()), "").await.status, 403);
     users.delete(12).await;
     let gone = users.send("GET", "/2/users/me", Some(user(12)), "").await;
     assert_eq!(gone.status, 401);
     let detail = gone.body["detail"].as_str().unwrap();
-    assert!(
-        detail.contains("account 12 of this token does not exist any more"),
-        "{detail}"
-    );
+    assert!(detail.contains("account 12 of this token does not exist any more"), "{detail}");
 }
 
 #[tokio::test]
@@ -353,16 +277,10 @@ async fn a_deleted_account_is_gone_and_deleting_again_is_nothing_new() {
         assert_eq!(users.delete(12).await.status, 204);
     }
     assert_eq!(users.delete(99).await.status, 204);
-    assert_eq!(
-        users.get("/2/users/12").await.body["errors"][0]["value"],
-        "12"
-    );
+    assert_eq!(users.get("/2/users/12").await.body["errors"][0]["value"], "12");
     let events = users.events().await;
     assert_eq!(
-        events
-            .iter()
-            .map(|e| (e.name.as_str(), e.version))
-            .collect::<Vec<_>>(),
+        events.iter().map(|e| (e.name.as_str(), e.version)).collect::<Vec<_>>(),
         [("user.registered", 1), ("user.deleted", 2)]
     );
     let left: (String, Option<String>, Option<String>) =
@@ -377,23 +295,12 @@ async fn a_deleted_account_is_gone_and_deleting_again_is_nothing_new() {
 async fn a_restart_keeps_everything() {
     let users = Harness::start().await;
     users.put(12, &jack()).await;
-    users
-        .put(13, &json!({"username": "biz", "name": "Biz"}))
-        .await;
+    users.put(13, &json!({"username": "biz", "name": "Biz"})).await;
     users.delete(13).await;
     let users = users.restart().await;
-    assert_eq!(
-        users.get("/2/users/by/username/jack").await.body["data"]["id"],
-        "12"
-    );
+    assert_eq!(users.get("/2/users/by/username/jack").await.body["data"]["id"], "12");
     assert_eq!(users.events().await.len(), 3);
-    assert_eq!(
-        users
-            .put(14, &json!({"username": "Biz", "name": "x"}))
-            .await
-            .status,
-        409
-    );
+    assert_eq!(users.put(14, &json!({"username": "Biz", "name": "x"})).await.status, 409);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -404,17 +311,10 @@ async fn of_many_who_want_one_handle_exactly_one_gets_it() {
         let users = users.clone();
         wanting.spawn(async move { users.put(id, &json!({"username": "it", "name": "x"})).await });
     }
-    let mut statuses: Vec<_> = wanting
-        .join_all()
-        .await
-        .iter()
-        .map(|reply| reply.status.as_u16())
-        .collect();
+    let mut statuses: Vec<_> =
+        wanting.join_all().await.iter().map(|reply| reply.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses[0], 201);
-    assert!(
-        statuses[1..].iter().all(|status| *status == 409),
-        "{statuses:?}"
-    );
+    assert!(statuses[1..].iter().all(|status| *status == 409), "{statuses:?}");
     assert_eq!(users.events().await.len(), 1);
 }

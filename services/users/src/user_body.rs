@@ -63,18 +63,8 @@ pub(crate) struct UserBody {
 impl UserBody {
     /// The fields that were asked for.
     pub(crate) fn new(profile: Profile, fields: &Fields) -> Self {
-        let Profile {
-            user_id,
-            username,
-            about,
-            created_at,
-        } = profile;
-        let About {
-            name,
-            description,
-            location,
-            url,
-        } = about;
+        let Profile { user_id, username, about, created_at } = profile;
+        let About { name, description, location, url } = about;
         Self {
             id: user_id,
             name,

@@ -23,10 +23,7 @@ fn headers_that_hold_no_token() {
     }
     for authorization in ["Basic YTpi", "Bearertoken", "x", "OAuth oauth_token=\"1\""] {
         let detail = unauthorized(&mut auth, authorization);
-        assert!(
-            detail.contains("another scheme"),
-            "{authorization:?}: {detail}"
-        );
+        assert!(detail.contains("another scheme"), "{authorization:?}: {detail}");
     }
     assert_eq!(testing::verifications(), 0);
 }
@@ -79,54 +76,29 @@ fn headers_that_do_not_fit() {
             json!({"alg": null}),
             "The access token is signed with none; EdDSA and HS256 are accepted.",
         ),
-        (
-            json!({"typ": "JWT"}),
-            "The access token's type (typ) must be at+jwt, not JWT.",
-        ),
-        (
-            json!({"typ": null}),
-            "The access token's type (typ) must be at+jwt, not none.",
-        ),
+        (json!({"typ": "JWT"}), "The access token's type (typ) must be at+jwt, not JWT."),
+        (json!({"typ": null}), "The access token's type (typ) must be at+jwt, not none."),
         (
             json!({"crit": ["b64"], "b64": false}),
             "The access token's header requires extensions (crit), and none are supported.",
         ),
         (json!({"kid": null}), "The access token names no key (kid)."),
         (json!({"kid": ""}), "The access token names no key (kid)."),
-        (
-            json!({"kid": "old"}),
-            "The access token is signed with the unknown key old.",
-        ),
-        (
-            json!({"kid": 7}),
-            "The access token's header is not the JSON object that it must be.",
-        ),
+        (json!({"kid": "old"}), "The access token is signed with the unknown key old."),
+        (json!({"kid": 7}), "The access token's header is not the JSON object that it must be."),
         (
             json!({"alg": "HS256"}),
             "The access token's key ed is for another algorithm than it names.",
         ),
-        (
-            json!({"kid": "hs"}),
-            "The access token's key hs is for another algorithm than it names.",
-        ),
+        (json!({"kid": "hs"}), "The access token's key hs is for another algorithm than it names."),
     ] {
-        let token = signed(
-            "ed",
-            &with(header(), changes).to_string(),
-            &claims().to_string(),
-        );
-        assert_eq!(
-            unauthorized(&mut auth, &format!("Bearer {token}")),
-            expected
-        );
+        let token = signed("ed", &with(header(), changes).to_string(), &claims().to_string());
+        assert_eq!(unauthorized(&mut auth, &format!("Bearer {token}")), expected);
     }
     for text in ["[]", "x", "{\"alg\":\"EdDSA\",\"alg\":\"HS256\"}"] {
         let token = signed("ed", text, &claims().to_string());
         let detail = unauthorized(&mut auth, &format!("Bearer {token}"));
-        assert_eq!(
-            detail,
-            "The access token's header is not the JSON object that it must be."
-        );
+        assert_eq!(detail, "The access token's header is not the JSON object that it must be.");
     }
 }
 
@@ -135,23 +107,14 @@ fn a_key_pair_is_never_taken_for_a_shared_secret() {
     let mut auth = auth();
     let message = format!(
         "{}.{}",
-        base64url::encode(
-            with(header(), json!({"alg": "HS256"}))
-                .to_string()
-                .as_bytes()
-        ),
+        base64url::encode(with(header(), json!({"alg": "HS256"})).to_string().as_bytes()),
         base64url::encode(claims().to_string().as_bytes())
     );
     testing::add_key("forger", "ed", Algorithm::HmacSha256, &[7; 32]);
     let signature = testing::sign("forger", "ed", message.as_bytes());
-    let detail = unauthorized(
-        &mut auth,
-        &format!("Bearer {message}.{}", base64url::encode(&signature)),
-    );
-    assert_eq!(
-        detail,
-        "The access token's key ed is for another algorithm than it names."
-    );
+    let detail =
+        unauthorized(&mut auth, &format!("Bearer {message}.{}", base64url::encode(&signature)));
+    assert_eq!(detail, "The access token's key ed is for another algorithm than it names.");
 }
 
 #[test]
@@ -174,58 +137,22 @@ fn a_change_anywhere_breaks_the_signature() {
 fn claims_that_do_not_fit() {
     let mut auth = auth();
     for (changes, expected) in [
-        (
-            json!({"exp": NOW_S - 5}),
-            "The access token expired at 2025-12-31T23:59:55Z.",
-        ),
-        (
-            json!({"exp": null}),
-            "The access token lacks the claim exp.",
-        ),
-        (
-            json!({"exp": "soon"}),
-            "The access token's claim exp is not a time.",
-        ),
-        (
-            json!({"exp": -1}),
-            "The access token's claim exp is not a time.",
-        ),
-        (
-            json!({"nbf": NOW_S + 6}),
-            "The access token is not valid before 2026-01-01T00:00:06Z.",
-        ),
-        (
-            json!({"nbf": null}),
-            "The access token lacks the claim nbf.",
-        ),
-        (
-            json!({"iss": null}),
-            "The access token lacks the claim iss.",
-        ),
+        (json!({"exp": NOW_S - 5}), "The access token expired at 2025-12-31T23:59:55Z."),
+        (json!({"exp": null}), "The access token lacks the claim exp."),
+        (json!({"exp": "soon"}), "The access token's claim exp is not a time."),
+        (json!({"exp": -1}), "The access token's claim exp is not a time."),
+        (json!({"nbf": NOW_S + 6}), "The access token is not valid before 2026-01-01T00:00:06Z."),
+        (json!({"nbf": null}), "The access token lacks the claim nbf."),
+        (json!({"iss": null}), "The access token lacks the claim iss."),
         (
             json!({"iss": "https://evil\r\n.example\"x"}),
             "The access token was issued by https://evil??.example?x, which is not accepted here.",
         ),
-        (
-            json!({"aud": null}),
-            "The access token lacks the claim aud.",
-        ),
-        (
-            json!({"aud": "other"}),
-            "The access token is meant for another audience.",
-        ),
-        (
-            json!({"aud": ["other"]}),
-            "The access token is meant for another audience.",
-        ),
-        (
-            json!({"aud": 7}),
-            "The access token's claims are not the JSON object that they must be.",
-        ),
-        (
-            json!({"sub": null}),
-            "The access token lacks the claim sub.",
-        ),
+        (json!({"aud": null}), "The access token lacks the claim aud."),
+        (json!({"aud": "other"}), "The access token is meant for another audience."),
+        (json!({"aud": ["other"]}), "The access token is meant for another audience."),
+        (json!({"aud": 7}), "The access token's claims are not the JSON object that they must be."),
+        (json!({"sub": null}), "The access token lacks the claim sub."),
         (json!({"sub": ""}), "The access token lacks the claim sub."),
         (
             json!({"sub": 42}),
@@ -235,23 +162,14 @@ fn claims_that_do_not_fit() {
             json!({"sub": "app-2"}),
             "The access token's subject is neither a user nor its own application.",
         ),
-        (
-            json!({"client_id": null}),
-            "The access token lacks the claim client_id.",
-        ),
+        (json!({"client_id": null}), "The access token lacks the claim client_id."),
     ] {
         let token = token(&with(claims(), changes));
-        assert_eq!(
-            unauthorized(&mut auth, &format!("Bearer {token}")),
-            expected
-        );
+        assert_eq!(unauthorized(&mut auth, &format!("Bearer {token}")), expected);
     }
     let token = signed("ed", &header().to_string(), "not json");
     let detail = unauthorized(&mut auth, &format!("Bearer {token}"));
-    assert_eq!(
-        detail,
-        "The access token's claims are not the JSON object that they must be."
-    );
+    assert_eq!(detail, "The access token's claims are not the JSON object that they must be.");
 }
 
 #[test]
@@ -262,9 +180,6 @@ fn what_a_client_sent_is_repeated_shortened() {
     let detail = unauthorized(&mut auth, &format!("Bearer {token}"));
     assert_eq!(
         detail,
-        format!(
-            "The access token is signed with the unknown key {}....",
-            "k".repeat(64)
-        )
+        format!("The access token is signed with the unknown key {}....", "k".repeat(64))
     );
 }

@@ -65,9 +65,7 @@ impl HttpPeers {
 fn authority(address: &str) -> Option<Authority> {
     let parts = address.parse::<Uri>().ok()?.into_parts();
     let bare = parts.path_and_query.is_none_or(|path| path == "/");
-    (parts.scheme == Some(Scheme::HTTP) && bare)
-        .then_some(parts.authority)
-        .flatten()
+    (parts.scheme == Some(Scheme::HTTP) && bare).then_some(parts.authority).flatten()
 }
 
 #[async_trait]
@@ -77,15 +75,11 @@ impl Peers for HttpPeers {
         service: &str,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, PeerError> {
-        let address = self
-            .addresses
-            .get(service)
-            .ok_or_else(|| PeerError::Unknown(service.to_owned()))?;
-        let unreachable =
-            |source: Box<dyn std::error::Error + Send + Sync>| PeerError::Unreachable {
-                service: service.to_owned(),
-                source,
-            };
+        let address =
+            self.addresses.get(service).ok_or_else(|| PeerError::Unknown(service.to_owned()))?;
+        let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| {
+            PeerError::Unreachable { service: service.to_owned(), source }
+        };
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::builder()
             .scheme(Scheme::HTTP)
@@ -114,17 +108,13 @@ mod tests {
     async fn a_service_in_another_process_answers() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().route(
-            "/a",
-            get(async |uri: Uri| uri.query().unwrap_or_default().to_owned()),
-        );
+        let router = Router::new()
+            .route("/a", get(async |uri: Uri| uri.query().unwrap_or_default().to_owned()));
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let peers = HttpPeers::new([("users".to_owned(), address)]).unwrap();
         for _ in 0..2 {
-            let request = Onward::default()
-                .request(Method::GET, "/a?b=c")
-                .body(Body::empty())
-                .unwrap();
+            let request =
+                Onward::default().request(Method::GET, "/a?b=c").body(Body::empty()).unwrap();
             let response = peers.call("users", request).await.unwrap();
             assert_eq!(body_of("users", response.into_body()).await.unwrap(), "b=c");
         }
@@ -134,17 +124,10 @@ mod tests {
     #[tokio::test]
     async fn a_service_that_is_down_is_said_to_be() {
         // Bound and dropped at once: nobody listens there now.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("http://127.0.0.1:{port}");
         let peers = HttpPeers::new([("users".to_owned(), address)]).unwrap();
-        let error = peers
-            .call("users", Request::new(Body::empty()))
-            .await
-            .unwrap_err();
+        let error = peers.call("users", Request::new(Body::empty())).await.unwrap_err();
         assert!(matches!(&error, PeerError::Unreachable { service, .. } if service == "users"));
         let problem = crate::Problem::from(error);
         assert_eq!(problem.status(), 503);

@@ -24,19 +24,13 @@ impl InProcessPeers {
 
     /// Makes a service callable; it takes the place of an earlier one of that name.
     pub fn register(&self, service: &str, router: Router) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(service.to_owned(), router);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(service.to_owned(), router);
     }
 
     /// Forgets all services. The routers hold their services, which hold these peers: without
     /// this, none of them is ever freed.
     pub fn clear(&self) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -76,23 +70,14 @@ mod tests {
         let router = Router::new().route(
             "/who",
             get(async |headers: HeaderMap| {
-                format!(
-                    "{:?} {:?}",
-                    headers.get("authorization"),
-                    headers.get("cookie")
-                )
+                format!("{:?} {:?}", headers.get("authorization"), headers.get("cookie"))
             }),
         );
         let mut headers = HeaderMap::new();
         headers.insert("authorization", "Bearer t".parse().unwrap());
         headers.insert("cookie", "c".parse().unwrap());
         let onward = Onward::of(&headers);
-        let request = || {
-            onward
-                .request(Method::GET, "/who")
-                .body(Body::empty())
-                .unwrap()
-        };
+        let request = || onward.request(Method::GET, "/who").body(Body::empty()).unwrap();
         let error = peers.call("users", request()).await.unwrap_err();
         assert!(matches!(error, PeerError::Unknown(name) if name == "users"));
         peers.register("users", router);
@@ -104,14 +89,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_service_that_hangs_is_given_up() {
         let peers = InProcessPeers::new();
-        peers.register(
-            "slow",
-            Router::new().fallback(async || std::future::pending::<()>().await),
-        );
-        let error = peers
-            .call("slow", Request::new(Body::empty()))
-            .await
-            .unwrap_err();
+        peers.register("slow", Router::new().fallback(async || std::future::pending::<()>().await));
+        let error = peers.call("slow", Request::new(Body::empty())).await.unwrap_err();
         assert!(matches!(error, PeerError::TimedOut(name) if name == "slow"));
     }
 }

@@ -19,18 +19,13 @@ fn document() -> Value {
 }
 
 fn table() -> BTreeSet<String> {
-    TABLE
-        .iter()
-        .map(|route| format!("{} {}", route.verb.method(), route.template))
-        .collect()
+    TABLE.iter().map(|route| format!("{} {}", route.verb.method(), route.template)).collect()
 }
 
 /// Follows a reference within the document.
 fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
-        Some(target) => document
-            .pointer(target.strip_prefix('#').unwrap())
-            .expect(target),
+        Some(target) => document.pointer(target.strip_prefix('#').unwrap()).expect(target),
         None => value,
     }
 }
@@ -60,22 +55,10 @@ async fn the_table_has_every_public_route_of_every_service_and_no_other() {
         .collect();
     let public: BTreeSet<String> = TABLE
         .iter()
-        .map(|route| {
-            format!(
-                "{}: {} {}",
-                route.owner,
-                route.verb.method(),
-                route.template
-            )
-        })
+        .map(|route| format!("{}: {} {}", route.owner, route.verb.method(), route.template))
         .collect();
     assert_eq!(owned, public);
-    assert!(
-        world
-            .routes
-            .iter()
-            .any(|(_, route)| route.template.starts_with("/internal"))
-    );
+    assert!(world.routes.iter().any(|(_, route)| route.template.starts_with("/internal")));
 }
 
 #[test]
@@ -97,14 +80,8 @@ fn the_document_names_the_parameters_that_each_route_takes() {
             continue;
         };
         assert_eq!(query, names.into_iter().collect(), "{}", route.template);
-        let parts = route
-            .template
-            .split('/')
-            .filter_map(|part| part.strip_prefix('{'));
-        assert_eq!(
-            path,
-            parts.filter_map(|part| part.strip_suffix('}')).collect()
-        );
+        let parts = route.template.split('/').filter_map(|part| part.strip_prefix('{'));
+        assert_eq!(path, parts.filter_map(|part| part.strip_suffix('}')).collect());
     }
 }
 
@@ -149,10 +126,7 @@ fn every_reference_and_name_in_the_document_is_good() {
     let mut names = BTreeSet::new();
     for item in document["paths"].as_object().unwrap().values() {
         for operation in item.as_object().unwrap().values() {
-            assert!(
-                names.insert(operation["operationId"].as_str().unwrap()),
-                "twice"
-            );
+            assert!(names.insert(operation["operationId"].as_str().unwrap()), "twice");
             assert!(tags.contains(operation["tags"][0].as_str().unwrap()));
         }
     }

@@ -66,15 +66,9 @@ fn gateway<F>(reply: F) -> (Router, Arc<MadeUp>)
 where
     F: Fn(&str, &Call) -> Result<Response<Body>, PeerError> + Send + Sync + 'static,
 {
-    let peers = Arc::new(MadeUp {
-        calls: Mutex::default(),
-        reply: Box::new(reply),
-    });
+    let peers = Arc::new(MadeUp { calls: Mutex::default(), reply: Box::new(reply) });
     let document = Arc::new(Document::load().unwrap());
-    let gateway = Gateway {
-        peers: peers.clone(),
-        document,
-    };
+    let gateway = Gateway { peers: peers.clone(), document };
     (routes::routes().finish(gateway).0, peers)
 }
 
@@ -109,27 +103,16 @@ async fn a_request_goes_on_as_it_is_and_the_answer_comes_back() {
         .body(Body::from("{}"))
         .unwrap();
     let answer = send(&router, request).await;
-    assert_eq!(
-        (answer.status, answer.body),
-        (StatusCode::CREATED, json!({ "data": {} }))
-    );
+    assert_eq!((answer.status, answer.body), (StatusCode::CREATED, json!({ "data": {} })));
     assert_eq!(answer.headers["x-kept"], "1");
     assert!(!answer.headers.contains_key("connection"));
     assert!(!answer.headers.contains_key("keep-alive"));
     let call = peers.calls.lock().unwrap()[0].clone();
-    assert_eq!(
-        (call.service.as_str(), call.method),
-        ("tweets", Method::POST)
-    );
-    assert_eq!(
-        (call.path.as_str(), &*call.body),
-        ("/2/tweets", b"{}".as_slice())
-    );
-    for (name, value) in [
-        ("authorization", "Bearer t"),
-        ("x-request-id", "r"),
-        ("traceparent", "p"),
-    ] {
+    assert_eq!((call.service.as_str(), call.method), ("tweets", Method::POST));
+    assert_eq!((call.path.as_str(), &*call.body), ("/2/tweets", b"{}".as_slice()));
+    for (name, value) in
+        [("authorization", "Bearer t"), ("x-request-id", "r"), ("traceparent", "p")]
+    {
         assert_eq!(call.headers[name], value);
     }
     assert!(!call.headers.contains_key("cookie"));
@@ -139,16 +122,11 @@ async fn a_request_goes_on_as_it_is_and_the_answer_comes_back() {
 async fn token_requests_keep_their_query() {
     let (router, peers) = gateway(|_, _| ok(&json!({})));
     let path = "/2/oauth2/token?grant_type=client_credentials&x=%31";
-    let request = Request::post(path)
-        .header("authorization", "Basic YTpi")
-        .body(Body::empty())
-        .unwrap();
+    let request =
+        Request::post(path).header("authorization", "Basic YTpi").body(Body::empty()).unwrap();
     assert_eq!(send(&router, request).await.status, StatusCode::OK);
     let call = peers.calls.lock().unwrap()[0].clone();
-    assert_eq!(
-        (call.service.as_str(), call.path.as_str()),
-        ("identity", path)
-    );
+    assert_eq!((call.service.as_str(), call.path.as_str()), ("identity", path));
     assert_eq!(call.headers["authorization"], "Basic YTpi");
 }
 
@@ -156,9 +134,7 @@ async fn token_requests_keep_their_query() {
 async fn an_answer_streams_through() {
     let (router, _) = gateway(|_, _| {
         let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"first"))]);
-        Ok(Response::new(Body::from_stream(
-            first.chain(stream::pending()),
-        )))
+        Ok(Response::new(Body::from_stream(first.chain(stream::pending()))))
     });
     let request = Request::get("/2/users/12").body(Body::empty()).unwrap();
     let mut body = router.oneshot(request).await.unwrap().into_body();
@@ -181,14 +157,8 @@ async fn internal_routes_cannot_be_reached() {
             let answer = send(&router, request.body(Body::empty()).unwrap()).await;
             // What looks like an id goes to the public route of that path, as it is.
             let calls = std::mem::take(&mut *peers.calls.lock().unwrap());
-            assert!(
-                calls.iter().all(|call| call.path.starts_with("/2/users/")),
-                "{calls:?}"
-            );
-            assert!(
-                calls.iter().all(|call| !call.path.contains("/internal")),
-                "{calls:?}"
-            );
+            assert!(calls.iter().all(|call| call.path.starts_with("/2/users/")), "{calls:?}");
+            assert!(calls.iter().all(|call| !call.path.contains("/internal")), "{calls:?}");
             assert!(!calls.is_empty() || answer.status.is_client_error());
         }
     }
@@ -200,21 +170,13 @@ async fn unknown_routes_are_404_and_wrong_methods_405_that_say_which_are_right()
     let unknown = get(&router, "/3/tweets").await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     assert_eq!(unknown.headers["content-type"], "application/problem+json");
-    assert!(
-        unknown.body["detail"]
-            .as_str()
-            .unwrap()
-            .contains("/3/tweets")
-    );
+    assert!(unknown.body["detail"].as_str().unwrap().contains("/3/tweets"));
     let request = Request::put("/2/tweets").body(Body::empty()).unwrap();
     let wrong = send(&router, request).await;
     assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(wrong.body["status"], 405);
     let allowed = wrong.headers["allow"].to_str().unwrap();
-    assert!(
-        allowed.contains("GET") && allowed.contains("POST"),
-        "{allowed}"
-    );
+    assert!(allowed.contains("GET") && allowed.contains("POST"), "{allowed}");
     assert!(peers.calls.lock().unwrap().is_empty());
 }
 
@@ -229,22 +191,14 @@ async fn a_query_that_is_wrong_goes_nowhere() {
     ] {
         let answer = get(&router, path).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
-        assert!(
-            answer.body["errors"][0]["message"]
-                .as_str()
-                .unwrap()
-                .contains("is not one of [")
-        );
+        assert!(answer.body["errors"][0]["message"].as_str().unwrap().contains("is not one of ["));
     }
     assert!(peers.calls.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn peers_that_do_not_answer_are_503_and_504() {
-    let unreachable = || PeerError::Unreachable {
-        service: "users".into(),
-        source: "x".into(),
-    };
+    let unreachable = || PeerError::Unreachable { service: "users".into(), source: "x".into() };
     let (router, _) = gateway(move |_, _| Err(unreachable()));
     let answer = get(&router, "/2/users/12").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -309,26 +263,16 @@ async fn a_full_page_with_everything_takes_a_bounded_number_of_calls() {
     let answer = get(&router, &path).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let calls = peers.calls.lock().unwrap().clone();
-    let to = |start: &str| {
-        calls
-            .iter()
-            .filter(|call| call.path.starts_with(start))
-            .count()
-    };
+    let to = |start: &str| calls.iter().filter(|call| call.path.starts_with(start)).count();
     assert_eq!(to("/2/users/12/tweets?"), 1);
     assert_eq!(to("/2/tweets?"), 3);
     assert_eq!(to("/2/users?"), 4);
     assert_eq!(to("/2/users/by?"), 3);
     assert_eq!(calls.len(), 11);
-    assert_eq!(
-        answer.body["includes"]["tweets"].as_array().unwrap().len(),
-        300
-    );
+    assert_eq!(answer.body["includes"]["tweets"].as_array().unwrap().len(), 300);
     let users = answer.body["includes"]["users"].as_array().unwrap();
-    let ids: std::collections::HashSet<_> = users
-        .iter()
-        .map(|user| user["id"].as_str().unwrap())
-        .collect();
+    let ids: std::collections::HashSet<_> =
+        users.iter().map(|user| user["id"].as_str().unwrap()).collect();
     // 50 authors, 100 answered, 200 authors of what is referenced, 300 of those mentioned.
     assert_eq!((users.len(), ids.len()), (650, 650));
     assert!(answer.body.get("errors").is_none());
@@ -358,39 +302,23 @@ async fn what_is_not_there_is_said_once() {
         .unwrap()
         .iter()
         .map(|error| {
-            (
-                error["value"].as_str().unwrap(),
-                error["parameter"].as_str().unwrap_or("ids"),
-            )
+            (error["value"].as_str().unwrap(), error["parameter"].as_str().unwrap_or("ids"))
         })
         .collect();
-    assert_eq!(
-        errors,
-        [
-            ("3", "ids"),
-            ("5", "referenced_tweets.id"),
-            ("7", "author_id")
-        ]
-    );
+    assert_eq!(errors, [("3", "ids"), ("5", "referenced_tweets.id"), ("7", "author_id")]);
 }
 
 #[tokio::test]
 async fn a_part_that_fails_fails_the_whole() {
     for (status, expected) in [
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            StatusCode::SERVICE_UNAVAILABLE,
-        ),
+        (StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE),
         (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN),
         (StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED),
         (StatusCode::IM_A_TEAPOT, StatusCode::INTERNAL_SERVER_ERROR),
     ] {
         let (router, _) = gateway(move |service, _| match service {
             "tweets" => ok(&json!({ "data": { "id": "1", "author_id": "7" } })),
-            _ => Ok(Response::builder()
-                .status(status)
-                .body(Body::empty())
-                .unwrap()),
+            _ => Ok(Response::builder().status(status).body(Body::empty()).unwrap()),
         });
         let answer = get(&router, "/2/tweets/1?expansions=author_id").await;
         assert_eq!(answer.status, expected);
@@ -402,16 +330,10 @@ async fn a_part_that_fails_fails_the_whole() {
 async fn errors_of_the_owner_pass_unchanged() {
     let (router, _) = gateway(|_, _| {
         let response = Response::builder().status(StatusCode::UNAUTHORIZED);
-        Ok(response
-            .header("www-authenticate", "Bearer")
-            .body(Body::from("{}"))
-            .unwrap())
+        Ok(response.header("www-authenticate", "Bearer").body(Body::from("{}")).unwrap())
     });
     let answer = get(&router, "/2/tweets/1?expansions=author_id").await;
-    assert_eq!(
-        (answer.status, answer.body),
-        (StatusCode::UNAUTHORIZED, json!({}))
-    );
+    assert_eq!((answer.status, answer.body), (StatusCode::UNAUTHORIZED, json!({})));
     assert_eq!(answer.headers["www-authenticate"], "Bearer");
 }
 
@@ -421,12 +343,7 @@ async fn the_documentation_is_served() {
     let document = get(&router, "/openapi.json").await;
     assert_eq!(document.body["openapi"], "3.1.0");
     let page = get(&router, "/docs").await;
-    assert!(
-        page.headers["content-type"]
-            .to_str()
-            .unwrap()
-            .starts_with("text/html")
-    );
+    assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"));
     let html = page.body.as_str().unwrap();
     assert!(html.contains("/2/users/by/username/{username}") && html.contains("expansions"));
     assert!(!html.contains("<script") && !html.contains("src="));

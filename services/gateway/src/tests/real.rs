@@ -54,34 +54,21 @@ impl World {
             clock: clock.clone(),
             ids: ids.clone(),
             random: Arc::new(SystemRandom),
-            database: Database::open(folder.path().join(format!("{name}.sqlite")))
-                .await
-                .unwrap(),
+            database: Database::open(folder.path().join(format!("{name}.sqlite"))).await.unwrap(),
             peers: peers.clone(),
         };
         let config = pillion_identity::Config::default();
-        let (identity, _) = pillion_identity::service(deps("identity").await, config)
-            .await
-            .unwrap();
+        let (identity, _) =
+            pillion_identity::service(deps("identity").await, config).await.unwrap();
         let users = pillion_users::service(deps("users").await).await.unwrap();
         let tweets = pillion_tweets::service(deps("tweets").await).await.unwrap();
         let mut routes = Vec::new();
-        for Service {
-            name,
-            router,
-            routes: table,
-            ..
-        } in [identity, users, tweets]
-        {
+        for Service { name, router, routes: table, .. } in [identity, users, tweets] {
             peers.register(name, router.layer(map_request(believe)));
             routes.extend(table.into_iter().map(|route| (name, route)));
         }
         let gateway = crate::service(deps("gateway").await).await.unwrap();
-        Self {
-            router: gateway.router,
-            routes,
-            _folder: folder,
-        }
+        Self { router: gateway.router, routes, _folder: folder }
     }
 
     async fn call(&self, method: Method, path: &str, token: &str, body: &Value) -> Answer {
@@ -90,11 +77,7 @@ impl World {
             .uri(path)
             .header("content-type", "application/json")
             .header("authorization", format!("Bearer {token}"));
-        let body = if body.is_null() {
-            Body::empty()
-        } else {
-            Body::from(body.to_string())
-        };
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         send(&self.router, request.body(body).unwrap()).await
     }
 
@@ -106,11 +89,7 @@ impl World {
     async fn join(&self, username: &str) -> (String, String) {
         let post = async |path: &str, body: Value| {
             let request = Request::post(path).header("content-type", "application/json");
-            send(
-                &self.router,
-                request.body(Body::from(body.to_string())).unwrap(),
-            )
-            .await
+            send(&self.router, request.body(Body::from(body.to_string())).unwrap()).await
         };
         let password = "correct horse battery";
         let body = json!({ "username": username, "name": username, "password": password });
@@ -119,10 +98,7 @@ impl World {
         let body = json!({ "username": username, "password": password });
         let login = post("/pillion/v1/login", body).await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        (
-            text(&account.body["data"]["id"]),
-            text(&login.body["access_token"]),
-        )
+        (text(&account.body["data"]["id"]), text(&login.body["access_token"]))
     }
 
     async fn tweet(&self, token: &str, body: Value) -> String {
@@ -163,36 +139,20 @@ async fn everything_that_a_tweet_points_at_is_included_once() {
             .map(|item| item["id"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(
-        ids(&answer.body["includes"]["tweets"]),
-        [first.clone(), second]
-    );
+    assert_eq!(ids(&answer.body["includes"]["tweets"]), [first.clone(), second]);
     let users = &answer.body["includes"]["users"];
     assert_eq!(ids(users), [bob_id, ann_id, eve_id]);
     assert_eq!(users[0]["username"], "Bob");
     assert_eq!(users[0]["created_at"], "2026-07-01T10:00:00.000Z");
     assert_eq!(answer.body["errors"].as_array().unwrap().len(), 1);
-    assert_eq!(
-        answer.body["errors"][0]["parameter"],
-        "entities.mentions.username"
-    );
+    assert_eq!(answer.body["errors"][0]["parameter"], "entities.mentions.username");
     assert_eq!(answer.body["errors"][0]["value"], "nobody");
 
     // A tweet that is gone is an error beside the page.
-    world
-        .call(
-            Method::DELETE,
-            &format!("/2/tweets/{first}"),
-            &ann,
-            &Value::Null,
-        )
-        .await;
+    world.call(Method::DELETE, &format!("/2/tweets/{first}"), &ann, &Value::Null).await;
     let path = format!("/2/tweets?ids={third}&expansions=referenced_tweets.id");
     let answer = world.get(&path, &ann).await;
-    assert_eq!(
-        answer.body["includes"]["tweets"].as_array().unwrap().len(),
-        1
-    );
+    assert_eq!(answer.body["includes"]["tweets"].as_array().unwrap().len(), 1);
     assert_eq!(answer.body["errors"][0]["resource_id"], first);
 }
 
@@ -201,29 +161,17 @@ async fn pages_and_profiles_pass_through() {
     let world = World::new().await;
     let (id, token) = world.join("ann").await;
     for number in 0..7 {
-        world
-            .tweet(&token, json!({ "text": format!("tweet {number}") }))
-            .await;
+        world.tweet(&token, json!({ "text": format!("tweet {number}") })).await;
     }
     let path = format!("/2/users/{id}/tweets?max_results=5&expansions=author_id");
     let page = world.get(&path, &token).await;
     assert_eq!(page.body["data"].as_array().unwrap().len(), 5);
     assert_eq!(page.body["includes"]["users"].as_array().unwrap().len(), 1);
     let next = page.body["meta"]["next_token"].as_str().unwrap();
-    let page = world
-        .get(&format!("{path}&pagination_token={next}"), &token)
-        .await;
+    let page = world.get(&format!("{path}&pagination_token={next}"), &token).await;
     assert_eq!(page.body["meta"]["result_count"], 2);
-    let me = world
-        .get(
-            "/2/users/me?expansions=pinned_tweet_id&tweet.fields=text",
-            &token,
-        )
-        .await;
-    assert_eq!(
-        me.body,
-        json!({ "data": { "id": id, "name": "ann", "username": "ann" } })
-    );
+    let me = world.get("/2/users/me?expansions=pinned_tweet_id&tweet.fields=text", &token).await;
+    assert_eq!(me.body, json!({ "data": { "id": id, "name": "ann", "username": "ann" } }));
     let by_name = world.get("/2/users/by/username/ANN", &token).await;
     assert_eq!(by_name.body, me.body);
     let none = world.get("/2/users/1", &token).await;
@@ -246,10 +194,7 @@ async fn the_services_know_every_field_that_the_dialect_has() {
     let path = format!("/2/tweets/{id}?{fields}&expansions={expansions}");
     let answer = world.get(&path, &token).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    assert_eq!(
-        answer.body["includes"]["users"].as_array().unwrap().len(),
-        1
-    );
+    assert_eq!(answer.body["includes"]["users"].as_array().unwrap().len(), 1);
     let answer = world.get(&format!("/2/users/me?{fields}"), &token).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 }
@@ -260,16 +205,11 @@ async fn a_deleted_account_is_gone_for_everyone() {
     let (id, token) = world.join("ann").await;
     let (_, other) = world.join("bob").await;
     let body = json!({ "password": "correct horse battery" });
-    let deleted = world
-        .call(Method::DELETE, "/pillion/v1/accounts/me", &token, &body)
-        .await;
+    let deleted = world.call(Method::DELETE, "/pillion/v1/accounts/me", &token, &body).await;
     assert_eq!(deleted.body, json!({ "data": { "deleted": true } }));
     let profile = world.get(&format!("/2/users/{id}"), &other).await;
     assert!(profile.body.get("data").is_none(), "{}", profile.body);
-    assert_eq!(
-        world.get("/2/users/me", &token).await.status,
-        StatusCode::UNAUTHORIZED
-    );
+    assert_eq!(world.get("/2/users/me", &token).await.status, StatusCode::UNAUTHORIZED);
     let body = json!({ "text": "a ghost" });
     let posted = world.call(Method::POST, "/2/tweets", &token, &body).await;
     assert_eq!(posted.status, StatusCode::UNAUTHORIZED);

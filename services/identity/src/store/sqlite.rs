@@ -245,10 +245,7 @@ impl Store for SqliteStore {
         .fetch_optional(&mut *transaction)
         .await?;
         let outcome = match state {
-            Some(CodeState {
-                session_id: Some(session_id),
-                ..
-            }) => {
+            Some(CodeState { session_id: Some(session_id), .. }) => {
                 revoke(&mut transaction, session_id, now).await?;
                 Exchange::Reused
             }
@@ -310,19 +307,11 @@ impl Store for SqliteStore {
         .fetch_optional(&mut *transaction)
         .await?;
         let outcome = match token {
-            Some(TokenRow {
-                used: true,
-                session_id,
-                ..
-            }) => {
+            Some(TokenRow { used: true, session_id, .. }) => {
                 revoke(&mut transaction, session_id, now).await?;
                 Exchange::Reused
             }
-            Some(TokenRow {
-                valid: true,
-                session_id,
-                ..
-            }) => {
+            Some(TokenRow { valid: true, session_id, .. }) => {
                 sqlx::query("UPDATE refresh_token SET used_at = ? WHERE hash = ?")
                     .bind(now.as_micros())
                     .bind(presented)
@@ -370,17 +359,11 @@ impl Store for SqliteStore {
         .await?;
         Ok(rows
             .into_iter()
-            .map(
-                |KeyRow {
-                     kid,
-                     seed,
-                     signs_from,
-                 }| StoredKey {
-                    kid,
-                    seed,
-                    signs_from: Timestamp::from_micros(signs_from),
-                },
-            )
+            .map(|KeyRow { kid, seed, signs_from }| StoredKey {
+                kid,
+                seed,
+                signs_from: Timestamp::from_micros(signs_from),
+            })
             .collect())
     }
 

@@ -13,10 +13,7 @@ async fn a_registered_account_can_log_in() {
     let answer = fixture.register("Ann").await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
     let id = answer.body["data"]["id"].as_str().unwrap();
-    assert_eq!(
-        answer.body["data"],
-        json!({ "id": id, "username": "Ann", "name": "A name" })
-    );
+    assert_eq!(answer.body["data"], json!({ "id": id, "username": "Ann", "name": "A name" }));
     assert_eq!(answer.headers["location"], format!("/2/users/{id}"));
     assert_eq!(fixture.users.usernames(), ["Ann"]);
 
@@ -40,22 +37,14 @@ async fn the_users_service_is_called_with_a_token_of_our_own() {
         "/pillion/v1/accounts",
         &json!({ "username": "ann", "name": "Ann", "password": PASSWORD }),
     );
-    request
-        .headers_mut()
-        .insert("authorization", "Bearer somebody-elses".parse().unwrap());
+    request.headers_mut().insert("authorization", "Bearer somebody-elses".parse().unwrap());
     assert_eq!(fixture.send(request).await.status, StatusCode::CREATED);
     let sent = fixture.users.tokens.lock().unwrap()[0].clone();
-    let claims = claims(
-        &fixture.handle.jwks(),
-        sent.strip_prefix("Bearer ").unwrap(),
-    );
+    let claims = claims(&fixture.handle.jwks(), sent.strip_prefix("Bearer ").unwrap());
     assert_eq!(claims["sub"], "service:identity");
     assert_eq!(claims["client_id"], "service:identity");
     assert_eq!(claims["scope"], "internal.users.write");
-    assert_eq!(
-        claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(),
-        60
-    );
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
 }
 
 #[tokio::test]
@@ -68,12 +57,7 @@ async fn a_taken_handle_is_409_and_leaves_nothing() {
 
     // Taken in the users service alone: the account made for it goes again.
     let stray = json!({ "username": "bob", "name": "Bob" });
-    fixture
-        .users
-        .profiles
-        .lock()
-        .unwrap()
-        .insert("1".to_owned(), stray);
+    fixture.users.profiles.lock().unwrap().insert("1".to_owned(), stray);
     let refused = fixture.register("bob").await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert!(refused.text("detail").contains("[bob]"));
@@ -101,10 +85,7 @@ async fn a_registration_that_stopped_half_way_is_taken_on() {
         let failed = fixture.register("ann").await;
         assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(failed.headers.contains_key("retry-after"));
-        assert_eq!(
-            fixture.login("ann").await.status,
-            StatusCode::SERVICE_UNAVAILABLE
-        );
+        assert_eq!(fixture.login("ann").await.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(fixture.identity().resume(Duration::ZERO).await.unwrap(), 1);
 
         // The process dies, the users service comes back, the worker of the next process runs.
@@ -151,12 +132,7 @@ async fn a_pending_handle_that_was_lost_to_another_is_given_up() {
     fixture.users.set(Mode::Down);
     fixture.register("ann").await;
     let other = json!({ "username": "ann", "name": "Other" });
-    fixture
-        .users
-        .profiles
-        .lock()
-        .unwrap()
-        .insert("1".to_owned(), other);
+    fixture.users.profiles.lock().unwrap().insert("1".to_owned(), other);
     fixture.users.set(Mode::Works);
     assert_eq!(fixture.identity().resume(Duration::ZERO).await.unwrap(), 0);
     assert_eq!(fixture.login("ann").await.status, StatusCode::UNAUTHORIZED);
@@ -166,23 +142,11 @@ async fn a_pending_handle_that_was_lost_to_another_is_given_up() {
 async fn bad_registrations_are_told_what_is_wrong() {
     let fixture = Fixture::new().await;
     for (body, name) in [
-        (
-            json!({ "username": "ann", "name": "Ann", "password": "short" }),
-            "password",
-        ),
-        (
-            json!({ "username": "ann", "name": "Ann", "password": "a".repeat(129) }),
-            "password",
-        ),
+        (json!({ "username": "ann", "name": "Ann", "password": "short" }), "password"),
+        (json!({ "username": "ann", "name": "Ann", "password": "a".repeat(129) }), "password"),
         (json!({ "username": "ann", "name": "Ann" }), "body"),
-        (
-            json!({ "username": 7, "name": "Ann", "password": PASSWORD }),
-            "username",
-        ),
-        (
-            json!({ "username": "ann", "name": "Ann", "password": PASSWORD, "bot": true }),
-            "bot",
-        ),
+        (json!({ "username": 7, "name": "Ann", "password": PASSWORD }), "username"),
+        (json!({ "username": "ann", "name": "Ann", "password": PASSWORD, "bot": true }), "bot"),
     ] {
         let answer = fixture.post("/pillion/v1/accounts", body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
@@ -208,24 +172,16 @@ async fn a_login_gets_the_scopes_it_asks_for() {
     let fixture = Fixture::new().await;
     fixture.register("ann").await;
     let body = |scope| json!({ "username": "ann", "password": PASSWORD, "scope": scope });
-    let narrow = fixture
-        .post("/pillion/v1/login", body("users.read tweet.read"))
-        .await;
+    let narrow = fixture.post("/pillion/v1/login", body("users.read tweet.read")).await;
     assert_eq!(narrow.text("scope"), "tweet.read users.read");
     assert!(narrow.body.get("refresh_token").is_none());
-    let unknown = fixture
-        .post("/pillion/v1/login", body("tweet.read tweet.fly"))
-        .await;
+    let unknown = fixture.post("/pillion/v1/login", body("tweet.read tweet.fly")).await;
     assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
     assert!(unknown.body.to_string().contains("[tweet.fly]"));
 }
 
 fn delete(password: &str) -> axum::extract::Request {
-    json_request(
-        Method::DELETE,
-        "/pillion/v1/accounts/me",
-        &json!({ "password": password }),
-    )
+    json_request(Method::DELETE, "/pillion/v1/accounts/me", &json!({ "password": password }))
 }
 
 #[tokio::test]
@@ -245,10 +201,7 @@ async fn a_deleted_account_is_gone_everywhere() {
     );
     assert!(fixture.users.usernames().is_empty());
     assert_eq!(fixture.login("ann").await.status, StatusCode::UNAUTHORIZED);
-    let refresh = format!(
-        "grant_type=refresh_token&refresh_token={}",
-        login.text("refresh_token")
-    );
+    let refresh = format!("grant_type=refresh_token&refresh_token={}", login.text("refresh_token"));
     let refreshed = fixture.form("/2/oauth2/token", &refresh, None).await;
     assert_eq!(refreshed.text("error"), "invalid_grant");
     // The access token still has minutes to live; what it names does not.
@@ -264,9 +217,7 @@ async fn a_deletion_that_stopped_half_way_is_taken_on() {
         fixture.register("ann").await;
         let login = fixture.login("ann").await;
         fixture.users.set(mode);
-        let accepted = fixture
-            .send_as(login.text("access_token"), delete(PASSWORD))
-            .await;
+        let accepted = fixture.send_as(login.text("access_token"), delete(PASSWORD)).await;
         assert_eq!(accepted.status, StatusCode::ACCEPTED);
         assert_eq!(accepted.body["data"]["deleted"], false);
         // Closed at once, whatever the users service does.
@@ -285,15 +236,10 @@ async fn a_deletion_that_stopped_half_way_is_taken_on() {
 async fn the_account_itself_needs_a_callers_token_with_its_scope() {
     let fixture = Fixture::new().await;
     fixture.register("ann").await;
-    assert_eq!(
-        fixture.send(delete(PASSWORD)).await.status,
-        StatusCode::UNAUTHORIZED
-    );
+    assert_eq!(fixture.send(delete(PASSWORD)).await.status, StatusCode::UNAUTHORIZED);
     let body = json!({ "username": "ann", "password": PASSWORD, "scope": "tweet.write" });
     let login = fixture.post("/pillion/v1/login", body).await;
-    let narrow = fixture
-        .send_as(login.text("access_token"), delete(PASSWORD))
-        .await;
+    let narrow = fixture.send_as(login.text("access_token"), delete(PASSWORD)).await;
     assert_eq!(narrow.status, StatusCode::FORBIDDEN);
     assert!(narrow.text("detail").contains("account.write"));
     assert_eq!(fixture.users.usernames(), ["ann"]);

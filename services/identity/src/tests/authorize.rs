@@ -24,9 +24,7 @@ async fn with_app() -> (Fixture, String, String) {
 }
 
 fn query(pairs: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 fn asking<'a>(id: &'a str, challenge: &'a str, method: &'a str) -> Vec<(&'a str, &'a str)> {
@@ -42,14 +40,8 @@ fn asking<'a>(id: &'a str, challenge: &'a str, method: &'a str) -> Vec<(&'a str,
 }
 
 async fn decide(fixture: &Fixture, mut pairs: Vec<(&str, &str)>, decision: &str) -> Answer {
-    pairs.extend([
-        ("username", "ann"),
-        ("password", PASSWORD),
-        ("decision", decision),
-    ]);
-    fixture
-        .form("/i/oauth2/authorize", &query(&pairs), None)
-        .await
+    pairs.extend([("username", "ann"), ("password", PASSWORD), ("decision", decision)]);
+    fixture.form("/i/oauth2/authorize", &query(&pairs), None).await
 }
 
 /// The parameters with which the browser is sent back.
@@ -57,16 +49,12 @@ fn back(answer: &Answer) -> std::collections::BTreeMap<String, String> {
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
     let location = answer.headers["location"].to_str().unwrap();
     let query = location.strip_prefix("https://app.example/back?").unwrap();
-    form_urlencoded::parse(query.as_bytes())
-        .into_owned()
-        .collect()
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 async fn exchange(fixture: &Fixture, id: &str, secret: &str, code: &str, more: &str) -> Answer {
     let form = format!("grant_type=authorization_code&code={code}&{more}");
-    fixture
-        .form("/2/oauth2/token", &form, Some(&format!("{id}:{secret}")))
-        .await
+    fixture.form("/2/oauth2/token", &form, Some(&format!("{id}:{secret}"))).await
 }
 
 #[tokio::test]
@@ -83,9 +71,7 @@ async fn a_user_allows_an_app_and_the_app_acts_for_them() {
         assert_eq!(page.status(), StatusCode::OK);
         let policy = page.headers()["content-security-policy"].to_str().unwrap();
         assert!(policy.contains("frame-ancestors 'none'"));
-        let html = axum::body::to_bytes(page.into_body(), 100_000)
-            .await
-            .unwrap();
+        let html = axum::body::to_bytes(page.into_body(), 100_000).await.unwrap();
         let html = std::str::from_utf8(&html).unwrap();
         assert!(html.contains("Allow &lt;My&gt; app?") && html.contains("value=\"a&amp;b\""));
 
@@ -98,10 +84,8 @@ async fn a_user_allows_an_app_and_the_app_acts_for_them() {
         let claims = claims(&fixture.handle.jwks(), tokens.text("access_token"));
         assert_eq!(claims["client_id"], id);
         assert!(claims["sub"].as_str().unwrap().parse::<u64>().is_ok());
-        let form = format!(
-            "grant_type=refresh_token&refresh_token={}",
-            tokens.text("refresh_token")
-        );
+        let form =
+            format!("grant_type=refresh_token&refresh_token={}", tokens.text("refresh_token"));
         let basic = format!("{id}:{secret}");
         let renewed = fixture.form("/2/oauth2/token", &form, Some(&basic)).await;
         assert_eq!(renewed.status, StatusCode::OK);
@@ -109,10 +93,8 @@ async fn a_user_allows_an_app_and_the_app_acts_for_them() {
         // A code that comes twice was stolen: its session ends.
         let again = exchange(&fixture, &id, &secret, &allowed["code"], &more).await;
         assert!(again.text("error_description").contains("used before"));
-        let form = format!(
-            "grant_type=refresh_token&refresh_token={}",
-            renewed.text("refresh_token")
-        );
+        let form =
+            format!("grant_type=refresh_token&refresh_token={}", renewed.text("refresh_token"));
         let over = fixture.form("/2/oauth2/token", &form, Some(&basic)).await;
         assert_eq!(over.text("error"), "invalid_grant");
     }
@@ -122,19 +104,10 @@ async fn a_user_allows_an_app_and_the_app_acts_for_them() {
 async fn a_user_says_no_or_gets_the_password_wrong() {
     let (fixture, id, _) = with_app().await;
     let denied = back(&decide(&fixture, asking(&id, VERIFIER, "plain"), "deny").await);
-    assert_eq!(
-        (denied["error"].as_str(), denied["state"].as_str()),
-        ("access_denied", "a&b")
-    );
+    assert_eq!((denied["error"].as_str(), denied["state"].as_str()), ("access_denied", "a&b"));
     let mut pairs = asking(&id, VERIFIER, "plain");
-    pairs.extend([
-        ("username", "ann"),
-        ("password", "wrong one"),
-        ("decision", "allow"),
-    ]);
-    let wrong = fixture
-        .form("/i/oauth2/authorize", &query(&pairs), None)
-        .await;
+    pairs.extend([("username", "ann"), ("password", "wrong one"), ("decision", "allow")]);
+    let wrong = fixture.form("/i/oauth2/authorize", &query(&pairs), None).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
     assert!(!wrong.headers.contains_key("location"));
     let unclear = decide(&fixture, asking(&id, VERIFIER, "plain"), "maybe").await;
@@ -144,10 +117,7 @@ async fn a_user_says_no_or_gets_the_password_wrong() {
 #[tokio::test]
 async fn nobody_is_sent_to_an_address_that_is_not_the_apps() {
     let (fixture, id, _) = with_app().await;
-    for (name, value) in [
-        ("client_id", "app-1"),
-        ("redirect_uri", "https://evil.example/"),
-    ] {
+    for (name, value) in [("client_id", "app-1"), ("redirect_uri", "https://evil.example/")] {
         let mut pairs = asking(&id, VERIFIER, "plain");
         pairs.retain(|(kept, _)| *kept != name);
         pairs.push((name, value));
@@ -180,17 +150,13 @@ async fn what_the_app_asks_wrongly_is_told_to_the_app() {
 async fn a_code_is_good_for_its_app_its_verifier_and_five_minutes() {
     let (fixture, id, secret) = with_app().await;
     let login = fixture.login("ann").await;
-    let (other, other_secret) = fixture
-        .app(login.text("access_token"), json!({ "name": "Other" }))
-        .await;
+    let (other, other_secret) =
+        fixture.app(login.text("access_token"), json!({ "name": "Other" })).await;
     let allowed = back(&decide(&fixture, asking(&id, VERIFIER, "plain"), "allow").await);
     let code = &allowed["code"];
     let right = query(&[("code_verifier", VERIFIER)]);
     let wrong = query(&[("code_verifier", "another")]);
-    let elsewhere = query(&[
-        ("code_verifier", VERIFIER),
-        ("redirect_uri", "https://a.example/"),
-    ]);
+    let elsewhere = query(&[("code_verifier", VERIFIER), ("redirect_uri", "https://a.example/")]);
     for (id, secret, more, error) in [
         (&other, &other_secret, &right, "invalid_grant"),
         (&id, &secret, &wrong, "invalid_grant"),

@@ -14,16 +14,11 @@ use crate::{Config, JwkSet};
 fn token(fixture: &Fixture) -> String {
     let user = UserId::new(12).unwrap();
     let scopes = Scopes::parse("tweet.write tweet.read");
-    fixture
-        .handle
-        .issue_user_token(user, "demo", &scopes, Duration::from_hours(1))
+    fixture.handle.issue_user_token(user, "demo", &scopes, Duration::from_hours(1))
 }
 
 fn kid(token: &str) -> String {
-    decoded(token.split('.').next().unwrap())["kid"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    decoded(token.split('.').next().unwrap())["kid"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -47,19 +42,10 @@ async fn a_token_has_exactly_the_claims_that_verifiers_need() {
 #[tokio::test]
 async fn the_keys_are_published_and_outlive_a_restart() {
     let fixture = Fixture::new().await;
-    let request = || {
-        Request::get("/.well-known/jwks.json")
-            .body(Body::empty())
-            .unwrap()
-    };
+    let request = || Request::get("/.well-known/jwks.json").body(Body::empty()).unwrap();
     let before = fixture.send(request()).await;
     let key = &before.body["keys"][0];
-    for (member, value) in [
-        ("kty", "OKP"),
-        ("crv", "Ed25519"),
-        ("alg", "EdDSA"),
-        ("use", "sig"),
-    ] {
+    for (member, value) in [("kty", "OKP"), ("crv", "Ed25519"), ("alg", "EdDSA"), ("use", "sig")] {
         assert_eq!(key[member], value);
     }
     assert!(key.get("d").is_none());
@@ -90,13 +76,7 @@ async fn a_new_key_is_announced_before_it_signs_and_the_old_one_kept_while_neede
 
     fixture.clock.advance(Duration::from_hours(2));
     fixture.handle.rotate_keys().await.unwrap();
-    let kids: Vec<_> = fixture
-        .handle
-        .jwks()
-        .keys
-        .into_iter()
-        .map(|key| key.kid)
-        .collect();
+    let kids: Vec<_> = fixture.handle.jwks().keys.into_iter().map(|key| key.kid).collect();
     assert_eq!(kids.len(), 2);
     assert!(!kids.contains(&kid(&old)) && kids.contains(&kid(&new)));
     let fixture = fixture.restart().await;
@@ -107,10 +87,7 @@ async fn a_new_key_is_announced_before_it_signs_and_the_old_one_kept_while_neede
 #[test]
 fn a_client_id_that_looks_like_a_user_is_refused() {
     for id in ["", "12", "a:b"] {
-        let config = Config {
-            first_party_client_id: id.to_owned(),
-            ..Config::default()
-        };
+        let config = Config { first_party_client_id: id.to_owned(), ..Config::default() };
         let error = crate::check_config(&config).unwrap_err().to_string();
         assert!(error.contains("first_party_client_id"), "{error}");
     }

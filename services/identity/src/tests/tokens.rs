@@ -32,10 +32,7 @@ async fn refresh_tokens_rotate() {
     assert_ne!(first.text("refresh_token"), login.text("refresh_token"));
     let claims = claims(&fixture.handle.jwks(), first.text("access_token"));
     assert!(claims["sub"].as_str().unwrap().parse::<u64>().is_ok());
-    assert_eq!(
-        refresh(&fixture, first.text("refresh_token")).await.status,
-        StatusCode::OK
-    );
+    assert_eq!(refresh(&fixture, first.text("refresh_token")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -50,12 +47,7 @@ async fn a_refresh_token_that_is_used_twice_ends_its_session() {
     let successor = refresh(&fixture, next.text("refresh_token")).await;
     assert_eq!(successor.text("error"), "invalid_grant");
     // Other sessions go on.
-    assert_eq!(
-        refresh(&fixture, elsewhere.text("refresh_token"))
-            .await
-            .status,
-        StatusCode::OK
-    );
+    assert_eq!(refresh(&fixture, elsewhere.text("refresh_token")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -79,10 +71,7 @@ async fn refresh_tokens_outlive_a_restart_but_not_30_days() {
     let expired = refresh(&fixture, next.text("refresh_token")).await;
     assert_eq!(expired.text("error"), "invalid_grant");
     let store = &fixture.identity().store;
-    store
-        .forget_expired(pillion_chassis::Clock::now(&*fixture.clock))
-        .await
-        .unwrap();
+    store.forget_expired(pillion_chassis::Clock::now(&*fixture.clock)).await.unwrap();
     let hash = crate::secret::Secret::presented(next.text("refresh_token").to_owned()).hash();
     assert_eq!(store.session_of(&hash).await.unwrap(), None);
 }
@@ -114,25 +103,11 @@ async fn apps_get_tokens_of_their_own_in_every_way_that_clients_ask() {
     let json = json!({
         "grant_type": "client_credentials", "client_id": id, "client_secret": secret,
     });
-    let query = Request::post(format!("/2/oauth2/token?{full}"))
-        .body(Body::empty())
-        .unwrap();
+    let query = Request::post(format!("/2/oauth2/token?{full}")).body(Body::empty()).unwrap();
     let json = json_request(Method::POST, "/2/oauth2/token", &json);
     for answer in [
-        fixture
-            .form(
-                "/oauth2/token",
-                "grant_type=client_credentials",
-                Some(&basic),
-            )
-            .await,
-        fixture
-            .form(
-                "/2/oauth2/token",
-                "grant_type=client_credentials",
-                Some(&basic),
-            )
-            .await,
+        fixture.form("/oauth2/token", "grant_type=client_credentials", Some(&basic)).await,
+        fixture.form("/2/oauth2/token", "grant_type=client_credentials", Some(&basic)).await,
         fixture.form("/2/oauth2/token", &full, None).await,
         fixture.send(query).await,
         fixture.send(json).await,
@@ -161,22 +136,14 @@ async fn clients_that_cannot_show_who_they_are_get_401() {
         (format!("{grant}&client_id={id}"), None),
         (format!("{grant}&client_id=pillion&client_secret=x"), None),
     ] {
-        let answer = fixture
-            .form("/2/oauth2/token", &form, basic.as_deref())
-            .await;
+        let answer = fixture.form("/2/oauth2/token", &form, basic.as_deref()).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{form} {basic:?}");
         assert_eq!(answer.text("error"), "invalid_client");
-        assert!(
-            answer.headers["www-authenticate"]
-                .to_str()
-                .unwrap()
-                .starts_with("Basic")
-        );
+        assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Basic"));
         assert_eq!(answer.headers["cache-control"], "no-store");
     }
-    let (public, secret) = fixture
-        .app(token, json!({ "name": "Public", "client_type": "public" }))
-        .await;
+    let (public, secret) =
+        fixture.app(token, json!({ "name": "Public", "client_type": "public" })).await;
     assert_eq!(secret, "");
     let form = format!("{grant}&client_id={public}");
     let answer = fixture.form("/2/oauth2/token", &form, None).await;
@@ -190,39 +157,20 @@ async fn malformed_token_requests_say_what_is_wrong() {
     for (form, error, part) in [
         ("", "invalid_request", "grant_type is missing"),
         ("grant_type=", "invalid_request", "grant_type is missing"),
-        (
-            "grant_type=password",
-            "unsupported_grant_type",
-            "[password]",
-        ),
-        (
-            "grant_type=a&grant_type=b",
-            "invalid_request",
-            "grant_type is there twice",
-        ),
-        (
-            "grant_type=refresh_token",
-            "invalid_request",
-            "refresh_token is missing",
-        ),
+        ("grant_type=password", "unsupported_grant_type", "[password]"),
+        ("grant_type=a&grant_type=b", "invalid_request", "grant_type is there twice"),
+        ("grant_type=refresh_token", "invalid_request", "refresh_token is missing"),
         (unknown, "invalid_grant", "unknown"),
     ] {
         let answer = fixture.form("/2/oauth2/token", form, None).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{form}");
         assert_eq!(answer.text("error"), error, "{form}");
-        assert!(
-            answer.text("error_description").contains(part),
-            "{}",
-            answer.body
-        );
+        assert!(answer.text("error_description").contains(part), "{}", answer.body);
     }
     for (kind, body) in [
         ("text/plain", "grant_type=refresh_token".to_owned()),
         ("application/json", "[".to_owned()),
-        (
-            "application/x-www-form-urlencoded",
-            "a=".to_owned() + &"b".repeat(20_000),
-        ),
+        ("application/x-www-form-urlencoded", "a=".to_owned() + &"b".repeat(20_000)),
     ] {
         let request = Request::post("/2/oauth2/token")
             .header("content-type", kind)
@@ -239,14 +187,9 @@ async fn malformed_token_requests_say_what_is_wrong() {
 #[tokio::test]
 async fn a_refresh_token_is_only_good_for_its_own_client() {
     let (fixture, login) = logged_in().await;
-    let (id, secret) = fixture
-        .app(login.text("access_token"), json!({ "name": "My app" }))
-        .await;
+    let (id, secret) = fixture.app(login.text("access_token"), json!({ "name": "My app" })).await;
     let basic = format!("{id}:{secret}");
-    let form = format!(
-        "grant_type=refresh_token&refresh_token={}",
-        login.text("refresh_token")
-    );
+    let form = format!("grant_type=refresh_token&refresh_token={}", login.text("refresh_token"));
     let stolen = fixture.form("/2/oauth2/token", &form, Some(&basic)).await;
     assert_eq!(stolen.text("error"), "invalid_grant");
     let form = format!("token={}", login.text("refresh_token"));
@@ -256,31 +199,20 @@ async fn a_refresh_token_is_only_good_for_its_own_client() {
     let both = fixture.form("/2/oauth2/token", &both, Some(&basic)).await;
     assert_eq!(both.text("error"), "invalid_request");
     // It has survived all that.
-    assert_eq!(
-        refresh(&fixture, login.text("refresh_token")).await.status,
-        StatusCode::OK
-    );
+    assert_eq!(refresh(&fixture, login.text("refresh_token")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_revoked_session_is_over() {
     let (fixture, login) = logged_in().await;
-    let form = format!(
-        "token={}&token_type_hint=refresh_token",
-        login.text("refresh_token")
-    );
+    let form = format!("token={}&token_type_hint=refresh_token", login.text("refresh_token"));
     for _ in 0..2 {
         let answer = fixture.form("/2/oauth2/revoke", &form, None).await;
-        assert_eq!(
-            (answer.status, &answer.body),
-            (StatusCode::OK, &json!({ "revoked": true }))
-        );
+        assert_eq!((answer.status, &answer.body), (StatusCode::OK, &json!({ "revoked": true })));
     }
     let answer = refresh(&fixture, login.text("refresh_token")).await;
     assert_eq!(answer.text("error"), "invalid_grant");
-    let unknown = fixture
-        .form("/2/oauth2/revoke", "token=unknown", None)
-        .await;
+    let unknown = fixture.form("/2/oauth2/revoke", "token=unknown", None).await;
     assert_eq!(unknown.status, StatusCode::OK);
     let form = format!("token={}", login.text("access_token"));
     let access = fixture.form("/2/oauth2/revoke", &form, None).await;
@@ -293,22 +225,10 @@ async fn bad_apps_are_told_what_is_wrong() {
     for (body, part) in [
         (json!({ "name": "" }), "`name` must have"),
         (json!({ "name": "a".repeat(51) }), "`name` must have"),
-        (
-            json!({ "name": "a", "redirect_uris": ["/back"] }),
-            "[/back]",
-        ),
-        (
-            json!({ "name": "a", "redirect_uris": ["https://a.example/#x"] }),
-            "fragment",
-        ),
-        (
-            json!({ "name": "a", "redirect_uris": vec!["https://a.example/"; 11] }),
-            "11 addresses",
-        ),
-        (
-            json!({ "name": "a", "client_type": "secret" }),
-            "confidential",
-        ),
+        (json!({ "name": "a", "redirect_uris": ["/back"] }), "[/back]"),
+        (json!({ "name": "a", "redirect_uris": ["https://a.example/#x"] }), "fragment"),
+        (json!({ "name": "a", "redirect_uris": vec!["https://a.example/"; 11] }), "11 addresses"),
+        (json!({ "name": "a", "client_type": "secret" }), "confidential"),
     ] {
         let request = json_request(Method::POST, "/pillion/v1/apps", &body);
         let answer = fixture.send_as(login.text("access_token"), request).await;
@@ -316,9 +236,7 @@ async fn bad_apps_are_told_what_is_wrong() {
         assert!(answer.body.to_string().contains(part), "{}", answer.body);
     }
     for _ in 0..20 {
-        fixture
-            .app(login.text("access_token"), json!({ "name": "a" }))
-            .await;
+        fixture.app(login.text("access_token"), json!({ "name": "a" })).await;
     }
     let request = json_request(Method::POST, "/pillion/v1/apps", &json!({ "name": "a" }));
     let answer = fixture.send_as(login.text("access_token"), request).await;

@@ -51,10 +51,9 @@ impl TryFrom<Row> for Tweet {
         let user = |id| UserId::from_i64(id).ok_or_else(bad);
         let reference = |tweet_id, author_id| match (tweet_id, author_id) {
             (None, None) => Ok(None),
-            (Some(tweet_id), Some(author_id)) => Ok(Some(TweetRef {
-                tweet_id: tweet(tweet_id)?,
-                author_id: user(author_id)?,
-            })),
+            (Some(tweet_id), Some(author_id)) => {
+                Ok(Some(TweetRef { tweet_id: tweet(tweet_id)?, author_id: user(author_id)? }))
+            }
             _ => Err(bad()),
         };
         Ok(Self {
@@ -88,10 +87,9 @@ fn stream(tweet_id: TweetId) -> String {
 impl Store for SqliteStore {
     async fn post(&self, posted: &TweetPosted) -> Result<(), Error> {
         let mut transaction = self.0.write().await?;
-        for (key, reference) in [
-            ("reply.in_reply_to_tweet_id", posted.replied_to),
-            ("quote_tweet_id", posted.quoted),
-        ] {
+        for (key, reference) in
+            [("reply.in_reply_to_tweet_id", posted.replied_to), ("quote_tweet_id", posted.quoted)]
+        {
             if let Some(TweetRef { tweet_id, .. }) = reference
                 && find(&mut transaction, tweet_id).await?.is_none()
             {
@@ -108,17 +106,11 @@ impl Store for SqliteStore {
 
     async fn delete(&self, id: TweetId, author_id: UserId, at: Timestamp) -> Result<(), Error> {
         let mut transaction = self.0.write().await?;
-        let (author, version) = find(&mut transaction, id)
-            .await?
-            .ok_or(Error::NotFound(id))?;
+        let (author, version) = find(&mut transaction, id).await?.ok_or(Error::NotFound(id))?;
         if author != author_id {
             return Err(Error::NotTheAuthor(id));
         }
-        let event = TweetDeleted {
-            tweet_id: id,
-            author_id,
-            deleted_at: at,
-        };
+        let event = TweetDeleted { tweet_id: id, author_id, deleted_at: at };
         apply_deleted(&mut transaction, &event).await?;
         let event = TweetEvent::Deleted(event);
         event_log::append(&mut transaction, &stream(id), version, &event, at).await?;
@@ -157,27 +149,23 @@ impl Store for SqliteStore {
              WHERE author_id = ? AND tweet_id > ? AND tweet_id < ? AND created_at >= ?
                AND created_at < ? AND (? OR replied_to_id IS NULL)
              ORDER BY tweet_id ASC LIMIT ?";
-        let rows: Vec<Row> = sqlx::query_as(if list.latest_first {
-            LATEST_FIRST
-        } else {
-            EARLIEST_FIRST
-        })
-        .bind(list.author_id.as_i64())
-        .bind(list.above_id)
-        .bind(list.below_id)
-        .bind(list.from)
-        .bind(list.before)
-        .bind(list.with_replies)
-        .bind(list.count_max)
-        .fetch_all(self.0.read())
-        .await?;
+        let rows: Vec<Row> =
+            sqlx::query_as(if list.latest_first { LATEST_FIRST } else { EARLIEST_FIRST })
+                .bind(list.author_id.as_i64())
+                .bind(list.above_id)
+                .bind(list.below_id)
+                .bind(list.from)
+                .bind(list.before)
+                .bind(list.with_replies)
+                .bind(list.count_max)
+                .fetch_all(self.0.read())
+                .await?;
         rows.into_iter().map(Tweet::try_from).collect()
     }
 
     async fn last_id(&self) -> Result<Option<TweetId>, DatabaseError> {
-        let (last,): (Option<i64>,) = sqlx::query_as("SELECT max(tweet_id) FROM tweet")
-            .fetch_one(self.0.read())
-            .await?;
+        let (last,): (Option<i64>,) =
+            sqlx::query_as("SELECT max(tweet_id) FROM tweet").fetch_one(self.0.read()).await?;
         Ok(last.and_then(TweetId::from_i64))
     }
 }

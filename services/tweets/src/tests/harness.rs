@@ -45,9 +45,7 @@ impl Reply {
     pub(super) fn ids(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{}", self.body);
         let data = self.body["data"].as_array().cloned().unwrap_or_default();
-        data.iter()
-            .map(|tweet| tweet["id"].as_str().unwrap().to_owned())
-            .collect()
+        data.iter().map(|tweet| tweet["id"].as_str().unwrap().to_owned()).collect()
     }
 }
 
@@ -59,9 +57,7 @@ impl Harness {
     }
 
     async fn start_in(folder: tempfile::TempDir, clock: Arc<FakeClock>) -> Self {
-        let database = Database::open(folder.path().join("tweets.sqlite"))
-            .await
-            .unwrap();
+        let database = Database::open(folder.path().join("tweets.sqlite")).await.unwrap();
         let peers = Arc::new(InProcessPeers::new());
         peers.register("users", users());
         let deps = Deps {
@@ -72,13 +68,7 @@ impl Harness {
             peers: peers.clone(),
         };
         let service = crate::service(deps).await.unwrap();
-        Self {
-            router: service.router,
-            database,
-            clock,
-            peers,
-            folder,
-        }
+        Self { router: service.router, database, clock, peers, folder }
     }
 
     pub(super) async fn restart(self) -> Self {
@@ -114,13 +104,8 @@ impl Harness {
         }
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
-            .await
-            .unwrap();
-        Reply {
-            status,
-            body: serde_json::from_slice(&bytes).unwrap(),
-        }
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        Reply { status, body: serde_json::from_slice(&bytes).unwrap() }
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {
@@ -136,27 +121,19 @@ impl Harness {
     }
 
     pub(super) async fn reply_to(&self, by: u64, id: &str, text: &str) -> Reply {
-        self.post(
-            by,
-            &json!({"text": text, "reply": {"in_reply_to_tweet_id": id}}),
-        )
-        .await
+        self.post(by, &json!({"text": text, "reply": {"in_reply_to_tweet_id": id}})).await
     }
 
     pub(super) async fn quote(&self, by: u64, id: &str, text: &str) -> Reply {
-        self.post(by, &json!({"text": text, "quote_tweet_id": id}))
-            .await
+        self.post(by, &json!({"text": text, "quote_tweet_id": id})).await
     }
 
     pub(super) async fn delete(&self, by: u64, id: &str) -> Reply {
-        self.send("DELETE", &format!("/2/tweets/{id}"), by, "")
-            .await
+        self.send("DELETE", &format!("/2/tweets/{id}"), by, "").await
     }
 
     pub(super) async fn events(&self) -> Vec<Recorded> {
-        event_log::read_after(&self.database, 0, 10_000)
-            .await
-            .unwrap()
+        event_log::read_after(&self.database, 0, 10_000).await.unwrap()
     }
 }
 
@@ -165,14 +142,8 @@ fn users() -> Router {
     Router::new().route(
         "/2/users/{id}",
         get(async |Path(id): Path<u64>, headers: HeaderMap| {
-            if headers
-                .get("authorization")
-                .is_none_or(|token| token != "Bearer token")
-            {
-                return (
-                    StatusCode::UNAUTHORIZED,
-                    Json(json!({"title": "Unauthorized"})),
-                );
+            if headers.get("authorization").is_none_or(|token| token != "Bearer token") {
+                return (StatusCode::UNAUTHORIZED, Json(json!({"title": "Unauthorized"})));
             }
             let username = match id {
                 ANN => "ann",

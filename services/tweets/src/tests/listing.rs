@@ -76,9 +76,7 @@ async fn a_page_whose_tweets_are_gone_still_leads_back() {
     assert!(empty.body.get("data").is_none() && empty.body.get("errors").is_none());
     assert_eq!(empty.body["meta"]["result_count"], 0);
     let previous = token(&empty, "previous_token").unwrap();
-    let back = tweets
-        .get(&format!("{path}&pagination_token={previous}"))
-        .await;
+    let back = tweets.get(&format!("{path}&pagination_token={previous}")).await;
     assert_eq!(back.ids(), ids[..5]);
 }
 
@@ -86,11 +84,7 @@ async fn a_page_whose_tweets_are_gone_still_leads_back() {
 async fn a_token_is_good_for_its_own_list_only() {
     let tweets = Harness::start().await;
     posted(&tweets, 7).await;
-    let next = token(
-        &tweets.get("/2/users/11/tweets?max_results=5").await,
-        "next_token",
-    )
-    .unwrap();
+    let next = token(&tweets.get("/2/users/11/tweets?max_results=5").await, "next_token").unwrap();
     let mut forged = next.clone();
     forged.replace_range(..1, if next.starts_with('B') { "A" } else { "B" });
     for path in [
@@ -103,11 +97,7 @@ async fn a_token_is_good_for_its_own_list_only() {
         let reply = tweets.get(&path).await;
         assert_eq!(reply.status, 400, "{path}");
         let parameters = &reply.body["errors"][0]["parameters"];
-        assert!(
-            parameters.get("pagination_token").is_some(),
-            "{}",
-            reply.body
-        );
+        assert!(parameters.get("pagination_token").is_some(), "{}", reply.body);
     }
     let other_size = format!("/2/users/11/tweets?max_results=50&pagination_token={next}");
     assert_eq!(tweets.get(&other_size).await.ids().len(), 2);
@@ -117,11 +107,7 @@ async fn a_token_is_good_for_its_own_list_only() {
 async fn a_token_outlives_a_restart() {
     let tweets = Harness::start().await;
     let ids = posted(&tweets, 7).await;
-    let next = token(
-        &tweets.get("/2/users/11/tweets?max_results=5").await,
-        "next_token",
-    )
-    .unwrap();
+    let next = token(&tweets.get("/2/users/11/tweets?max_results=5").await, "next_token").unwrap();
     let tweets = tweets.restart().await;
     let path = format!("/2/users/11/tweets?max_results=5&pagination_token={next}");
     assert_eq!(tweets.get(&path).await.ids(), ids[5..]);
@@ -132,31 +118,17 @@ async fn ids_times_and_kinds_bound_the_list() {
     let tweets = Harness::start().await;
     let ids = posted(&tweets, 6).await;
     let reply = tweets.reply_to(ANN, &ids[0], "a reply").await.id();
-    let get = async |query: String| {
-        tweets
-            .get(&format!("/2/users/11/tweets?{query}"))
-            .await
-            .ids()
-    };
+    let get = async |query: String| tweets.get(&format!("/2/users/11/tweets?{query}")).await.ids();
 
     assert_eq!(get("exclude=replies".to_owned()).await, ids);
     assert_eq!(get("exclude=retweets".to_owned()).await[0], reply);
-    assert_eq!(
-        get(format!("since_id={}&exclude=replies", ids[2])).await,
-        ids[..2]
-    );
+    assert_eq!(get(format!("since_id={}&exclude=replies", ids[2])).await, ids[..2]);
     assert_eq!(get(format!("until_id={}", ids[2])).await, ids[3..]);
-    assert_eq!(
-        get(format!("since_id={}&until_id={}", ids[5], ids[3])).await,
-        ids[4..5]
-    );
+    assert_eq!(get(format!("since_id={}&until_id={}", ids[5], ids[3])).await, ids[4..5]);
     // The first of the six was posted at 10:00:02.
     let window = "start_time=2026-07-01T10:00:03Z&end_time=2026-07-01T10:00:05Z";
     assert_eq!(get(window.to_owned()).await, ids[3..5]);
-    let first = format!(
-        "since_id={}&start_time=2027-01-01T00:00:00Z&exclude=replies",
-        ids[1]
-    );
+    let first = format!("since_id={}&start_time=2027-01-01T00:00:00Z&exclude=replies", ids[1]);
     assert_eq!(get(first).await, ids[..1]);
 }
 
@@ -182,21 +154,12 @@ async fn malformed_bounds_are_400_naming_the_parameter() {
         ("since_id=x", "since_id"),
         ("until_id=-1", "until_id"),
         ("start_time=yesterday", "start_time"),
-        (
-            "start_time=2026-07-02T00:00:00Z&end_time=2026-07-01T00:00:00Z",
-            "start_time",
-        ),
+        ("start_time=2026-07-02T00:00:00Z&end_time=2026-07-01T00:00:00Z", "start_time"),
         ("exclude=quotes", "exclude"),
         ("page=2", "page"),
     ] {
         let reply = tweets.get(&format!("/2/users/11/tweets?{query}")).await;
         assert_eq!(reply.status, 400, "{query}");
-        assert!(
-            reply.body["errors"][0]["parameters"]
-                .get(parameter)
-                .is_some(),
-            "{}",
-            reply.body
-        );
+        assert!(reply.body["errors"][0]["parameters"].get(parameter).is_some(), "{}", reply.body);
     }
 }

@@ -14,21 +14,13 @@ async fn a_tweet_has_three_fields_and_more_on_demand() {
         json!({"id": id, "text": "see #rust, @bob: example.com", "edit_history_tweet_ids": [id]})
     );
     let fields = "author_id,created_at,entities,reply_settings,lang,geo,in_reply_to_user_id";
-    let full = tweets
-        .get(&format!("/2/tweets/{id}?tweet.fields={fields}"))
-        .await;
+    let full = tweets.get(&format!("/2/tweets/{id}?tweet.fields={fields}")).await;
     let data = &full.body["data"];
     assert_eq!(data["author_id"], "11");
     assert_eq!(data["created_at"], "2026-07-01T10:00:01.000Z");
     assert_eq!(data["reply_settings"], "everyone");
-    assert_eq!(
-        data["entities"]["hashtags"],
-        json!([{"start": 4, "end": 9, "tag": "rust"}])
-    );
-    assert_eq!(
-        data["entities"]["mentions"],
-        json!([{"start": 11, "end": 15, "username": "bob"}])
-    );
+    assert_eq!(data["entities"]["hashtags"], json!([{"start": 4, "end": 9, "tag": "rust"}]));
+    assert_eq!(data["entities"]["mentions"], json!([{"start": 11, "end": 15, "username": "bob"}]));
     assert_eq!(data["entities"]["urls"][0]["url"], "example.com");
     assert!(data.get("in_reply_to_user_id").is_none() && data.get("geo").is_none());
 }
@@ -38,9 +30,7 @@ async fn several_tweets_come_in_the_order_of_the_request() {
     let tweets = Harness::start().await;
     let first = tweets.post_text(ANN, "1").await;
     let second = tweets.post_text(ANN, "2").await;
-    let reply = tweets
-        .get(&format!("/2/tweets?ids={second},20,{first},{second}"))
-        .await;
+    let reply = tweets.get(&format!("/2/tweets?ids={second},20,{first},{second}")).await;
     assert_eq!(reply.ids(), [second, first]);
     assert_eq!(
         reply.body["errors"],
@@ -74,21 +64,12 @@ async fn a_malformed_look_up_is_400_naming_the_parameter() {
         ("/2/tweets/9999999999999999999".to_owned(), "id"),
         ("/2/tweets".to_owned(), "ids"),
         ("/2/tweets?ids=1,,b".to_owned(), "ids"),
-        (
-            format!("/2/tweets?ids={}", hundred_and_one.join(",")),
-            "ids",
-        ),
+        (format!("/2/tweets?ids={}", hundred_and_one.join(",")), "ids"),
         ("/2/tweets/1?tweet.fields=nope".to_owned(), "tweet.fields"),
         ("/2/tweets/1?expansions=author_id".to_owned(), "expansions"),
     ] {
         let reply = tweets.get(&path).await;
         assert_eq!(reply.status, 400, "{path}");
-        assert!(
-            reply.body["errors"][0]["parameters"]
-                .get(parameter)
-                .is_some(),
-            "{}",
-            reply.body
-        );
+        assert!(reply.body["errors"][0]["parameters"].get(parameter).is_some(), "{}", reply.body);
     }
 }

@@ -32,13 +32,7 @@ async fn folded(tweets: &Harness) -> Vec<(i64, String, i64, i64, i64)> {
         }
     }
     let count = |id: TweetId, of: fn(&pillion_events::TweetPosted) -> Option<TweetId>| {
-        i64::try_from(
-            state
-                .values()
-                .filter(|posted| of(posted) == Some(id))
-                .count(),
-        )
-        .unwrap()
+        i64::try_from(state.values().filter(|posted| of(posted) == Some(id)).count()).unwrap()
     };
     let mut rows: Vec<_> = state
         .values()
@@ -109,11 +103,7 @@ async fn many_at_once_lose_nothing_and_count_right() {
 
     let events = tweets.events().await;
     assert_eq!(events.len(), 1 + WRITERS * POSTS + WRITERS * POSTS / 2);
-    assert!(
-        events
-            .windows(2)
-            .all(|pair| pair[0].position < pair[1].position)
-    );
+    assert!(events.windows(2).all(|pair| pair[0].position < pair[1].position));
     let mut versions: HashMap<&str, i64> = HashMap::new();
     for event in &events {
         let version = versions.entry(&event.stream_id).or_default();
@@ -134,10 +124,7 @@ async fn of_many_who_delete_one_tweet_exactly_one_does() {
     let mut statuses = deleting.join_all().await;
     statuses.sort_unstable();
     assert_eq!(statuses[0], 200);
-    assert!(
-        statuses[1..].iter().all(|status| *status == 404),
-        "{statuses:?}"
-    );
+    assert!(statuses[1..].iter().all(|status| *status == 404), "{statuses:?}");
     assert_eq!(tweets.events().await.len(), 2);
 }
 

@@ -113,9 +113,7 @@ mod tests {
 
     #[test]
     fn hashtags_take_letters_marks_and_digits_of_any_script() {
-        for c in [
-            'a', 'É', 'я', '語', 'ก', '\u{e31}', '٣', '7', '_', '\u{b7}', '\u{30fb}',
-        ] {
+        for c in ['a', 'É', 'я', '語', 'ก', '\u{e31}', '٣', '7', '_', '\u{b7}', '\u{30fb}'] {
             assert!(is_hashtag_char(c), "{c}");
         }
         for c in [' ', '-', '.', '#', '&', '!', '😀', '½'] {
@@ -127,9 +125,7 @@ mod tests {
 
     #[test]
     fn punctuation_ends_a_domain_and_letters_do_not() {
-        for c in [
-            '.', ',', '/', '@', '~', '\\', ' ', '\u{3000}', '\u{202a}', '\u{feff}',
-        ] {
+        for c in ['.', ',', '/', '@', '~', '\\', ' ', '\u{3000}', '\u{202a}', '\u{feff}'] {
             assert!(!is_domain_char(c), "{c:?}");
         }
         for c in ['a', '9', 'ü', '語'] {

@@ -48,8 +48,7 @@ fn run_end(text: &[char], start: usize, chars_max: usize, holds: impl Fn(char) -
 }
 
 fn is_protocol(text: &[char], at: usize) -> bool {
-    text.get(at..at + 3)
-        .is_some_and(|there| there == [':', '/', '/'])
+    text.get(at..at + 3).is_some_and(|there| there == [':', '/', '/'])
 }
 
 /// Every hashtag, in order.
@@ -68,11 +67,7 @@ pub(super) fn hashtags(text: &[char]) -> Vec<Span> {
             continue;
         }
         let end = run_end(text, at, usize::MAX, is_hashtag_char);
-        let has_letter = text
-            .iter()
-            .take(end)
-            .skip(at)
-            .any(|&c| is_hashtag_letter(c));
+        let has_letter = text.iter().take(end).skip(at).any(|&c| is_hashtag_letter(c));
         at = end;
         let follows_on = get(text, end).is_some_and(is_hash_sign) || is_protocol(text, end);
         if has_letter && !follows_on {
@@ -108,10 +103,7 @@ pub(super) fn mentions(text: &[char]) -> Vec<Mention> {
         at = end;
         let follows_on = get(text, end).is_some_and(|c| is_at_sign(c) || is_latin_accent(c));
         if !follows_on && !is_protocol(text, end) {
-            found.push(Mention {
-                span: Span { start, end },
-                is_list: end > handle_end,
-            });
+            found.push(Mention { span: Span { start, end }, is_list: end > handle_end });
         }
     }
     found
@@ -125,9 +117,7 @@ fn after_list(text: &[char], slash: usize) -> usize {
     let starts = get(text, slash) == Some('/')
         && get(text, slash + 1).is_some_and(|c| c.is_ascii_alphabetic());
     if starts {
-        run_end(text, slash + 1, LIST_CHARS_MAX, |c| {
-            is_handle_char(c) || c == '-'
-        })
+        run_end(text, slash + 1, LIST_CHARS_MAX, |c| is_handle_char(c) || c == '-')
     } else {
         slash
     }
@@ -154,9 +144,7 @@ pub(super) fn cashtags(text: &[char]) -> Vec<Span> {
     let mut found = Vec::new();
     for (start, _) in text.iter().enumerate().filter(|&(_, &c)| c == '$') {
         let open = before(text, start).is_none_or(|c| is_space(c) || is_direction_mark(c));
-        let end = run_end(text, start + 1, TICKER_CHARS_MAX, |c| {
-            c.is_ascii_alphabetic()
-        });
+        let end = run_end(text, start + 1, TICKER_CHARS_MAX, |c| c.is_ascii_alphabetic());
         if !open || end == start + 1 {
             continue;
         }
@@ -172,9 +160,7 @@ fn ticker_end(text: &[char], letters_end: usize) -> Option<usize> {
     let ends_word = |at: usize| get(text, at).is_none_or(|c| is_space(c) || is_punctuation(c));
     if matches!(get(text, letters_end), Some('.' | '_')) {
         let class = letters_end + 1;
-        let end = run_end(text, class, TICKER_CLASS_CHARS_MAX, |c| {
-            c.is_ascii_alphabetic()
-        });
+        let end = run_end(text, class, TICKER_CLASS_CHARS_MAX, |c| c.is_ascii_alphabetic());
         if end > class && ends_word(end) {
             return Some(end);
         }

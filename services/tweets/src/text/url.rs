@@ -95,13 +95,7 @@ fn parse(text: &[char], start: usize, top_levels: &[TopLevel]) -> Option<Link> {
     let port_end = after_port(text, domain_end);
     let path_end = after_path(text, port_end);
     let end = after_query(text, path_end);
-    Some(Link {
-        start,
-        domain,
-        domain_end,
-        has_path: path_end > port_end,
-        end,
-    })
+    Some(Link { start, domain, domain_end, has_path: path_end > port_end, end })
 }
 
 /// Decides what of a candidate is a link, and appends it.
@@ -112,19 +106,12 @@ fn collect(text: &[char], link: &Link, found: &mut Vec<Span>) {
     }
     if has_protocol {
         if let Some(end) = short_link_end(text, link) {
-            found.push(Span {
-                start: link.start,
-                end,
-                has_protocol,
-            });
+            found.push(Span { start: link.start, end, has_protocol });
         }
         return;
     }
     // `-a.com`, `/a.com` and the like are parts of something else.
-    let before = link
-        .start
-        .checked_sub(1)
-        .and_then(|before| get(text, before));
+    let before = link.start.checked_sub(1).and_then(|before| get(text, before));
     if before.is_some_and(|c| "-_./".contains(c)) {
         return;
     }
@@ -146,16 +133,8 @@ fn collect_plain_domains(text: &[char], link: &Link, found: &mut Vec<Span>) {
         let starts_label = get(text, at).is_some_and(is_plain_domain_char);
         match end {
             Some(end) if starts_label => {
-                let end = if end == link.domain_end && link.has_path {
-                    link.end
-                } else {
-                    end
-                };
-                found.push(Span {
-                    start: at,
-                    end,
-                    has_protocol: false,
-                });
+                let end = if end == link.domain_end && link.has_path { link.end } else { end };
+                found.push(Span { start: at, end, has_protocol: false });
                 at = end;
             }
             _ if starts_label => at = run_end + 1,
@@ -171,10 +150,7 @@ fn protocol_chars(text: &[char], start: usize) -> usize {
         .find(|protocol| {
             let there = slice(text, start, start + protocol.len());
             there.len() == protocol.len()
-                && there
-                    .iter()
-                    .zip(protocol.chars())
-                    .all(|(c, p)| c.eq_ignore_ascii_case(&p))
+                && there.iter().zip(protocol.chars()).all(|(c, p)| c.eq_ignore_ascii_case(&p))
         })
         .map_or(0, str::len)
 }
@@ -188,13 +164,8 @@ struct TopLevel {
 /// Every place where a domain could end, looked up once for all the places where it could start.
 fn find_top_levels(text: &[char]) -> Vec<TopLevel> {
     let dots = text.iter().enumerate().filter(|&(_, &c)| c == '.');
-    dots.filter_map(|(dot, _)| {
-        Some(TopLevel {
-            dot,
-            end: tld_end(text, dot + 1, text.len())?,
-        })
-    })
-    .collect()
+    dots.filter_map(|(dot, _)| Some(TopLevel { dot, end: tld_end(text, dot + 1, text.len())? }))
+        .collect()
 }
 
 /// Where the longest domain that begins here ends: labels joined by dots, then a top-level domain.
@@ -265,19 +236,13 @@ fn tld_end(text: &[char], start: usize, limit: usize) -> Option<usize> {
     let longest = (start..limit.min(start + TLD_CHARS_MAX))
         .find(|&at| !get(text, at).is_some_and(|c| !c.is_ascii() && is_domain_char(c)))
         .unwrap_or(limit.min(start + TLD_CHARS_MAX));
-    (start + 1..=longest)
-        .rev()
-        .find(|&end| free(end) && is_top_level(slice(text, start, end)))
+    (start + 1..=longest).rev().find(|&end| free(end) && is_top_level(slice(text, start, end)))
 }
 
 fn starts_with_punycode(text: &[char]) -> bool {
     let mut chars = text.iter();
-    "xn--"
-        .chars()
-        .all(|p| chars.next().is_some_and(|c| c.eq_ignore_ascii_case(&p)))
-        && chars
-            .next()
-            .is_some_and(|c| c.is_ascii_alphanumeric() || *c == '-')
+    "xn--".chars().all(|p| chars.next().is_some_and(|c| c.eq_ignore_ascii_case(&p)))
+        && chars.next().is_some_and(|c| c.is_ascii_alphanumeric() || *c == '-')
 }
 
 /// Whether this is a top-level domain in the public suffix list.
@@ -404,11 +369,7 @@ fn short_link_end(text: &[char], link: &Link) -> Option<usize> {
 
 /// The link's ASCII-lower-case protocol is implied when the text leaves it out.
 pub(super) fn expand(url: &str, has_protocol: bool) -> String {
-    if has_protocol {
-        url.to_owned()
-    } else {
-        format!("http://{url}")
-    }
+    if has_protocol { url.to_owned() } else { format!("http://{url}") }
 }
 
 /// How many characters of a link's path are shown before it is cut.

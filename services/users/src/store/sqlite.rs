@@ -43,22 +43,11 @@ impl TryFrom<Row> for Profile {
 
     fn try_from(row: Row) -> Result<Self, DatabaseError> {
         let bad = |column: &str| DatabaseError::Corrupt(format!("a profile with a bad {column}"));
-        let Row {
-            name,
-            description,
-            location,
-            url,
-            ..
-        } = row;
+        let Row { name, description, location, url, .. } = row;
         Ok(Self {
             user_id: UserId::from_i64(row.user_id).ok_or_else(|| bad("user_id"))?,
             username: row.username.parse().map_err(|_| bad("username"))?,
-            about: About {
-                name,
-                description,
-                location,
-                url,
-            },
+            about: About { name, description, location, url },
             created_at: Timestamp::from_micros(row.created_at),
         })
     }
@@ -90,12 +79,7 @@ impl Store for SqliteStore {
         if is_taken(&mut transaction, &profile.username).await? {
             return Err(Error::UsernameTaken(profile.username.clone()));
         }
-        let About {
-            name,
-            description,
-            location,
-            url,
-        } = profile.about.clone();
+        let About { name, description, location, url } = profile.about.clone();
         let event = UserRegistered {
             user_id: profile.user_id,
             username: profile.username.to_string(),
@@ -115,18 +99,11 @@ impl Store for SqliteStore {
 
     async fn delete(&self, user_id: UserId, at: Timestamp) -> Result<bool, AppendError> {
         let mut transaction = self.0.write().await?;
-        let Some(Row {
-            deleted_at: None,
-            version,
-            ..
-        }) = find(&mut transaction, user_id).await?
+        let Some(Row { deleted_at: None, version, .. }) = find(&mut transaction, user_id).await?
         else {
             return Ok(false);
         };
-        let event = UserDeleted {
-            user_id,
-            deleted_at: at,
-        };
+        let event = UserDeleted { user_id, deleted_at: at };
         apply_deleted(&mut transaction, &event).await?;
         let event = UserEvent::Deleted(event);
         event_log::append(&mut transaction, &stream(user_id), version, &event, at).await?;

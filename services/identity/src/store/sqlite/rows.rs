@@ -76,20 +76,13 @@ impl TryFrom<AccountRow> for Account {
             "active" => AccountState::Active,
             "deleting" => AccountState::Deleting,
             other => {
-                return Err(DatabaseError::Corrupt(format!(
-                    "an account in the state {other}"
-                )));
+                return Err(DatabaseError::Corrupt(format!("an account in the state {other}")));
             }
         };
         let profile = serde_json::from_str(&row.profile).map_err(|error| {
             DatabaseError::Corrupt(format!("a profile that is not one: {error}"))
         })?;
-        Ok(Self {
-            id: user_id(row.id)?,
-            profile,
-            password_hash: row.password_hash,
-            state,
-        })
+        Ok(Self { id: user_id(row.id)?, profile, password_hash: row.password_hash, state })
     }
 }
 
