@@ -15,7 +15,9 @@ use criterion::{BatchSize, Criterion};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use pillion_bench::{SERVICE, Tokens, criterion_folder, fixture, host, pin, plugins, request};
+use pillion_bench::{
+    SERVICE, Tokens, authorized, criterion_folder, fixture, host, pin, plugins, request, routes,
+};
 use pillion_host::{
     GenerationSpec, Host, InstanceMode, PluginLayer, PluginSpec, RouteTable, SwapRequest,
 };
@@ -35,6 +37,7 @@ fn main() -> Result<()> {
         .configure_from_args();
     let folder = tempfile::tempdir()?;
     hooks(&mut criterion, folder.path())?;
+    chains(&mut criterion, folder.path())?;
     lifecycle(&mut criterion, folder.path())?;
     criterion.final_summary();
     Ok(())
@@ -76,6 +79,33 @@ fn hooks(criterion: &mut Criterion, folder: &Path) -> Result<()> {
         host.start(spec)?;
         let mut service = layer(&host).layer(Hello);
         case(name, &mut |request| drive(&mut service, request));
+    }
+    group.finish();
+    Ok(())
+}
+
+/// The real plugins on the request of the comparison of servers.
+fn chains(criterion: &mut Criterion, folder: &Path) -> Result<()> {
+    let request = authorized()?;
+    let mut group = criterion.benchmark_group("chains");
+    for (name, tokens, chain) in [
+        ("logging", Tokens::Cache, &["logging"][..]),
+        ("auth", Tokens::CheckAlways, &["auth"]),
+        ("auth-cache", Tokens::Cache, &["auth"]),
+        ("auth-cache-ratelimit", Tokens::Cache, &["auth", "ratelimit"]),
+        ("all", Tokens::CheckAlways, &["logging", "auth", "ratelimit"]),
+        ("all-cache", Tokens::Cache, &["logging", "auth", "ratelimit"]),
+    ] {
+        let host = host(&folder.join("chains"), &folder.join("log"), 1)?;
+        let mut spec = plugins(tokens, InstanceMode::Warm)?;
+        let chain = chain.iter().map(|name| (*name).to_owned()).collect();
+        spec.chains.insert(SERVICE.to_owned(), chain);
+        host.start(spec)?;
+        let mut service = host.layer(SERVICE, routes()).layer(Hello);
+        group.bench_function(name, |bencher| {
+            let call = |request| drive(&mut service, request);
+            bencher.iter_batched(|| request.clone(), call, BatchSize::SmallInput);
+        });
     }
     group.finish();
     Ok(())

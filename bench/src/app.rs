@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
 use clap::ValueEnum;
 use http::Method;
-use pillion_host::{InstanceMode, RouteTable};
+use pillion_host::InstanceMode;
 use serde::Serialize;
 
 use crate::native::Native;
@@ -62,8 +62,7 @@ pub(crate) fn app(mode: Mode, folder: &Path) -> Result<Router> {
         let state = folder.join(format!("state-{}", mode.name()));
         let host = wasm::host(&state, &log, 1)?;
         host.start(wasm::plugins(tokens, instances)?)?;
-        let routes = ROUTES.map(|route| (route.method, route.template.to_owned()));
-        Ok(router().layer(host.layer(SERVICE, RouteTable::new(routes))))
+        Ok(router().layer(host.layer(SERVICE, wasm::routes())))
     };
     match mode {
         Mode::Bare => Ok(router()),

@@ -1,10 +1,11 @@
 //! The comparison: interleaved rounds, a server at a time, each on a core of its own.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -20,6 +21,9 @@ use crate::workload;
 
 /// Before each measurement: caches fill, the processor's clock settles.
 const WARM_UP: Duration = Duration::from_millis(500);
+
+/// After each: the last lines get into the log.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// How a comparison goes.
 #[derive(Clone, Debug)]
@@ -73,11 +77,38 @@ fn run(
     }
     let mut server = Server::start(mode, folder, core)?;
     let mut load = Load::start(server.address, requests)?;
-    load.run(WARM_UP)?;
+    let warm_up = load.run(WARM_UP)?;
     let (began, cpu_before) = (Instant::now(), server.cpu_ns()?);
     let responses = load.run(time)?;
     let (cpu_after, took) = (server.cpu_ns()?, began.elapsed());
-    Ok(Run { mode, round, responses, took, cpu_ns: cpu_after.saturating_sub(cpu_before) })
+    drop(load);
+    thread::sleep(SETTLE);
+    drop(server);
+    let lines_lost = match mode {
+        Mode::Bare => 0,
+        _ => (warm_up + responses).saturating_sub(count_lines(&log)?),
+    };
+    if lines_lost > 0 {
+        eprintln!("{} lost {lines_lost} log lines: it did less than it should", mode.name());
+    }
+    let cpu_ns = cpu_after.saturating_sub(cpu_before);
+    Ok(Run { mode, round, responses, took, cpu_ns, lines_lost })
+}
+
+#[expect(clippy::naive_bytecount, reason = "nothing is measured meanwhile")]
+fn count_lines(log: &Path) -> Result<u64> {
+    let mut file = File::open(log).context("there is no log")?;
+    let mut chunk = vec![0; 1 << 20];
+    let mut lines = 0;
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(lines),
+            bytes => {
+                let read = chunk.get(..bytes).unwrap_or_default();
+                lines += read.iter().filter(|byte| **byte == b'\n').count() as u64;
+            }
+        }
+    }
 }
 
 /// A server in a process of its own. Ends with this value, or with this process.

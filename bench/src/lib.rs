@@ -21,5 +21,5 @@ pub use app::Mode;
 pub use compare::{Plan, compare};
 pub use places::{criterion_folder, fixture};
 pub use server::{pin, serve};
-pub use wasm::{Tokens, host, plugins};
-pub use workload::{SERVICE, request};
+pub use wasm::{Tokens, host, plugins, routes};
+pub use workload::{SERVICE, authorized, request};

@@ -12,23 +12,19 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use axum::body::Body;
-use http::{Request, Response, header};
-use pillion_host::{GenerationSpec, InstanceMode, RouteTable};
+use http::{Request, Response};
+use pillion_host::{GenerationSpec, InstanceMode};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use crate::clock;
 use crate::wasm::{self, Tokens};
-use crate::workload::{self, ROUTES, SCOPE, SECRET, SERVICE};
+use crate::workload::{self, SERVICE};
 
 /// Worker threads, and so warm instances of each plugin.
 const WORKERS: usize = 64;
 
 /// Requests of each worker before it is measured: enough for buffers to have their size.
 const REQUESTS: u64 = 200;
-
-/// A hook's deadline: wall-clock time, of which a busy machine may give a thread little.
-const DEADLINE_MS: u32 = 1_000;
 
 /// Figures of one plugin.
 #[derive(Clone, Debug)]
@@ -52,9 +48,7 @@ pub(crate) fn measure(folder: &Path) -> Result<Vec<Memory>> {
     let mut figures = Vec::new();
     for (name, plugin) in &all.plugins {
         let mut alone = empty.clone();
-        let mut plugin = plugin.clone();
-        plugin.limits.deadline_ms = DEADLINE_MS;
-        alone.plugins.insert(name.clone(), plugin);
+        alone.plugins.insert(name.clone(), plugin.clone());
         alone.chains.insert(SERVICE.to_owned(), vec![name.clone()]);
         // Compiled first, so that the compiler's memory is not in the figures.
         grown(folder, &alone)?;
@@ -74,10 +68,9 @@ fn grown(folder: &Path, spec: &GenerationSpec) -> Result<(i64, usize)> {
     let host = wasm::host(&folder.join("state-memory"), &folder.join("memory.log"), WORKERS)?;
     let before = private_bytes()?;
     host.start(spec.clone())?;
-    let routes = ROUTES.map(|route| (route.method, route.template.to_owned()));
-    let layer = host.layer(SERVICE, RouteTable::new(routes));
+    let layer = host.layer(SERVICE, wasm::routes());
     let (busy, measured) = (Barrier::new(WORKERS + 1), Barrier::new(WORKERS + 1));
-    let token = workload::token(0, SCOPE, clock::now_us(), SECRET);
+    let request = workload::authorized()?;
     // One at a time: there are more workers than cores.
     let turn = Mutex::new(());
     let after = thread::scope(|scope| {
@@ -85,7 +78,7 @@ fn grown(folder: &Path, spec: &GenerationSpec) -> Result<(i64, usize)> {
             let mut service = layer.layer(Answers);
             let worked = {
                 let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                (0..REQUESTS).try_for_each(|_| drive(&mut service, &token))
+                (0..REQUESTS).try_for_each(|_| drive(&mut service, request.clone()))
             };
             busy.wait();
             measured.wait();
@@ -122,13 +115,10 @@ impl Service<Request<()>> for Answers {
     }
 }
 
-fn drive<S, B>(service: &mut S, token: &str) -> Result<()>
+fn drive<S, B>(service: &mut S, request: Request<()>) -> Result<()>
 where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
 {
-    let mut request = workload::request([])?;
-    let value = format!("Bearer {token}").try_into()?;
-    request.headers_mut().insert(header::AUTHORIZATION, value);
     let future = pin!(service.call(request));
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(response)) if response.status().is_success() => Ok(()),

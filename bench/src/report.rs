@@ -21,6 +21,8 @@ pub(crate) struct Run {
     pub(crate) responses: u64,
     pub(crate) took: Duration,
     pub(crate) cpu_ns: u64,
+    /// Responses without a line in the log.
+    pub(crate) lines_lost: u64,
 }
 
 impl Run {
@@ -166,12 +168,18 @@ fn estimate_ns(group: &str, name: &str) -> Option<f64> {
 }
 
 /// Hooks and swaps by the names that `benches/hooks.rs` gives them.
-const MICRO: [(&str, &str); 9] = [
+const MICRO: [(&str, &str); 15] = [
     ("hooks", "alone"),
     ("hooks", "no-plugin"),
     ("hooks", "one-field"),
     ("hooks", "twenty-fields"),
     ("hooks", "fresh"),
+    ("chains", "logging"),
+    ("chains", "auth"),
+    ("chains", "auth-cache"),
+    ("chains", "auth-cache-ratelimit"),
+    ("chains", "all"),
+    ("chains", "all-cache"),
     ("lifecycle", "swap-config"),
     ("lifecycle", "swap-component"),
     ("lifecycle", "rollback"),
@@ -207,7 +215,7 @@ fn tables(
             continue;
         };
         write!(out, "  {:<30} {:>10}", format!("{group}/{name}"), time(ns))?;
-        match estimate_ns("hooks", "alone").filter(|_| group == "hooks" && name != "alone") {
+        match estimate_ns("hooks", "alone").filter(|_| group != "lifecycle" && name != "alone") {
             Some(alone) => writeln!(out, "   {:>10} over alone", time(ns - alone))?,
             None => writeln!(out)?,
         }
@@ -295,6 +303,7 @@ fn document(figures: &Figures, summaries: &[Summary], budgets: &[Budget]) -> Val
         "runs": figures.runs.iter().map(|it| json!({
             "mode": it.mode.name(), "round": it.round, "responses": it.responses,
             "seconds": it.took.as_secs_f64(), "cpu_us": it.cpu_us(),
+            "lines_lost": it.lines_lost,
         })).collect::<Vec<_>>(),
         "budgets": budgets.iter().map(|it| json!({
             "what": it.what.trim(), "unit": it.unit, "must": it.must, "aim": it.aim,

@@ -1,9 +1,11 @@
 //! What the servers are asked, and what all of them have to check: routes, tokens, limits.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request, header};
 use ring::hmac;
 use serde_json::json;
+
+use crate::clock;
 
 /// The service whose chain of plugins runs.
 pub const SERVICE: &str = "bench";
@@ -135,7 +137,16 @@ pub(crate) fn requests(now_us: u64) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The same request for a service that is called directly, with more headers.
+/// What the load sends, for a service that is called directly.
+pub fn authorized() -> http::Result<Request<()>> {
+    let token = token(0, SCOPE, clock::now_us(), SECRET);
+    let mut request = request([])?;
+    let value = HeaderValue::try_from(format!("Bearer {token}"))?;
+    request.headers_mut().insert(header::AUTHORIZATION, value);
+    Ok(request)
+}
+
+/// The same request without a token, with more headers.
 pub fn request<'a>(more: impl IntoIterator<Item = &'a str>) -> http::Result<Request<()>> {
     let mut request = Request::get(PATH);
     for (name, value) in HEADERS {

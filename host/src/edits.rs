@@ -55,14 +55,12 @@ impl HeaderEdits {
         for name in &self.remove {
             headers.remove(name);
         }
-        let mut replaced: Vec<HeaderName> = Vec::with_capacity(self.set.len());
+        // All old values go before any new one comes, so that two entries of one name stay two.
+        for (name, _) in &self.set {
+            headers.remove(name);
+        }
         for (name, value) in self.set {
-            if replaced.contains(&name) {
-                headers.append(name, value);
-            } else {
-                replaced.push(name.clone());
-                headers.insert(name, value);
-            }
+            headers.append(name, value);
         }
     }
 }

@@ -25,6 +25,11 @@ pub fn fixture(name: &str) -> PathBuf {
     existing(target().join("fixtures").join(format!("{name}.wasm")))
 }
 
+/// A part of what `tests/clients/` needs, such as `venv/bin/python`.
+pub fn client(path: &str) -> PathBuf {
+    existing(root().join("target/clients").join(path))
+}
+
 /// The program, of the same profile as the tests.
 pub fn pillion() -> PathBuf {
     let program = std::env::current_exe().expect("a test program knows its path");

@@ -22,9 +22,7 @@ pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<ExitCode>
         "measuring hooks and swaps",
     )?;
     run(
-        project
-            .cargo(&["run", "--profile", "bench", "--package", PACKAGE, "--", "compare"])
-            .args(arguments),
+        project.cargo(&["run", "--release", "--package", PACKAGE, "--", "compare"]).args(arguments),
         "comparing servers",
     )?;
     Ok(ExitCode::SUCCESS)

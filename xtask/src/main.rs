@@ -1,7 +1,8 @@
 //! `cargo xtask`: everything that is done to this project from a command line, so that a machine
-//! needs nothing but rustup and a C compiler.
+//! needs nothing but rustup and a C compiler; the tests also need Python and Node.
 
 mod bench;
+mod clients;
 mod plugins;
 mod project;
 mod test;

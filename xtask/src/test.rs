@@ -6,7 +6,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result};
 
 use crate::project::{Project, run, say};
-use crate::{plugins, tools};
+use crate::{clients, plugins, tools};
 
 /// What all test programs together reported.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,12 +18,18 @@ struct Summary {
     failures: Vec<String>,
 }
 
-/// Builds what the suites start (components, the program), then everything that cargo tests.
+/// Prepares what the suites start (components, the program, client libraries), then builds and
+/// runs everything that cargo tests.
 /// `arguments` go to `cargo test`.
 pub(crate) fn test(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     tools::ready(project)?;
     plugins::build(project)?;
     plugins::build_fixtures(project)?;
+    // Without them one suite fails; the others still say what they can.
+    let no_clients = clients::install(project).err();
+    if let Some(error) = &no_clients {
+        say(&format!("no client libraries: {error:#}"));
+    }
     say("building the program that the suites start");
     run(&mut project.cargo(&["build", "--package", "pillion"]), "building the program")?;
     say("running the tests");
@@ -41,6 +47,9 @@ pub(crate) fn test(project: &Project, arguments: &[String]) -> Result<ExitCode> 
     let status = tests.wait().context("cannot wait for cargo")?;
     for name in &summary.failures {
         say(&format!("failed: {name}"));
+    }
+    if let Some(error) = &no_clients {
+        say(&format!("no client libraries, so the suite `clients` failed: {error:#}"));
     }
     if !status.success() && summary.failed == 0 {
         say("cargo test failed before all tests had run; the cause stands above");

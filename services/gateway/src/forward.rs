@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
@@ -10,6 +10,8 @@ use http::header::{
 use http::{HeaderName, StatusCode};
 use pillion_chassis::{Onward, PeerError, Problem};
 
+use crate::dialect::Dialect;
+use crate::query::Query;
 use crate::routes::Route;
 use crate::{Gateway, expand};
 
@@ -30,13 +32,31 @@ const CONNECTION_HEADERS: [HeaderName; 7] = [
 /// A service that took too long has much to do; it needs a moment.
 const SLOW_RETRY_AFTER_S: u32 = 2;
 
-/// Answers a request. Without anything to include the answer streams through as it comes.
+/// Answers a request in the names that it uses.
 pub(crate) async fn forward(
     gateway: &Gateway,
     route: &'static Route,
     request: Request,
 ) -> Result<Response, Problem> {
-    let checked = route.query.check(request.uri().query().unwrap_or_default())?;
+    let query = request.uri().query().unwrap_or_default();
+    let dialect = match route.query {
+        Query::Unchecked => Dialect::Tweets,
+        _ => Dialect::of(request.headers(), query),
+    };
+    let query = dialect.query(query);
+    let response =
+        ask(gateway, route, &query, request).await.unwrap_or_else(Problem::into_response);
+    dialect.answer(route.owner, response).await
+}
+
+/// Asks the owner. Without anything to include the answer streams through as it comes.
+async fn ask(
+    gateway: &Gateway,
+    route: &'static Route,
+    query: &str,
+    request: Request,
+) -> Result<Response, Problem> {
+    let checked = route.query.check(query)?;
     let (parts, body) = request.into_parts();
     let onward = Onward::of(&parts.headers);
     let mut path = parts.uri.path().to_owned();

@@ -4,6 +4,7 @@
 //! beside that is put together here from the services that own it. Tokens travel on, and each
 //! service checks them itself.
 
+mod dialect;
 mod document;
 mod expand;
 mod fields;

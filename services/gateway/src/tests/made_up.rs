@@ -280,6 +280,39 @@ async fn a_full_page_with_everything_takes_a_bounded_number_of_calls() {
 }
 
 #[tokio::test]
+async fn who_asks_in_newer_names_is_answered_in_them() {
+    let (router, peers) = gateway(|_, call| {
+        let reference = json!([{ "type": "quoted", "id": "5" }]);
+        if call.path.starts_with("/2/tweets?ids=5&") {
+            return ok(&json!({ "data": [{ "id": "5", "edit_history_tweet_ids": ["5"] }] }));
+        }
+        ok(&json!({ "data": { "id": "1", "text": "tweets", "referenced_tweets": reference } }))
+    });
+    let path = "/2/tweets/1?post.fields=created_at&expansions=referenced_posts";
+    let answer = get(&router, path).await;
+    assert_eq!(
+        peers.calls.lock().unwrap()[0].path,
+        "/2/tweets/1?tweet.fields=created_at%2Creferenced_tweets"
+    );
+    let expected = json!({
+        "data": {
+            "id": "1", "text": "tweets", "referenced_posts": [{ "type": "quoted", "id": "5" }],
+        },
+        "includes": { "posts": [{ "id": "5", "edit_history_post_ids": ["5"] }] },
+    });
+    assert_eq!(answer.body, expected);
+    let wrong = get(&router, "/2/tweets/1?post.fields=colour").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert_eq!(wrong.body["errors"][0]["parameters"], json!({ "post.fields": ["colour"] }));
+    // xdk is answered in them whatever it asks.
+    let request = Request::get("/2/tweets/1").header("user-agent", "xdk-python/0.10.6");
+    let answer = send(&router, request.body(Body::empty()).unwrap()).await;
+    assert!(answer.body["data"]["referenced_posts"].is_array(), "{}", answer.body);
+    let answer = get(&router, "/2/tweets/1").await;
+    assert!(answer.body["data"]["referenced_tweets"].is_array(), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_said_once() {
     let (router, _) = gateway(|service, call| {
         let page = json!({
