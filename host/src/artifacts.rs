@@ -34,6 +34,9 @@ const COMPILE_POLL: Duration = Duration::from_millis(2);
 
 const MAC_BYTES: usize = 32;
 
+/// Of what the compiler has to say.
+const SAID_BYTES_MAX: usize = 4 << 10;
+
 /// How components become machine code.
 #[derive(Clone, Debug, Default)]
 pub enum Compiler {
@@ -297,7 +300,12 @@ pub fn compile_in_child(input: &Path, output: &Path) -> Result<(), String> {
     limit(Resource::Cpu, COMPILE_CPU_SECONDS_MAX * compile_shares(&bytes))?;
     limit(Resource::As, COMPILE_BYTES_MAX * compile_shares(&bytes))?;
     let engine = engine::compiling().map_err(|error| error.to_string())?;
-    let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
+    let code = engine.precompile_component(&bytes).map_err(|error| {
+        // The parent reads it when the child is done: a pipe holds 64 KiB.
+        let said = format!("{error:#}");
+        let end = said.floor_char_boundary(SAID_BYTES_MAX);
+        said.get(..end).unwrap_or_default().to_owned()
+    })?;
     fs::write(output, code).map_err(|error| error.to_string())
 }
 

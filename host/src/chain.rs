@@ -28,7 +28,6 @@ pub(crate) struct Chain {
     /// Headers that a later phase wants to see again.
     later_request_headers: Vec<HeaderName>,
     later_response_headers: Vec<HeaderName>,
-    pub(crate) has_completion: bool,
 }
 
 /// One plugin's place.
@@ -89,7 +88,6 @@ impl Chain {
         });
         Ok(Self {
             service: service.into(),
-            has_completion: entries.iter().any(|entry| entry.completion.is_some()),
             entries,
             attributes: attributes.into(),
             later_request_headers,
@@ -233,7 +231,7 @@ impl Entry {
             Err(error) => match self.plugin.spec.failure_policy {
                 FailurePolicy::Open => (DecisionKind::FailedOpen, None, Some(error)),
                 FailurePolicy::Closed => {
-                    let response = unavailable(name, &exchange.request_id);
+                    let response = unavailable(name, phase, &exchange.request_id);
                     (DecisionKind::FailedClosed, Some(response), Some(error))
                 }
             },
@@ -294,21 +292,35 @@ fn keep(names: &[HeaderName], all: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// What a client sees when a plugin with the policy `closed` fails.
-fn unavailable(plugin: &str, request_id: &str) -> Response<Bytes> {
+/// What a client sees when a plugin with the policy `closed` fails. After the handler nobody may
+/// be told to try again: what was asked for may have been done.
+fn unavailable(plugin: &str, phase: Phase, request_id: &str) -> Response<Bytes> {
+    let (what, retry) = match phase {
+        Phase::Request => (
+            "could not decide on this request, so it was refused. Nothing was done; try again",
+            true,
+        ),
+        Phase::Response | Phase::Completion => (
+            "could not decide on the response, so it was withheld. What was asked for may have \
+             been done; look before you try again",
+            false,
+        ),
+    };
     let body = serde_json::json!({
         "title": "Service Unavailable",
         "type": "about:blank",
         "status": 503,
         "detail": format!(
-            "The plugin `{plugin}` could not decide on this request, so it was refused. Try \
-             again; the host's log has the cause under request id {request_id}."
+            "The plugin `{plugin}` {what}. The host's log has the cause under request id \
+             {request_id}."
         ),
     });
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    if retry {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
     response
 }

@@ -73,7 +73,7 @@ pub(crate) fn request(
     edits: Edits,
 ) -> Result<(), String> {
     let headers = HeaderEdits::check(&edits.remove_headers, edits.set_headers)?;
-    check_attributes(&edits.attributes)?;
+    check_attributes(exchange, &edits.attributes)?;
     if let Some(caller) = edits.caller {
         if !identity {
             return Err("it sets the caller without the grant `identity`".to_owned());
@@ -94,7 +94,8 @@ pub(crate) fn request(
         });
     }
     headers.apply(&mut exchange.request_headers);
-    set_attributes(exchange, plugin, edits.attributes)
+    set_attributes(exchange, plugin, edits.attributes);
+    Ok(())
 }
 
 /// Applies a response hook's `modify`.
@@ -104,9 +105,10 @@ pub(crate) fn response(
     edits: ResponseEdits,
 ) -> Result<(), String> {
     let headers = HeaderEdits::check(&edits.remove_headers, edits.set_headers)?;
-    check_attributes(&edits.attributes)?;
+    check_attributes(exchange, &edits.attributes)?;
     headers.apply(&mut exchange.response_headers);
-    set_attributes(exchange, plugin, edits.attributes)
+    set_attributes(exchange, plugin, edits.attributes);
+    Ok(())
 }
 
 /// Makes the response that a plugin answers with.
@@ -162,8 +164,11 @@ fn header(made: Header) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-fn check_attributes(attributes: &[Attribute]) -> Result<(), String> {
+fn check_attributes(exchange: &Exchange, attributes: &[Attribute]) -> Result<(), String> {
     bound("attributes", attributes.len())?;
+    if !exchange.attributes.has_room_for(attributes.len()) {
+        return Err("the request carries too many attributes".to_owned());
+    }
     for attribute in attributes {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if attribute.name.is_empty()
@@ -185,15 +190,10 @@ fn check_attributes(attributes: &[Attribute]) -> Result<(), String> {
     Ok(())
 }
 
-fn set_attributes(
-    exchange: &mut Exchange,
-    plugin: &str,
-    attributes: Vec<Attribute>,
-) -> Result<(), String> {
+fn set_attributes(exchange: &mut Exchange, plugin: &str, attributes: Vec<Attribute>) {
     for attribute in attributes {
-        exchange.attributes.set(plugin, &attribute.name, attribute.value)?;
+        exchange.attributes.set(plugin, &attribute.name, attribute.value);
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -94,6 +94,11 @@ pub enum LoadErrorReason {
         /// How.
         failure: String,
     },
+    /// All slots for instances are taken.
+    #[error(
+        "all slots for instances are taken: fewer workers, or fewer plugins in `fresh` mode, need fewer"
+    )]
+    NoRoom,
     /// The operator's settings contradict each other.
     #[error("{0}")]
     Settings(String),
@@ -193,13 +198,15 @@ pub(crate) enum HookError {
     Decision(String),
     #[error("no instance could be made: {0}")]
     Instance(String),
+    #[error("all slots for instances are taken")]
+    NoRoom,
     #[error("it is quarantined after repeated failures")]
     Quarantined,
 }
 
 impl HookError {
     /// The value of the label `reason` in metrics.
-    pub(crate) const REASONS: [&'static str; 8] = [
+    pub(crate) const REASONS: [&'static str; 9] = [
         "deadline",
         "memory",
         "stack",
@@ -208,6 +215,7 @@ impl HookError {
         "decision",
         "instance",
         "quarantined",
+        "no-room",
     ];
 
     /// The index in [`Self::REASONS`].
@@ -221,6 +229,7 @@ impl HookError {
             Self::Decision(_) => 5,
             Self::Instance(_) => 6,
             Self::Quarantined => 7,
+            Self::NoRoom => 8,
         }
     }
 }

@@ -73,8 +73,9 @@ pub(crate) struct Attributes {
     others: Vec<(String, Vec<u8>)>,
 }
 
-/// Attributes without a slot that one request may carry; each is at most 4 KiB.
-const OTHER_ATTRIBUTES_MAX: usize = 64;
+/// Attributes without a slot that one request may carry; each is at most 4 KiB. Twice what one
+/// decision may set.
+const OTHER_ATTRIBUTES_MAX: usize = 128;
 
 impl Attributes {
     pub(crate) fn new(names: Arc<[String]>) -> Self {
@@ -105,29 +106,24 @@ impl Attributes {
         }
     }
 
-    /// Sets `name` of `plugin`. `Err` when the request carries too many.
-    pub(crate) fn set(
-        &mut self,
-        plugin: &str,
-        name: &str,
-        value: Vec<u8>,
-    ) -> Result<(), &'static str> {
-        if let Some(slot) = self.names.iter().position(|full| Self::is(full, plugin, name)) {
-            if let Some(place) = self.slots.get_mut(slot) {
-                *place = Some(value);
-            }
-            return Ok(());
+    /// Whether so many more may be set, even if all of their names are new.
+    pub(crate) fn has_room_for(&self, count: usize) -> bool {
+        self.others.len() + count <= OTHER_ATTRIBUTES_MAX
+    }
+
+    /// Sets `name` of `plugin`.
+    pub(crate) fn set(&mut self, plugin: &str, name: &str, value: Vec<u8>) {
+        let slot = self.names.iter().position(|full| Self::is(full, plugin, name));
+        if let Some(place) = slot.and_then(|slot| self.slots.get_mut(slot)) {
+            *place = Some(value);
+            return;
         }
-        let full = self.others.len() >= OTHER_ATTRIBUTES_MAX;
         let known = |(full, _): &&mut (String, Vec<u8>)| Self::is(full, plugin, name);
         if let Some((_, place)) = self.others.iter_mut().find(known) {
             *place = value;
-        } else if full {
-            return Err("the request carries too many attributes");
         } else {
             self.others.push((format!("{plugin}.{name}"), value));
         }
-        Ok(())
     }
 }
 

@@ -25,6 +25,13 @@ pub(crate) struct Generation {
     pub(crate) plugins: BTreeMap<String, Arc<LoadedPlugin>>,
 }
 
+impl Generation {
+    /// Where the chain of a service is; `None` when no plugin is in it.
+    pub(crate) fn place(&self, service: &str) -> Option<usize> {
+        self.chains.iter().position(|chain| *chain.service == *service && chain.len() > 0)
+    }
+}
+
 /// Why there is a generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "kebab-case")]

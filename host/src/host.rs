@@ -1,7 +1,7 @@
 //! The host: loads sets of plugins, activates them as generations, and goes back.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,12 +24,18 @@ use crate::report::{self, GenerationInfo, PluginReport, PluginStatus};
 use crate::routes::RouteTable;
 use crate::shared::PluginShared;
 use crate::sinks::{SinkSpec, Sinks};
-use crate::spec::{Digest, GenerationSpec, PluginSpec};
+use crate::spec::{Digest, GenerationSpec, InstanceMode, PluginSpec};
 use crate::state::Granted;
 
 /// Instances that exist at once, over all workers, plugins and generations. Each is a slot of
-/// address space; only touched pages take memory.
+/// address space (4 GiB and a guard, of the 128 TiB that a process has); only touched pages take
+/// memory.
 const INSTANCES_MAX_DEFAULT: u32 = 1_000;
+const INSTANCES_MAX: u32 = 16_000;
+
+/// Generations whose instances may exist at once: the running one, the one before, and the one
+/// that is being made.
+const GENERATIONS_AT_ONCE: usize = 3;
 
 /// How long a swap waits for the requests of the generation before.
 const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
@@ -69,6 +75,22 @@ impl HostOptions {
             instances_max: INSTANCES_MAX_DEFAULT,
             drain_deadline: DRAIN_DEADLINE_DEFAULT,
         }
+    }
+}
+
+impl HostOptions {
+    /// Makes room for this set with `requests` at once. The set itself may grow by swaps to
+    /// `fresh` mode only as far as the default goes.
+    #[must_use]
+    pub fn sized_for(mut self, spec: &GenerationSpec, requests: usize) -> Self {
+        let warm = self.workers * spec.plugins.len() * GENERATIONS_AT_ONCE;
+        let is_fresh = |name: &&String| {
+            spec.plugins.get(*name).is_some_and(|plugin| plugin.mode == InstanceMode::Fresh)
+        };
+        let fresh = spec.chains.values().flatten().filter(is_fresh).count() * requests;
+        let wanted = u32::try_from(warm + fresh).unwrap_or(INSTANCES_MAX);
+        self.instances_max = wanted.clamp(INSTANCES_MAX_DEFAULT, INSTANCES_MAX);
+        self
     }
 }
 
@@ -151,7 +173,8 @@ impl Host {
         let mut activation = self.lock();
         let (resolved, mut components) = resolve(spec)?;
         let base = base_digest(&resolved);
-        if let Some(record) = self.0.records.active().filter(|record| record.base == base) {
+        let recorded = self.0.records.active();
+        if let Some(record) = recorded.clone().filter(|record| record.base == base) {
             match self.build(record.id, &record.spec, &BTreeMap::new(), &BTreeMap::new()) {
                 Ok(generation) => {
                     self.0.current.store(Arc::new(generation));
@@ -165,9 +188,20 @@ impl Host {
                 ),
             }
         }
-        let record = self.record(Cause::Configuration, base, resolved, None);
+        let before = recorded.as_ref().map(|record| record.id);
+        let record = self.record(Cause::Configuration, base, resolved, before);
         let generation = self.build(record.id, &record.spec, &BTreeMap::new(), &components)?;
         self.keep(&mut components)?;
+        if let Some(recorded) = recorded.filter(|recorded| recorded.cause != Cause::Configuration) {
+            let plugins = recorded.spec.plugins.iter();
+            let differ = plugins.filter(|(name, old)| record.spec.plugins.get(*name) != Some(old));
+            tracing::warn!(
+                generation = recorded.id,
+                plugins = differ.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
+                "the configuration has changed since it was last started, so it counts again; \
+                 what was swapped at run time is set aside, and a rollback brings it back"
+            );
+        }
         self.flip(&mut activation, record, Arc::new(generation))
     }
 
@@ -191,6 +225,11 @@ impl Host {
             let (digest, bytes) = read_component(name, plugin)?;
             plugin.digest = Some(digest);
             components.insert(digest, bytes);
+        } else if let (Some(expected), Some(found)) = (change.digest, plugin.digest)
+            && expected != found
+        {
+            let reason = LoadErrorReason::Digest { expected, found };
+            return Err(LoadError { plugin: name.to_owned(), reason }.into());
         }
         if let Some(config) = change.config {
             plugin.config = config;
@@ -337,6 +376,7 @@ impl Host {
         bytes: &[u8],
     ) -> Result<LoadedPlugin, LoadError> {
         let load = || {
+            spec.limits.check().map_err(LoadErrorReason::Settings)?;
             let component = self.0.artifacts.load(&digest, bytes)?;
             let granted = self.granted(name, spec)?;
             LoadedPlugin::load(
@@ -451,12 +491,22 @@ fn read_component(name: &str, spec: &PluginSpec) -> Result<(Digest, Vec<u8>), Lo
         failed(LoadErrorReason::Read { path: spec.component.clone(), source, hint })
     };
     let bytes_max = spec.limits.component_bytes;
-    let size = std::fs::metadata(&spec.component).map_err(read)?.len();
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    if size > bytes_max {
+    let metadata = std::fs::metadata(&spec.component).map_err(read)?;
+    if !metadata.is_file() {
+        // A pipe or a device could be waited for, or read, for ever.
+        return Err(failed(LoadErrorReason::NotAComponent(format!(
+            "{} is no file",
+            spec.component.display()
+        ))));
+    }
+    let mut bytes = Vec::new();
+    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let file = std::fs::File::open(&spec.component).map_err(read)?;
+    file.take(most).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() > bytes_max {
+        let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
         return Err(failed(LoadErrorReason::TooLarge { bytes: size, bytes_max }));
     }
-    let bytes = std::fs::read(&spec.component).map_err(read)?;
     let found = Digest::of(&bytes);
     match spec.digest {
         Some(expected) if expected != found => {

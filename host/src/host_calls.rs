@@ -9,7 +9,7 @@ mod log;
 mod metrics;
 mod random;
 mod sink;
-mod wasi;
+pub(crate) mod wasi;
 
 use wasmtime::component::{Component, Linker, LinkerInstance, types::ComponentItem};
 use wasmtime::{Engine, StoreContextMut};

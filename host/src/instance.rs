@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::error::{ConfigProblem, HookError, LoadErrorReason};
 use crate::exchange::Exchange;
 use crate::fields::{Field, Phase, pack};
-use crate::host_calls::Exited;
+use crate::host_calls::{Exited, wasi};
 use crate::spec::Limits;
 use crate::state::{Granted, State, TooManyHostCalls};
 use crate::wit::v0_1::exports::pillion::plugin::{completion, lifecycle, request, response};
@@ -89,6 +89,7 @@ impl Instance {
                 bytes: Vec::new(),
                 ends: Vec::new(),
             }),
+            Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(LoadErrorReason::NoRoom),
             Err(error) => Err(failed("instantiate", &error, &store, limits.load_deadline_ms)),
         }
     }
@@ -176,6 +177,7 @@ impl Instance {
         state.exchange = Some(exchange);
         self.store.set_epoch_deadline(first_look(deadline_ms));
         let result = guarded(|| call(self));
+        wasi::flush(self.store.data_mut());
         let exchange = self.store.data_mut().exchange.take();
         let result = result.map_err(|error| explain(&error, &self.store, deadline_ms));
         (exchange.expect("host calls never take the exchange"), result)

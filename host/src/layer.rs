@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -23,6 +23,10 @@ use crate::routes::RouteTable;
 use crate::trace::{TraceContext, request_id};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What stands for the status of a request whose client is gone before there is a response;
+/// nginx's number for it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// Puts a service's chain of plugins around it. Made by [`Host::layer`]; whenever a new
 /// generation is activated, the next request uses it.
@@ -74,13 +78,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // The whole request, in all its phases, stays on the generation that it began on.
-        let Some(passage) = Passage::begin(self.shared.host.generation(), &self.shared.service)
-        else {
-            return PluginFuture {
-                state: FutureState::Handler { future: self.inner.call(request), passage: None },
-            };
+        let generation = self.shared.host.generation();
+        let Some(chain) = generation.place(&self.shared.service) else {
+            return PluginFuture { state: FutureState::Bare { future: self.inner.call(request) } };
         };
         let (mut parts, body) = request.into_parts();
+        let passage = Passage { generation, chain };
         let chain = passage.chain();
         let exchange = begin(&mut parts, chain, passage.generation.id, &self.shared.routes);
         let (mut exchange, flow) = chain.on_request(exchange);
@@ -97,11 +100,13 @@ where
                     parts.extensions.insert(caller);
                 }
                 let outer = chain.len();
+                let completion = Completion(Some((passage, exchange)));
                 let future = self.inner.call(Request::from_parts(parts, body));
-                FutureState::Handler { future, passage: Some((passage, exchange, outer)) }
+                FutureState::Handler { future, completion, outer }
             }
             Flow::Respond { response, outer } => {
-                FutureState::Answered { answer: Some((passage, exchange, outer, response)) }
+                let completion = Completion(Some((passage, exchange)));
+                FutureState::Answered { completion, answer: Some((response, outer)) }
             }
         };
         PluginFuture { state }
@@ -136,7 +141,7 @@ fn begin(
         arrived: Instant::now(),
         caller: None,
         attributes: Attributes::new(Arc::clone(&chain.attributes)),
-        status: 0,
+        status: CLIENT_CLOSED_REQUEST,
         response_headers: http::HeaderMap::new(),
         duration_us: 0,
         response_bytes: 0,
@@ -162,29 +167,41 @@ struct Passage {
 }
 
 impl Passage {
-    /// `None` when the service has no plugins.
-    fn begin(generation: Arc<Generation>, service: &str) -> Option<Self> {
-        let chain = generation
-            .chains
-            .iter()
-            .position(|chain| *chain.service == *service && chain.len() > 0)?;
-        Some(Self { generation, chain })
+    fn chain(&self) -> &Chain {
+        #[expect(clippy::indexing_slicing, reason = "found in this very generation")]
+        &self.generation.chains[self.chain]
+    }
+}
+
+/// Runs the completion hooks when it is dropped: with the response's body, or with the future of
+/// a request whose client is gone before there is a response.
+#[derive(Debug)]
+struct Completion(Option<(Passage, Box<Exchange>)>);
+
+impl Completion {
+    fn sent(&mut self, bytes: usize) {
+        if let Some((_, exchange)) = &mut self.0 {
+            exchange.response_bytes += bytes as u64;
+        }
     }
 
-    fn chain(&self) -> &Chain {
-        #[expect(clippy::indexing_slicing, reason = "found by `begin` in this very generation")]
-        &self.generation.chains[self.chain]
+    fn ended(&mut self, by: &'static str) {
+        if let Some((_, exchange)) = &mut self.0 {
+            exchange.ended_by = by;
+        }
     }
 
     /// Runs the response hooks of the `outer` first plugins and dresses the body for completion.
-    fn respond<R>(
-        self,
-        mut exchange: Box<Exchange>,
+    fn respond<R: Body>(
+        &mut self,
         outer: usize,
         mut parts: http::response::Parts,
         body: BodyState<R>,
     ) -> Response<PluginBody<R>> {
-        let chain = self.chain();
+        let Some((passage, mut exchange)) = self.0.take() else {
+            return Response::from_parts(parts, PluginBody { body, completion: Self(None) });
+        };
+        let chain = passage.chain();
         exchange.status = parts.status.as_u16();
         exchange.response_headers = std::mem::take(&mut parts.headers);
         let (mut exchange, replaced) = chain.on_response(exchange, outer);
@@ -197,14 +214,29 @@ impl Passage {
             }
             None => body,
         };
-        if let BodyState::Made { bytes: Some(bytes) } = &body {
-            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        let empty = match &body {
+            BodyState::Made { bytes } => {
+                let bytes = bytes.as_ref().map_or(0, Bytes::len);
+                parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+                bytes == 0
+            }
+            BodyState::Handler { body } => body.is_end_stream(),
+        };
+        // Nobody polls a body of which nothing is to be sent.
+        if empty || exchange.method == Method::HEAD {
+            exchange.ended_by = "complete";
         }
-        if chain.has_completion {
-            exchange.response_headers = chain.keep_response_headers(&parts.headers);
-        }
-        let completion = Completion(chain.has_completion.then_some((self, exchange)));
+        exchange.response_headers = chain.keep_response_headers(&parts.headers);
+        let completion = Self(Some((passage, exchange)));
         Response::from_parts(parts, PluginBody { body, completion })
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some((passage, exchange)) = self.0.take() {
+            passage.chain().on_complete(exchange);
+        }
     }
 }
 
@@ -221,39 +253,40 @@ pin_project! {
     #[project = FutureProjection]
     #[derive(Debug)]
     enum FutureState<F> {
-        // `None`: the service has no plugins.
-        Handler { #[pin] future: F, passage: Option<(Passage, Box<Exchange>, usize)> },
-        Answered { answer: Option<(Passage, Box<Exchange>, usize, Response<Bytes>)> },
+        // The service has no plugins.
+        Bare { #[pin] future: F },
+        Handler { #[pin] future: F, completion: Completion, outer: usize },
+        Answered { completion: Completion, answer: Option<(Response<Bytes>, usize)> },
     }
 }
 
 impl<F, R, E> Future for PluginFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
     type Output = Result<Response<PluginBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            FutureProjection::Handler { future, passage } => {
+            FutureProjection::Bare { future } => {
                 let (parts, body) = ready!(future.poll(cx))?.into_parts();
                 let body = BodyState::Handler { body };
-                Poll::Ready(Ok(match passage.take() {
-                    Some((passage, exchange, outer)) => {
-                        passage.respond(exchange, outer, parts, body)
-                    }
-                    None => Response::from_parts(
-                        parts,
-                        PluginBody { body, completion: Completion(None) },
-                    ),
-                }))
+                let body = PluginBody { body, completion: Completion(None) };
+                Poll::Ready(Ok(Response::from_parts(parts, body)))
             }
-            FutureProjection::Answered { answer } => {
-                let (passage, exchange, outer, response) =
+            FutureProjection::Handler { future, completion, outer } => {
+                let response =
+                    ready!(future.poll(cx)).inspect_err(|_| completion.ended("error"))?;
+                let (parts, body) = response.into_parts();
+                Poll::Ready(Ok(completion.respond(*outer, parts, BodyState::Handler { body })))
+            }
+            FutureProjection::Answered { completion, answer } => {
+                let (response, outer) =
                     answer.take().expect("a future is not polled after it is ready");
                 let (parts, bytes) = response.into_parts();
                 let body = BodyState::Made { bytes: Some(bytes) };
-                Poll::Ready(Ok(passage.respond(exchange, outer, parts, body)))
+                Poll::Ready(Ok(completion.respond(outer, parts, body)))
             }
         }
     }
@@ -276,32 +309,6 @@ pin_project! {
     enum BodyState<R> {
         Handler { #[pin] body: R },
         Made { bytes: Option<Bytes> },
-    }
-}
-
-/// Runs the completion hooks when the response is over.
-#[derive(Debug)]
-struct Completion(Option<(Passage, Box<Exchange>)>);
-
-impl Completion {
-    fn sent(&mut self, bytes: usize) {
-        if let Some((_, exchange)) = &mut self.0 {
-            exchange.response_bytes += bytes as u64;
-        }
-    }
-
-    fn ended(&mut self, by: &'static str) {
-        if let Some((_, exchange)) = &mut self.0 {
-            exchange.ended_by = by;
-        }
-    }
-}
-
-impl Drop for Completion {
-    fn drop(&mut self) {
-        if let Some((passage, exchange)) = self.0.take() {
-            passage.chain().on_complete(exchange);
-        }
     }
 }
 

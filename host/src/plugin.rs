@@ -196,7 +196,10 @@ impl LoadedPlugin {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match ready {
             Some(instance) => Ok(instance),
-            None => self.instance().map_err(|reason| HookError::Instance(reason.to_string())),
+            None => self.instance().map_err(|reason| match reason {
+                LoadErrorReason::NoRoom => HookError::NoRoom,
+                reason => HookError::Instance(reason.to_string()),
+            }),
         }
     }
 
@@ -261,6 +264,10 @@ impl LoadedPlugin {
                 %error,
                 "a hook failed"
             );
+        }
+        // Too many requests at once are not the plugin's doing.
+        if matches!(error, HookError::NoRoom) {
+            return;
         }
         if let Some(length) = self.quarantine.failure(now) {
             tracing::error!(
@@ -389,6 +396,10 @@ impl Quarantine {
     /// Counts a failure; the length of the quarantine if this one began it.
     fn failure(&self, now: Instant) -> Option<Duration> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        // Hooks that were already running when it began are not its own failures.
+        if failures.last.is_some_and(|(began, length)| now < began + length) {
+            return None;
+        }
         failures.recent.retain(|at| now.saturating_duration_since(*at) < QUARANTINE_WINDOW);
         failures.recent.push(now);
         // On probation one failure is enough.
@@ -420,6 +431,7 @@ mod tests {
         assert_eq!([at(0), at(1), at(2), at(3)], [None; 4]);
         assert_eq!(at(4), Some(Duration::from_secs(1)));
         assert!(quarantine.holds());
+        assert_eq!([at(5), at(999)], [None; 2], "hooks that were running already");
         assert_eq!(at(2_000), Some(Duration::from_secs(2)), "on probation one failure is enough");
         assert_eq!(at(100_000), None, "forgiven after a quiet minute");
     }

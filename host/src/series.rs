@@ -70,7 +70,13 @@ impl Series {
             return None;
         }
         let mut rendered = String::new();
+        let mut seen = Vec::with_capacity(labels.len());
         for (label, value) in labels {
+            // Prometheus refuses a whole page for one repeated or reserved name.
+            if seen.contains(&label) || label.starts_with("__") {
+                return None;
+            }
+            seen.push(label);
             if !is_name(label, LABEL_NAME_BYTES_MAX)
                 || label == "plugin"
                 || label == "le"
@@ -190,8 +196,10 @@ mod tests {
         series.record("hits_total", [("tenant", "0")].into_iter(), Sample::Add(1), 4);
         series.record("hits_total", [("tenant", "0")].into_iter(), Sample::Set(1.0), 4);
         series.record("Bad-Name", [].into_iter(), Sample::Add(1), 4);
+        series.record("ok", [("a", "1"), ("a", "2")].into_iter(), Sample::Add(1), 9);
+        series.record("ok", [("__name__", "1")].into_iter(), Sample::Add(1), 9);
         series.record("ok", [("plugin", "forged")].into_iter(), Sample::Add(1), 9);
-        assert_eq!(series.dropped.load(Ordering::Relaxed), 6 + 3);
+        assert_eq!(series.dropped.load(Ordering::Relaxed), 6 + 5);
         let mut families = BTreeMap::new();
         series.render("p", &mut families);
         let (kind, lines) = &families["pillion_custom_hits_total"];

@@ -91,7 +91,7 @@ pub enum InstanceMode {
     /// One instance per worker thread, replaced after any failure.
     #[default]
     Warm,
-    /// A new instance for every hook call: nothing survives in the guest.
+    /// A new instance for every request, which its phases share: nothing survives in the guest.
     Fresh,
 }
 
@@ -217,6 +217,25 @@ pub struct Limits {
     pub metric_series: usize,
     /// Size of the component itself.
     pub component_bytes: usize,
+}
+
+impl Limits {
+    /// Names a limit that is too small for any plugin to start with.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let least: [(&str, usize, usize); 5] = [
+            ("deadline_ms", self.deadline_ms as usize, 1),
+            ("load_deadline_ms", self.load_deadline_ms as usize, 1),
+            ("memory_bytes", self.memory_bytes, 64 << 10),
+            ("host_call_bytes", self.host_call_bytes, 4 << 10),
+            ("host_calls", self.host_calls as usize, 1),
+        ];
+        match least.into_iter().find(|(_, value, least)| value < least) {
+            Some((name, value, least)) => {
+                Err(format!("limits.{name} is {value}; no plugin runs with less than {least}"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for Limits {

@@ -71,6 +71,7 @@ impl State {
     pub(crate) fn arm(&mut self, deadline_ms: u32) {
         self.deadline = Duration::from_millis(u64::from(deadline_ms));
         self.first_look = None;
+        self.memory_refused = false;
         self.host_calls_left = self.granted.limits.host_calls;
     }
 

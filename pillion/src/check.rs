@@ -5,12 +5,18 @@ use pillion_host::{Host, Keyring};
 
 use crate::cli;
 use crate::config::{Loaded, Overrides, SERVICES};
+use crate::keys;
 use crate::output::print;
 use crate::process::host_options;
+use crate::tracing_output;
 
 /// Says for each plugin whether it would start; touches no data and no port.
 pub(crate) fn check(check: &cli::Check) -> Result<()> {
     let loaded = Loaded::load(check.config.as_deref(), Overrides::default())?;
+    tracing_output::filter(&loaded.config)?;
+    for keyset in loaded.config.keysets.values() {
+        keys::of_files(&loaded, keyset)?;
+    }
     let scratch = tempfile::tempdir()?;
     let options = host_options(&loaded, scratch.path(), scratch.path(), Keyring::default())?;
     let host = Host::new(options)?;

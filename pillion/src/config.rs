@@ -14,7 +14,7 @@ use pillion_host::{GenerationSpec, PluginSpec};
 
 pub(crate) use check::json;
 pub(crate) use reading::ConfigError;
-pub(crate) use sections::{Config, KeySource, LogFormat, SERVICES, Server};
+pub(crate) use sections::{Config, KeySource, Keyset, LogFormat, SERVICES, Server};
 
 use reading::Problem;
 

@@ -1,11 +1,24 @@
-//! The data folder: made, tried out, and locked against a second process.
+//! The data folder: made, kept from others' eyes, tried out, and locked against a second process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::Mode;
+
+/// What a group and everybody else may do: nothing.
+const OTHERS: u32 = 0o077;
+
+/// From here on every file and folder that this process makes is its owner's alone: databases
+/// hold signing keys and hashes of passwords, logs hold addresses. To be called before there are
+/// threads that make any.
+pub(crate) fn keep_new_files_private() {
+    rustix::process::umask(Mode::from_raw_mode(OTHERS));
+}
 
 /// A data folder that this process may write to, until the value is dropped.
 #[derive(Debug)]
@@ -24,6 +37,7 @@ impl DataDir {
         builder.create(path).map_err(|error| explain(path, "make the data folder", &error))?;
         let path = fs::canonicalize(path)
             .map_err(|error| explain(path, "find the data folder", &error))?;
+        close_to_others(&path)?;
         enough_room(&path)?;
         let locks =
             services.iter().map(|service| lock(&path, service)).collect::<Result<Vec<_>>>()?;
@@ -39,6 +53,30 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// A folder that was there before may be open to others. One that is empty and ours is made for
+/// this; any other may be there for more than our data, so its owner is told instead.
+fn close_to_others(path: &Path) -> Result<()> {
+    let failed = |error: io::Error| explain(path, "look at the data folder", &error);
+    let metadata = fs::metadata(path).map_err(failed)?;
+    let mode = metadata.mode() & 0o777;
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    let empty = fs::read_dir(path).map_err(failed)?.next().is_none();
+    if ours && empty {
+        let closed = fs::Permissions::from_mode(mode & !OTHERS);
+        return fs::set_permissions(path, closed)
+            .map_err(|error| explain(path, "close to others the data folder", &error));
+    }
+    let path = path.display();
+    tracing::warn!(
+        "the data folder {path} is open to other users of this machine (mode {mode:03o}); new \
+         files in it are not, older ones may be: `chmod -R go= {path}` closes them all"
+    );
+    Ok(())
 }
 
 /// A database that cannot grow fails in ways that are hard to read; this is easy to read.
@@ -137,8 +175,6 @@ pub(crate) fn write_secret(path: &Path, contents: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -152,6 +188,22 @@ mod tests {
         drop(first);
         DataDir::open(&path, &["tweets"]).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn an_empty_folder_is_closed_to_others_and_one_in_use_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for (name, contents, expected) in [("new", None, 0o700), ("old", Some("photo"), 0o755)] {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            if let Some(file) = contents {
+                fs::write(path.join(file), "").unwrap();
+            }
+            DataDir::open(&path, &["users"]).unwrap();
+            assert_eq!(mode(&path), expected, "{name}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use pillion_chassis::{Onward, Peers, Shutdown, Worker, peers};
 use pillion_host::{Key, Keyring};
 use pillion_identity::{Handle, JwkSet};
 
-use crate::config::{KeySource, Loaded};
+use crate::config::{KeySource, Keyset, Loaded};
 
 /// A new key is published five minutes before it signs, so this is soon enough by far.
 const REFRESH: Duration = Duration::from_mins(1);
@@ -34,10 +34,7 @@ pub(crate) enum Source {
 pub(crate) fn follow(loaded: &Loaded, keyring: &Keyring, source: Source) -> Result<Worker> {
     let mut sets = Sets { keyring: keyring.clone(), sets: Vec::new() };
     for (name, keyset) in &loaded.config.keysets {
-        let mut own = BTreeMap::new();
-        for (kid, path) in &keyset.hs256 {
-            own.insert(kid.clone(), Key::hmac_sha256(&secret(&loaded.base.join(path))?));
-        }
+        let own = of_files(loaded, keyset)?;
         let of_identity = keyset.source == Some(KeySource::Identity);
         sets.sets.push(Set { name: name.clone(), own, of_identity });
     }
@@ -108,14 +105,19 @@ impl Sets {
     }
 }
 
-/// A file's bytes without the line feed that editors put at the end.
+/// The keys that a key set has from files, by their `kid`.
+pub(crate) fn of_files(loaded: &Loaded, keyset: &Keyset) -> Result<BTreeMap<String, Key>> {
+    let keys = keyset.hs256.iter();
+    keys.map(|(kid, path)| {
+        let key = Key::hmac_sha256(&secret(&loaded.base.join(path))?);
+        Ok((kid.clone(), key))
+    })
+    .collect()
+}
+
+/// A file's bytes exactly as they are: a random key may well end in a line feed.
 fn secret(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes =
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
-    Ok(bytes)
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 async fn fetch(peers: &dyn Peers) -> Result<JwkSet> {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
@@ -12,6 +13,7 @@ use pillion_host::{Compiler, Host, HostOptions, Keyring};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::admin::{self, Admin, AdminFile, Token};
 use crate::cli::COMPILE;
@@ -22,6 +24,12 @@ use crate::keys;
 use crate::seed;
 use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, serve};
 use crate::workers::{Workers, watch_databases};
+
+/// What is left for the operator's requests when the clients' drain took all of its time.
+const OPERATOR_END: Duration = Duration::from_secs(1);
+
+/// Databases get this long to end what is under way and to fold their logs into their files.
+const DATABASES_END: Duration = Duration::from_secs(5);
 
 /// Which part of the system this process is.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +76,6 @@ pub(crate) struct Process {
     peers: Option<Arc<InProcessPeers>>,
     databases: Vec<Database>,
     host: Host,
-    signals: Signals,
 }
 
 impl Process {
@@ -77,8 +84,6 @@ impl Process {
     /// With `seed`, data that is new is marked as to be seeded.
     pub(crate) async fn start(loaded: &Loaded, part: Part, seed: bool) -> Result<Self> {
         let server = loaded.config.server.clone();
-        // From here on a signal ends the process in order, also while it starts.
-        let signals = Signals::new()?;
         let data = DataDir::open(&server.data, part.services())?;
         let public = bind(server.listen, "--listen").await?;
         let operator = bind(server.admin_listen, "--admin-listen").await?;
@@ -149,21 +154,24 @@ impl Process {
             peers: in_process,
             databases,
             host,
-            signals,
         })
     }
 
     /// Serves until a signal, drains, and ends everything in the reverse order of its start.
     /// `announce` runs once connections are accepted.
-    pub(crate) async fn run(self, announce: impl FnOnce() -> Result<()>) -> Result<()> {
-        let Self { server, ready, shutdown: (trigger, shutdown), workers, mut signals, .. } = self;
+    pub(crate) async fn run(
+        self,
+        mut signals: Signals,
+        announce: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let Self { server, ready, shutdown: (trigger, shutdown), workers, .. } = self;
         let listening = |(listener, front): (TcpListener, Arc<Front>), shutdown: &Shutdown| {
             Listening { listener, front, server: server.clone(), shutdown: shutdown.clone() }
         };
         let public = tokio::spawn(serve(listening(self.public, &shutdown)));
         // The operator can look on until the last client is served.
         let (operator_trigger, operator_shutdown) = Shutdown::new();
-        let operator = tokio::spawn(serve(listening(self.operator, &operator_shutdown)));
+        let mut operator = tokio::spawn(serve(listening(self.operator, &operator_shutdown)));
         ready.send_replace(true);
         let announced = announce();
 
@@ -176,6 +184,7 @@ impl Process {
         }
         ready.send_replace(false);
         trigger.request();
+        let drained = Instant::now() + Duration::from_millis(server.drain_deadline_ms);
         let ended = async {
             let cut = public.await.context("the server failed")?;
             if cut > 0 {
@@ -183,7 +192,12 @@ impl Process {
             }
             workers.end().await;
             operator_trigger.request();
-            operator.await.context("the admin server failed")?;
+            // The drain is one for both; an operator's last look takes no time.
+            let deadline = drained.max(Instant::now() + OPERATOR_END);
+            match tokio::time::timeout_at(deadline, &mut operator).await {
+                Ok(ended) => ended.map(drop).context("the admin server failed")?,
+                Err(_) => operator.abort(),
+            }
             anyhow::Ok(())
         };
         let ended = tokio::select! {
@@ -198,8 +212,14 @@ impl Process {
             peers.clear();
         }
         drop(self.front);
-        for database in self.databases {
-            database.close().await;
+        let closed = async {
+            for database in &self.databases {
+                database.close().await;
+            }
+        };
+        if tokio::time::timeout(DATABASES_END, closed).await.is_err() {
+            // Everything that was acknowledged is in them or in their logs.
+            tracing::warn!("the databases did not close in time; the next start tidies them up");
         }
         self.host.flush_sinks();
         announced.and(ended)
@@ -233,8 +253,9 @@ async fn start_host(loaded: &Loaded, data: &DataDir, part: Part, keyring: Keyrin
         Part::All(_) => "host".to_owned(),
         Part::One(name) => format!("host-{name}"),
     };
-    let options = host_options(loaded, &data.join(folder), data.path(), keyring)?;
     let generation = loaded.generation(part.services());
+    let options = host_options(loaded, &data.join(folder), data.path(), keyring)?
+        .sized_for(&generation, usize::try_from(loaded.config.server.requests)?);
     // Compiling takes seconds on a first start.
     let started = tokio::task::spawn_blocking(move || {
         let host = Host::new(options)?;
@@ -269,13 +290,14 @@ pub(crate) fn compiler() -> Result<Compiler> {
 }
 
 /// SIGTERM and SIGINT.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self> {
+    /// From here on they end nothing by themselves.
+    pub(crate) fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -284,7 +306,7 @@ impl Signals {
     }
 
     /// Waits for one of them.
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

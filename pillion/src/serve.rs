@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod idle;
 mod requests;
+mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use tower::ServiceExt;
 pub(crate) use connection::{Listening, serve};
 pub(crate) use requests::{ProcessMetrics, RequestMetrics};
 
+use self::unread::Unread;
 use crate::config::Server;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -82,7 +84,9 @@ async fn answer(
     name(&mut request, &id);
     // 4. The one address that nobody can make up: the socket's.
     request.extensions_mut().insert(ClientAddress(client));
-    // 5. A bug in one handler must not end the other requests of its connection.
+    // 5. Whoever answers without reading the body, such as a plugin that refuses.
+    let unread = Unread::of(&mut request);
+    // 6. A bug in one handler must not end the other requests of its connection.
     let answered = AssertUnwindSafe(front.router.clone().oneshot(request)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
@@ -94,6 +98,10 @@ async fn answer(
         }
     };
     response.headers_mut().insert(REQUEST_ID, id);
+    // What did not come in time is not waited for again.
+    if response.status() != StatusCode::REQUEST_TIMEOUT {
+        unread.discard().await;
+    }
     (response, Some(permit))
 }
 

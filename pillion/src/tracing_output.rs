@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
@@ -10,17 +10,21 @@ use crate::config::{Config, LogFormat};
 /// Takes the place of `log.filter` for one start.
 const FILTER_VARIABLE: &str = "PILLION_LOG";
 
-/// From here on `tracing`'s events are written out.
-pub(crate) fn begin(config: &Config) -> Result<()> {
+/// What is to be written out, or why that cannot be told.
+pub(crate) fn filter(config: &Config) -> Result<EnvFilter> {
     let (filter, origin) = match std::env::var(FILTER_VARIABLE) {
         Ok(filter) => (filter, FILTER_VARIABLE),
         Err(_) => (config.log.filter.clone(), "log.filter"),
     };
-    let parsed = EnvFilter::try_new(&filter).with_context(|| {
+    EnvFilter::try_new(&filter).with_context(|| {
         format!("{origin}: `{filter}` is no filter; write a level, such as `info`, or `info,pillion_host=debug`")
-    })?;
+    })
+}
+
+/// From here on `tracing`'s events are written out.
+pub(crate) fn begin(config: &Config) -> Result<()> {
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
+        .with_env_filter(filter(config)?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log.format {

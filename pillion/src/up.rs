@@ -3,17 +3,23 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use crate::cli;
 use crate::config::{Loaded, SERVICES};
-use crate::data::write_secret;
+use crate::data::{keep_new_files_private, write_secret};
 use crate::output::print;
-use crate::process::{Part, Process};
+use crate::process::{Part, Process, Signals};
 use crate::seed::{self, Demo};
 use crate::tracing_output;
+
+/// How long the process waits for threads that are at work when everything else has ended, such
+/// as one that compiles a plugin. What they do is on disk whole or not at all.
+const THREADS_END: Duration = Duration::from_secs(1);
 
 /// What `--ready-file` holds.
 #[derive(Debug, Serialize)]
@@ -53,6 +59,7 @@ pub(crate) fn serve(serve: &cli::Serve) -> Result<()> {
 
 fn start(loaded: &Loaded, part: Part, ready_file: Option<&Path>, seed: bool) -> Result<()> {
     tracing_output::begin(&loaded.config)?;
+    keep_new_files_private();
     if let Some(path) = ready_file {
         forget(path)?;
     }
@@ -62,11 +69,23 @@ fn start(loaded: &Loaded, part: Part, ready_file: Option<&Path>, seed: bool) -> 
         .enable_all()
         .build()
         .context("cannot start the worker threads")?;
-    runtime.block_on(async {
-        let process = Process::start(loaded, part, seed).await?;
-        let demo = match &process.identity {
-            Some(identity) if seed => seed::seed(&process, identity).await?,
-            _ => None,
+    run(runtime, async {
+        // From here on a signal ends the process in order, also while it starts.
+        let mut signals = Signals::new()?;
+        let started = async {
+            let process = Process::start(loaded, part, seed).await?;
+            let demo = match &process.identity {
+                Some(identity) if seed => seed::seed(&process, identity).await?,
+                _ => None,
+            };
+            anyhow::Ok((process, demo))
+        };
+        let (process, demo) = tokio::select! {
+            started = started => started?,
+            () = signals.stop() => {
+                tracing::info!("ended by a signal before it was ready");
+                return Ok(());
+            }
         };
         let ready = serde_json::to_string_pretty(&Ready {
             url: &process.url,
@@ -76,7 +95,7 @@ fn start(loaded: &Loaded, part: Part, ready_file: Option<&Path>, seed: bool) -> 
         })?;
         let greeting = greeting(&process, loaded, part, demo.as_ref());
         process
-            .run(|| {
+            .run(signals, || {
                 if let Some(path) = ready_file {
                     write_secret(path, &ready)?;
                 }
@@ -84,6 +103,14 @@ fn start(loaded: &Loaded, part: Part, ready_file: Option<&Path>, seed: bool) -> 
             })
             .await
     })
+}
+
+/// Runs to the end. Threads that do not end then are left behind: waiting for them would make a
+/// signal wait for them too.
+fn run(runtime: Runtime, main: impl Future<Output = Result<()>>) -> Result<()> {
+    let ended = runtime.block_on(main);
+    runtime.shutdown_timeout(THREADS_END);
+    ended
 }
 
 /// A file of an earlier run would say "ready" too early.
@@ -126,4 +153,31 @@ Try it as @{username} (the token works for {hours} hours):
     let _ = writeln!(text, "  admin    {admin_url} (token in {token})");
     text += "\nStop it with Ctrl-C. `pillion plugin list` shows the plugins.\n";
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_hangs_does_not_keep_the_process() {
+        let (_never, hang) = mpsc::channel::<()>();
+        let runtime = Runtime::new().unwrap();
+        let begun = Instant::now();
+        let ended = run(runtime, async {
+            let (tell, runs) = tokio::sync::oneshot::channel();
+            drop(tokio::task::spawn_blocking(move || {
+                tell.send(()).unwrap();
+                hang.recv()
+            }));
+            runs.await?;
+            anyhow::bail!("the reason")
+        });
+        assert_eq!(ended.unwrap_err().to_string(), "the reason");
+        let took = begun.elapsed();
+        assert!(took >= THREADS_END && took < THREADS_END * 3, "{took:?}");
+    }
 }

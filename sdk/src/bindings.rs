@@ -1549,7 +1549,7 @@ pub mod pillion {
         /// | `service`           | all    | text, the name of the service whose chain runs |
         /// | `generation`        | all    | u64, the number of the set of plugins that handles this request; the same in all its phases |
         /// | `address`           | all    | text, the client's IP address; absent when the caller is in this process |
-        /// | `request-id`        | all    | text, unique to this request |
+        /// | `request-id`        | all    | text, the client's `x-request-id` where the server takes it over, else one made for this request |
         /// | `trace-id`          | all    | text, 32 hexadecimal digits of the W3C trace |
         /// | `span-id`           | all    | text, 16 hexadecimal digits: this request's own span |
         /// | `time`              | all    | u64, microseconds since 1970 at which the request arrived |
@@ -1558,7 +1558,7 @@ pub mod pillion {
         /// | `caller.user-id`    | all    | text, see `caller` |
         /// | `caller.client-id`  | all    | text, see `caller` |
         /// | `caller.scopes`     | all    | text, separated by spaces, see `caller` |
-        /// | `status`            | response, completion | u64, 100–599 |
+        /// | `status`            | response, completion | u64, 100–599; in completion 499 when the client was gone before there was a response |
         /// | `response-header:NAME` | response, completion | bytes of the response's header |
         /// | `duration-us`       | response, completion | u64, microseconds since the request arrived |
         /// | `response-bytes`    | completion | u64, bytes of the body that were handed to the connection |

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod bad_input;
+mod new_plugin;
 mod operator;
 mod rate_limits;
 mod restart;

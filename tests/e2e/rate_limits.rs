@@ -84,3 +84,49 @@ async fn without_a_token_the_address_is_limited_and_forged_ones_do_not_help() {
     // A good token from the same address is not held back.
     system.client.get("/2/users/me").bearer(&token).send().await.expect(200);
 }
+
+#[tokio::test]
+async fn another_scheme_does_not_evade_the_limit_on_passwords() {
+    let system = System::start_with(|config| {
+        // One more only every three minutes, as hashing passwords takes its time.
+        config.replace("burst = 300\nperiod_ms = 60000", "burst = 20\nperiod_ms = 3600000")
+    });
+    let (_, token) = system.register("alice").await;
+    let own = format!("Bearer {token}");
+    let login = |authorization: &str, password: &str| {
+        let body = json!({ "username": "alice", "password": password });
+        let call = system.client.post("/pillion/v1/login").json(&body);
+        let call = match authorization {
+            "" => call,
+            authorization => call.header("authorization", authorization),
+        };
+        call.send()
+    };
+    // Registering and logging in took two of the twenty.
+    for n in 0..24 {
+        let authorization = ["", "Basic x", "Bearerx y", &own][n % 4];
+        let answer = login(authorization, &format!("wrong horse battery {n}")).await;
+        let expected = if n < 18 { 401 } else { 429 };
+        assert_eq!(
+            answer.status.as_u16(),
+            expected,
+            "guess {n} {authorization}: {}",
+            answer.text()
+        );
+        // Behind auth the caller's own window speaks, until the address is refused before it.
+        let limit = if authorization == own && expected == 401 { "300" } else { "20" };
+        assert_eq!(answer.header("x-rate-limit-limit"), limit);
+    }
+    // The right one must look like the others now.
+    for authorization in ["", "Basic x", "Bearerx y", "x", &own] {
+        login(authorization, "correct horse battery").await.expect(429);
+    }
+    // Accounts are made no faster.
+    let account = json!({ "username": "bob", "name": "bob", "password": "correct horse battery" });
+    for authorization in ["Basic x", &own] {
+        let register = system.client.post("/pillion/v1/accounts");
+        let register = register.header("authorization", authorization).json(&account);
+        register.send().await.expect(429);
+    }
+    system.client.get("/2/users/me").bearer(&token).send().await.expect(200);
+}

@@ -58,21 +58,27 @@ async fn posts_in_flight_at_a_kill_are_whole_or_not_there() {
     });
     let (alice, token) = system.register("alice").await;
     let (client, bearer) = (system.client.clone(), token.clone());
+    let (began, first) = tokio::sync::oneshot::channel();
     let writer = tokio::spawn(async move {
         let mut acknowledged = Vec::new();
+        let mut began = Some(began);
         for n in 0..10_000 {
             let body = json!({ "text": format!("n{n}") });
             match client.post("/2/tweets").bearer(&bearer).json(&body).try_send().await {
                 Ok(answer) if answer.status == 201 => {
                     acknowledged
                         .push(answer.json()["data"]["id"].as_str().expect("an id").to_owned());
+                    if let Some(began) = began.take() {
+                        began.send(()).expect("the test waits for it");
+                    }
                 }
                 _ => break,
             }
         }
         acknowledged
     });
-    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    first.await.expect("a first post");
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     system.kill();
     let acknowledged = writer.await.expect("no panic");
     assert!(!acknowledged.is_empty());

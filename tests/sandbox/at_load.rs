@@ -206,3 +206,50 @@ fn damaged_machine_code_is_noticed_and_compiled_anew() {
     host(&folder).start(spec()).expect("it loads all the same");
     assert_ne!(std::fs::read(&files[0]).expect("machine code"), code, "it was written anew");
 }
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe.wasm");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    for path in [pipe.as_path(), std::path::Path::new("/dev/zero"), folder.path()] {
+        let said = refused(PluginSpec::new(path));
+        assert!(said.contains("no file"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_is_checked_also_when_only_the_configuration_changes() {
+    let rig = Rig::start(single(hostile(json!({ "do": "trap", "when": "now" }), &ALL))).await;
+    let change = SwapRequest {
+        config: Some(json!({ "do": "loop", "when": "now" })),
+        digest: Some(pillion_host::Digest::of(b"another component")),
+        ..SwapRequest::default()
+    };
+    let host = rig.host.clone();
+    let swapped = tokio::task::spawn_blocking(move || host.swap("mine", change)).await;
+    let error = swapped.expect("no panic").expect_err("another component was expected");
+    assert!(error.to_string().contains("digest differs"), "{error}");
+}
+
+#[test]
+fn a_changed_configuration_sets_swaps_aside_and_a_rollback_brings_them_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let started = |config| {
+        let host = host(&folder);
+        host.start(single(hostile(config, &ALL))).expect("it starts");
+        host
+    };
+    let first = json!({ "do": "trap", "when": "now" });
+    let change = SwapRequest {
+        config: Some(json!({ "do": "exit", "when": "now" })),
+        ..SwapRequest::default()
+    };
+    let swapped = started(first.clone()).swap("mine", change).expect("it swaps").generation;
+    assert_eq!(started(first).history()[0].generation, swapped, "the swap survives a restart");
+    let host = started(json!({ "do": "loop", "when": "now" }));
+    assert!(host.history()[0].generation > swapped, "the configuration counts again");
+    let back = host.rollback().expect("there is something to go back to");
+    assert_eq!(back.cause, pillion_host::Cause::Rollback { to: swapped });
+}

@@ -288,3 +288,57 @@ async fn a_healthy_neighbour_keeps_working() {
         .sum();
     assert_eq!(own, 0);
 }
+
+/// The lines that the logging plugin wrote, when there are `count` of them.
+async fn lines(rig: &Rig, count: usize) -> Vec<Value> {
+    let began = Instant::now();
+    loop {
+        rig.host.flush_sinks();
+        let text = std::fs::read_to_string(rig.folder.path().join("access.log")).expect("a log");
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        if lines.len() >= count {
+            return lines;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{count} lines do not come: {text}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_early_is_logged_too() {
+    let rig =
+        Rig::start(single(plugin(build::plugin("logging"), json!({}), &["sink:access"]))).await;
+    let address = rig.client.base().trim_start_matches("http://").to_owned();
+    for _ in 0..3 {
+        let mut socket = tokio::net::TcpStream::connect(&address).await.expect("a connection");
+        let request = b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut socket, request).await.expect("sent");
+        // The handler has begun when its plugins have decided, and answers after a minute.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for line in lines(&rig, 3).await {
+        assert_eq!(line["status"], json!(499), "{line}");
+        assert_eq!(line["ended_by"], json!("client"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_without_a_body_is_complete() {
+    let rig =
+        Rig::start(single(plugin(build::plugin("logging"), json!({}), &["sink:access"]))).await;
+    rig.client.call(http::Method::HEAD, "/").send().await.expect(200);
+    rig.client.get("/empty").send().await.expect(204);
+    for line in lines(&rig, 2).await {
+        assert_eq!(line["ended_by"], json!("complete"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_a_plugin_withholds_is_not_to_be_asked_for_again() {
+    for (phase, retry) in [("request", "1"), ("response", "")] {
+        let rig = Rig::start(single(hostile("trap", phase, 0))).await;
+        let answer = rig.client.get("/").header("x-hostile", "now").send().await.expect(503);
+        assert_eq!(answer.header("retry-after"), retry, "{phase}");
+    }
+}

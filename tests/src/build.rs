@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 
-/// The folder that holds `plugins/`, `fixtures/` and the profile's programs.
+/// The folder that holds `plugins/` and `fixtures/`: the project's own, wherever cargo builds.
 fn target() -> PathBuf {
-    let program = std::env::current_exe().expect("a test program knows its path");
-    let target = program.ancestors().find(|folder| folder.join("plugins").is_dir());
-    target.expect("plugins are not built: run `cargo xtask test`").to_owned()
+    root().join("target")
 }
 
 /// The project's own folder.
 pub fn root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().expect("the tests are a folder of the project").to_owned()
+}
+
+/// A folder among the built things, for what a suite builds itself and finds again.
+pub fn folder(name: &str) -> PathBuf {
+    target().join(name)
 }
 
 /// A component of the project: `auth`, `logging`, `ratelimit`.

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::get;
 use pillion_host::{
     GenerationSpec, Host, HostOptions, PluginSpec, RouteTable, SinkSpec, SinkTarget,
 };
@@ -14,6 +15,9 @@ use serde_json::Value;
 
 use crate::build;
 use crate::client::Client;
+
+/// How long `/slow` takes: longer than any test.
+const SLOW: Duration = Duration::from_mins(1);
 
 /// A host with one chain, and a server behind it. Stops when dropped.
 #[derive(Debug)]
@@ -33,7 +37,9 @@ fn compiled() -> &'static Path {
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let host = Host::new(HostOptions::new(folder.path())).expect("a host");
-        for component in [build::fixture("hostile"), build::plugin("ratelimit")] {
+        for component in
+            [build::fixture("hostile"), build::plugin("ratelimit"), build::plugin("logging")]
+        {
             host.inspect(&component).expect("a plugin");
         }
         folder
@@ -93,6 +99,8 @@ impl Rig {
         let host = host(&folder);
         host.start(spec).unwrap_or_else(|error| panic!("{error}"));
         let app = Router::new()
+            .route("/empty", get(|| async { http::StatusCode::NO_CONTENT }))
+            .route("/slow", get(|| tokio::time::sleep(SLOW)))
             .fallback(|| async { "the handler\n" })
             .layer(host.layer("app", RouteTable::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

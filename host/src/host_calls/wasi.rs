@@ -161,6 +161,10 @@ fn io_streams(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             &format!("[method]output-stream.{name}"),
             |mut store: StoreContextMut<'_, State>,
              (_, bytes): (Resource<OutputStream>, Vec<u8>)| {
+                wasmtime::ensure!(
+                    bytes.len() as u64 <= WRITE_BYTES_MAX,
+                    "wrote more than `check-write` allows"
+                );
                 write(enter(&mut store)?, &bytes);
                 Ok((Ok::<(), StreamError>(()),))
             },
@@ -210,6 +214,13 @@ fn write(state: &mut State, bytes: &[u8]) {
         }
     }
     state.stdio = stdio;
+}
+
+/// Logs what a hook printed without a line feed behind it, before another request's output.
+pub(crate) fn flush(state: &mut State) {
+    if !state.stdio.is_empty() {
+        write(state, b"\n");
+    }
 }
 
 fn cli_environment(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {

@@ -41,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) body_timeout_ms: u64,
     #[serde(deserialize_with = "within::<_, 100, 600_000>")]
     pub(crate) request_timeout_ms: u64,
+    #[serde(deserialize_with = "within::<_, 100, 600_000>")]
+    pub(crate) response_timeout_ms: u64,
     #[serde(deserialize_with = "within::<_, 1_000, 3_600_000>")]
     pub(crate) idle_timeout_ms: u64,
     #[serde(deserialize_with = "within::<_, 8, 256>")]
@@ -69,6 +71,7 @@ impl Default for Server {
             header_timeout_ms: 5_000,
             body_timeout_ms: 10_000,
             request_timeout_ms: 10_000,
+            response_timeout_ms: 30_000,
             idle_timeout_ms: 60_000,
             headers: 64,
             header_bytes: 16 << 10,

@@ -14,8 +14,9 @@ mod sources {
 
 /// The project's own files. `PLUGIN_NAME` in them becomes the plugin's name. The manifest is
 /// kept under another name: cargo takes a folder with a `Cargo.toml` for a package.
-const TEMPLATE: [(&str, &str); 4] = [
+const TEMPLATE: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("template/manifest.toml")),
+    (".cargo/config.toml", include_str!("template/cargo-config.toml")),
     ("src/lib.rs", include_str!("template/lib.rs")),
     ("README.md", include_str!("template/README.md")),
     (".gitignore", "/target\n"),

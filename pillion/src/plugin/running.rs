@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -17,8 +17,12 @@ use crate::admin::{AdminFile, SwapBody, file_name};
 use crate::cli::{Running, Swap};
 use crate::output::{print, table};
 
-/// Compiling a large component takes seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// A process that says nothing about itself for this long does not run well.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A change may compile a component, which the host gives two minutes, and then waits for the
+/// requests of the generation before it.
+const CHANGE_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Some hundred generations with all of their plugins.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -146,6 +150,7 @@ fn address(process: &Running) -> Result<AdminFile> {
 
 fn ask(process: &Running, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
     let admin = address(process)?;
+    let changes = method != Method::GET;
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = Request::builder()
         .method(method)
@@ -154,26 +159,8 @@ fn ask(process: &Running, method: Method, path: &str, body: Option<Value>) -> Re
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .with_context(|| format!("{}{path} is no address", admin.url))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answered = runtime.block_on(async {
-        tokio::time::timeout(ANSWER_TIMEOUT, async {
-            let client = Client::builder(TokioExecutor::new()).build_http();
-            let response = client.request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
-            anyhow::Ok((status, body.to_bytes()))
-        })
-        .await
-    });
-    let (status, body) = answered
-        .with_context(|| format!("{} gave no answer within {ANSWER_TIMEOUT:?}", admin.url))?
-        .with_context(|| {
-            format!(
-                "cannot reach {}; if that process has ended, start it with `pillion up`",
-                admin.url
-            )
-        })?;
+    let timeout = if changes { CHANGE_TIMEOUT } else { ANSWER_TIMEOUT };
+    let (status, body) = exchange(&admin.url, request, timeout, changes)?;
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     if !status.is_success() {
         let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
@@ -184,9 +171,58 @@ fn ask(process: &Running, method: Method, path: &str, body: Option<Value>) -> Re
     Ok(answer)
 }
 
+/// One request to the process at `url` and its whole answer, or what to make of having none.
+fn exchange(
+    url: &str,
+    request: Request<Full<Bytes>>,
+    timeout: Duration,
+    changes: bool,
+) -> Result<(StatusCode, Bytes)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answered = runtime.block_on(async {
+        tokio::time::timeout(timeout, async {
+            let client = Client::builder(TokioExecutor::new()).build_http();
+            let response = client.request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+            anyhow::Ok((status, body.to_bytes()))
+        })
+        .await
+    });
+    let Ok(answered) = answered else {
+        let still = if changes {
+            "; the change may still succeed: `pillion plugin history` tells whether it did"
+        } else {
+            ""
+        };
+        bail!("{url} gave no answer within {timeout:?}{still}");
+    };
+    answered.with_context(|| {
+        format!("cannot reach {url}; if that process has ended, start it with `pillion up`")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_without_an_answer_may_still_succeed() {
+        // Takes connections, and never answers.
+        let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let ask = |changes: bool| {
+            let request = Request::post(&url).body(Full::default()).unwrap();
+            let timeout = Duration::from_millis(50);
+            exchange(&url, request, timeout, changes).unwrap_err().to_string()
+        };
+        let silence = format!("{url} gave no answer within 50ms");
+        assert_eq!(ask(false), silence);
+        let change = ask(true);
+        assert!(change.starts_with(&silence), "{change}");
+        assert!(change.contains("may still succeed: `pillion plugin history`"), "{change}");
+    }
 
     #[test]
     fn sums_and_causes_are_told_for_people() {

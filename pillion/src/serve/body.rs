@@ -1,23 +1,16 @@
 //! Reads a request's body whole before the handler runs, within bounds of size and time.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use pillion_chassis::Problem;
 
 use super::Bounds;
-
-/// What is read of a body that is too large, so that its sender listens to the answer; whoever
-/// sends more than this is cut off.
-const DISCARD_BYTES_MAX: usize = 1 << 20;
 
 /// 413 for a body over the bound, 408 for one that does not come in time, 400 for one that
 /// breaks off.
@@ -31,23 +24,17 @@ pub(super) async fn collect(
     }
     let too_large =
         declared(request.headers()).is_some_and(|bytes| bytes > bounds.body_bytes_max as u64);
-    // Who asks first has sent nothing yet that would have to be read.
-    if too_large && request.headers().contains_key(EXPECT) {
-        return Problem::body_too_large(bounds.body_bytes_max).into_response();
-    }
-    let (parts, mut body) = request.into_parts();
     if too_large {
-        discard(&mut body, bounds.body_timeout).await;
         return Problem::body_too_large(bounds.body_bytes_max).into_response();
     }
-    let whole = Limited::new(&mut body, bounds.body_bytes_max).collect();
+    let (parts, body) = request.into_parts();
+    let whole = Limited::new(body, bounds.body_bytes_max).collect();
     let problem = match tokio::time::timeout(bounds.body_timeout, whole).await {
         Ok(Ok(whole)) => {
             let request = Request::from_parts(parts, Body::from(whole.to_bytes()));
             return next.run(request).await;
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            discard(&mut body, bounds.body_timeout).await;
             Problem::body_too_large(bounds.body_bytes_max)
         }
         Ok(Err(error)) => Problem::plain(
@@ -65,33 +52,18 @@ pub(super) async fn collect(
     problem.into_response()
 }
 
-/// Reads on for a while. A client that is still writing when the connection is closed gets a
-/// broken pipe instead of the answer that explains it.
-async fn discard(body: &mut Body, deadline: Duration) {
-    let mut left = DISCARD_BYTES_MAX;
-    let read = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(bytes) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-    };
-    // Out of time or out of patience: either way the answer goes out now.
-    let _ = tokio::time::timeout(deadline, read).await;
-}
-
 fn declared(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
 
     use axum::Router;
     use axum::middleware::from_fn_with_state;
     use axum::routing::post;
+    use bytes::Bytes;
     use futures_util::stream;
     use tower::ServiceExt;
 

@@ -57,6 +57,7 @@ pub(crate) async fn serve(listening: Listening) -> usize {
     let patience = Patience {
         head: Duration::from_millis(server.header_timeout_ms),
         idle: Duration::from_millis(server.idle_timeout_ms),
+        response: Duration::from_millis(server.response_timeout_ms),
     };
     let mut connections = JoinSet::new();
     loop {
@@ -172,9 +173,10 @@ impl Connection {
         let activity = Arc::new(Activity::default());
         let service = service_fn(|request: Request<Incoming>| {
             let front = Arc::clone(&front);
-            let busy = Activity::begin(&activity, request.version());
+            let mut busy = Activity::begin(&activity, request.version());
             async move {
                 let (response, permit) = answer(front, request.map(Body::new), client).await;
+                busy.respond();
                 Ok::<_, Infallible>(response.map(|body| Tracked { body, _held: (busy, permit) }))
             }
         });

@@ -1,9 +1,10 @@
 //! How long a client may keep a connection waiting, and whether it does.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// Between requests.
     pub(super) idle: Duration,
+    /// For taking a response, from its head to its last byte.
+    pub(super) response: Duration,
 }
 
 /// What is to become of a connection whose client keeps it waiting.
@@ -26,7 +29,7 @@ pub(super) struct Patience {
 pub(super) enum Verdict {
     /// It idles: say goodbye.
     Close,
-    /// It sends a head too slowly: there is nobody to say anything to.
+    /// It sends a head or takes a response too slowly: there is nobody to say anything to.
     Cut,
 }
 
@@ -36,11 +39,20 @@ pub(super) struct Activity {
     begun: Instant,
     requests: AtomicU64,
     in_flight: AtomicUsize,
+    responses: Mutex<Responses>,
     last_end_ms: AtomicU64,
     /// When the first byte after the last request came; 0 when none has.
     head_since_ms: AtomicU64,
     /// HTTP/2 frames come for many reasons, and their own code bounds unfinished heads.
     http2: AtomicBool,
+}
+
+/// The responses that are on their way. There are as many as streams at most.
+#[derive(Debug, Default)]
+struct Responses {
+    begun: u64,
+    /// When each began, by its number: the first is the oldest.
+    on_their_way: BTreeMap<u64, Instant>,
 }
 
 impl Default for Activity {
@@ -49,6 +61,7 @@ impl Default for Activity {
             begun: Instant::now(),
             requests: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
+            responses: Mutex::default(),
             last_end_ms: AtomicU64::new(0),
             head_since_ms: AtomicU64::new(0),
             http2: AtomicBool::new(false),
@@ -62,7 +75,12 @@ impl Activity {
         this.requests.fetch_add(1, Ordering::Relaxed);
         this.in_flight.fetch_add(1, Ordering::Relaxed);
         this.head_since_ms.store(0, Ordering::Relaxed);
-        Busy(Arc::clone(this))
+        Busy { activity: Arc::clone(this), response: None }
+    }
+
+    fn responses(&self) -> MutexGuard<'_, Responses> {
+        // No code that holds the lock can panic.
+        self.responses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes have come.
@@ -75,9 +93,9 @@ impl Activity {
 
     /// Ends when the client's time is up.
     pub(super) async fn watch(&self, patience: Patience) -> Verdict {
-        // A head may begin at any moment, so this looks up now and then: time-outs are exact to
-        // half of the head's.
-        let look_up = patience.head / 2;
+        // A head or a response may begin at any moment, so this looks up now and then: time-outs
+        // are exact to half of the shorter one.
+        let look_up = patience.head.min(patience.response) / 2;
         loop {
             let (deadline, verdict) = self.deadline(patience);
             let left = deadline.saturating_duration_since(Instant::now());
@@ -92,6 +110,10 @@ impl Activity {
         let after = |ms: &AtomicU64| self.begun + Duration::from_millis(ms.load(Ordering::Relaxed));
         if self.requests.load(Ordering::Relaxed) == 0 {
             return (self.begun + patience.head, Verdict::Cut);
+        }
+        let oldest = self.responses().on_their_way.first_key_value().map(|(_, begun)| *begun);
+        if let Some(begun) = oldest {
+            return (begun + patience.response, Verdict::Cut);
         }
         if self.in_flight.load(Ordering::Relaxed) > 0 {
             return (Instant::now() + patience.idle, Verdict::Close);
@@ -162,12 +184,31 @@ impl AsyncWrite for Watched {
 
 /// A request in flight, until the last byte of its response is handed to the connection.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Activity>);
+pub(super) struct Busy {
+    activity: Arc<Activity>,
+    /// Its response's number, once there is one.
+    response: Option<u64>,
+}
+
+impl Busy {
+    /// The response's head is there: from now on it is the client that is waited for.
+    pub(super) fn respond(&mut self) {
+        let mut responses = self.activity.responses();
+        let number = responses.begun;
+        responses.begun += 1;
+        responses.on_their_way.insert(number, Instant::now());
+        self.response = Some(number);
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.last_end_ms.fetch_max(self.0.now_ms(), Ordering::Relaxed);
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let activity = &self.activity;
+        if let Some(number) = self.response {
+            activity.responses().on_their_way.remove(&number);
+        }
+        activity.last_end_ms.fetch_max(activity.now_ms(), Ordering::Relaxed);
+        activity.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -175,8 +216,11 @@ impl Drop for Busy {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(5), idle: Duration::from_mins(1) };
+    const PATIENCE: Patience = Patience {
+        head: Duration::from_secs(5),
+        idle: Duration::from_mins(1),
+        response: Duration::from_secs(30),
+    };
 
     async fn verdict_after(activity: &Activity) -> (Verdict, u64) {
         let verdict = activity.watch(PATIENCE).await;
@@ -225,5 +269,23 @@ mod tests {
         let _busy = Activity::begin(&activity, Version::HTTP_11);
         let watched = tokio::time::timeout(Duration::from_mins(10), activity.watch(PATIENCE)).await;
         assert!(watched.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_response_must_end_whatever_else_does() {
+        let activity = Arc::new(Activity::default());
+        let mut first = Activity::begin(&activity, Version::HTTP_2);
+        first.respond();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let mut stuck = Activity::begin(&activity, Version::HTTP_2);
+        stuck.respond();
+        drop(first);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let mut last = Activity::begin(&activity, Version::HTTP_2);
+        last.respond();
+        drop(last);
+        assert_eq!(verdict_after(&activity).await, (Verdict::Cut, 40));
+        drop(stuck);
+        assert_eq!(verdict_after(&activity).await, (Verdict::Close, 100));
     }
 }

@@ -18,8 +18,15 @@ use pillion_chassis::RouteId;
 const BUCKETS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
 
-/// `1xx` to `5xx`.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// How a request ended: with a status of `1xx` to `5xx`, or without one.
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "499"];
+
+/// The place of the class of panics, which are answered 500 further out.
+const FAILED: usize = 4;
+
+/// The place of the class of requests whose client left before there was an answer: the number
+/// that proxies have made customary, and that no handler here gives.
+const LEFT: usize = 5;
 
 /// The requests of one service. There are as many series as routes, whatever clients ask for.
 #[derive(Debug)]
@@ -51,14 +58,15 @@ impl RequestMetrics {
     }
 
     fn place(&self, template: Option<&str>, method: &Method) -> usize {
+        // What answers GET answers HEAD too; the plugins see the same.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
         let methods = template.and_then(|template| self.places.get(template));
         methods
             .and_then(|methods| methods.iter().find(|(known, _)| known == method))
             .map_or(self.routes.len(), |(_, index)| *index)
     }
 
-    fn record(&self, place: usize, status: StatusCode, took: Duration) {
-        let class = usize::from(status.as_u16() / 100).saturating_sub(1).min(CLASSES.len() - 1);
+    fn record(&self, place: usize, class: usize, took: Duration) {
         let Some(histogram) = self.answered.get(place).and_then(|route| route.get(class)) else {
             return;
         };
@@ -112,6 +120,28 @@ impl Histogram {
     }
 }
 
+/// The place of a status's class.
+fn class_of(status: StatusCode) -> usize {
+    usize::from(status.as_u16() / 100).saturating_sub(1).min(FAILED)
+}
+
+/// A request under way, which is counted however it ends.
+struct Counted {
+    metrics: Arc<RequestMetrics>,
+    place: usize,
+    begun: Instant,
+    /// The answer's, once there is one.
+    class: Option<usize>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let unanswered = if std::thread::panicking() { FAILED } else { LEFT };
+        let class = self.class.unwrap_or(unanswered);
+        self.metrics.record(self.place, class, self.begun.elapsed());
+    }
+}
+
 /// The layer: from before the plugins to the head of the response.
 pub(super) async fn observe(
     State(metrics): State<Arc<RequestMetrics>>,
@@ -120,9 +150,9 @@ pub(super) async fn observe(
 ) -> Response {
     let template = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let place = metrics.place(template, request.method());
-    let begun = Instant::now();
+    let mut counted = Counted { metrics, place, begun: Instant::now(), class: None };
     let response = next.run(request).await;
-    metrics.record(place, response.status(), begun.elapsed());
+    counted.class = Some(class_of(response.status()));
     response
 }
 
@@ -186,7 +216,8 @@ impl ProcessMetrics {
             &mut text,
             "pillion_request_duration_seconds",
             "histogram",
-            "From the request's head to the response's, plugins included.",
+            "From the request's head to the response's, plugins included; status 499: the client \
+             left before that.",
         );
         for service in services {
             service.write(&mut text);
@@ -230,29 +261,46 @@ mod tests {
             let request = Request::get(path).body(Body::empty()).unwrap();
             app.clone().oneshot(request).await.unwrap();
         }
+        // What GET answers is what HEAD answers.
+        app.oneshot(Request::head("/2/tweets/1").body(Body::empty()).unwrap()).await.unwrap();
         let page = ProcessMetrics::default().page(&[metrics]);
-        let count = |labels: &str| {
-            let name = format!("pillion_request_duration_seconds_count{{{labels}}} ");
-            page.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned)
-        };
-        assert_eq!(
-            count("service=\"tweets\",method=\"GET\",route=\"/2/tweets/{id}\",status=\"2xx\""),
-            Some("2".to_owned()),
-            "{page}"
-        );
-        assert_eq!(
-            count("service=\"tweets\",method=\"\",route=\"\",status=\"4xx\""),
-            Some("1".to_owned()),
-            "{page}"
-        );
+        assert_eq!(count(&page, "GET", "/2/tweets/{id}", "2xx"), Some(3), "{page}");
+        assert_eq!(count(&page, "", "", "4xx"), Some(1), "{page}");
         assert!(!page.contains("/made/up"));
+    }
+
+    /// How many requests of the service `tweets` the page tells of.
+    fn count(page: &str, method: &str, route: &str, status: &str) -> Option<u64> {
+        let series = format!(
+            "pillion_request_duration_seconds_count{{service=\"tweets\",method=\"{method}\",\
+             route=\"{route}\",status=\"{status}\"}} "
+        );
+        page.lines().find_map(|line| line.strip_prefix(&series))?.parse().ok()
+    }
+
+    #[tokio::test]
+    async fn requests_without_an_answer_are_counted_too() {
+        let routes = ["/slow", "/panic"]
+            .map(|template| RouteId { method: Method::GET, template: template.to_owned() });
+        let metrics = Arc::new(RequestMetrics::new("tweets", routes.to_vec()));
+        let app = Router::new()
+            .route("/slow", get(std::future::pending::<()>))
+            .route("/panic", get(|| async { panic!("on purpose") as () }))
+            .layer(from_fn_with_state(Arc::clone(&metrics), observe));
+        let ask = |path: &str| app.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
+        let left = tokio::time::timeout(Duration::from_millis(10), ask("/slow")).await;
+        assert!(left.is_err());
+        assert!(tokio::spawn(ask("/panic")).await.unwrap_err().is_panic());
+        let page = ProcessMetrics::default().page(&[metrics]);
+        assert_eq!(count(&page, "GET", "/slow", "499"), Some(1), "{page}");
+        assert_eq!(count(&page, "GET", "/panic", "5xx"), Some(1), "{page}");
     }
 
     #[test]
     fn buckets_are_cumulative() {
         let metrics = RequestMetrics::new("users", Vec::new());
         for took_us in [50, 100, 101, 20_000_000] {
-            metrics.record(0, StatusCode::OK, Duration::from_micros(took_us));
+            metrics.record(0, class_of(StatusCode::OK), Duration::from_micros(took_us));
         }
         let page = ProcessMetrics::default().page(&[Arc::new(metrics)]);
         let bucket = |bound: &str| {

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use pillion_chassis::Shutdown;
@@ -43,6 +43,8 @@ async fn start(server: Server) -> Running {
                 "done"
             }),
         )
+        // What a plugin does that refuses: the body is nobody's business.
+        .route("/refuse", post(|| async { StatusCode::UNAUTHORIZED }))
         .route("/panic", get(|| async { panic!("on purpose") as () }));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -200,6 +202,88 @@ async fn requests_over_the_bound_are_shed_at_once() {
     assert!(answer_to(&mut other, "/healthz").await.starts_with("HTTP/1.1 200"));
     assert!(read(&mut busy).await.contains("done"));
     assert!(answer_to(&mut other, "/").await.contains("hello"));
+}
+
+/// An HTTP/2 frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn a_response_that_nobody_takes_is_cut_and_frees_its_places() {
+    /// Identifier 4, `SETTINGS_INITIAL_WINDOW_SIZE`, as 0: not one byte of a body may be sent.
+    const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
+    /// `GET /`, `http`, and `:authority: x` as literals of HPACK.
+    const HEAD: &[u8] = b"\x82\x84\x86\x01\x01x";
+    const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+    let server = Server { requests: 2, response_timeout_ms: 500, ..quick() };
+    let running = start(server).await;
+    let mut greedy = connect(&running).await;
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &NO_WINDOW));
+    for stream in [1, 3] {
+        bytes.extend(frame(1, 5, stream, HEAD));
+    }
+    greedy.write_all(&bytes).await.unwrap();
+    let begun = Instant::now();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut other = connect(&running).await;
+    assert!(answer_to(&mut other, "/").await.starts_with("HTTP/1.1 503"));
+    // Everything that comes until the end: settings and two heads.
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(5), greedy.read_to_end(&mut rest)).await;
+    assert!(end.is_ok(), "still open");
+    let took = begun.elapsed();
+    assert!(took >= RESPONSE_TIMEOUT && took < RESPONSE_TIMEOUT * 3, "{took:?}");
+    assert!(answer_to(&mut other, "/").await.contains("hello"));
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_writing() {
+    let running = start(quick()).await;
+    let mut stream = connect(&running).await;
+    let body = "x".repeat(60_000);
+    for _ in 0..2 {
+        let head =
+            format!("POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for part in body.as_bytes().chunks(4_096) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            stream.write_all(part).await.unwrap();
+        }
+        let mut buffer = [0; 4_096];
+        let length = stream.read(&mut buffer).await.unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        assert!(text.starts_with("HTTP/1.1 401"), "{text}");
+    }
+    // And over HTTP/2, where the connection lives on too.
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    for _ in 0..2 {
+        let uri = format!("http://{}/refuse", running.address);
+        let body = Full::new(Bytes::from(vec![b'x'; 300_000]));
+        let response = client.request(http::Request::post(uri).body(body).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_wait_for_a_body_that_may_never_come() {
+    let running = start(quick()).await;
+    let ask = async |header: &str| {
+        let mut stream = connect(&running).await;
+        let head = format!("POST /refuse HTTP/1.1\r\nhost: x\r\n{header}content-length: 9\r\n\r\n");
+        let begun = Instant::now();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut buffer = [0; 4_096];
+        let length = stream.read(&mut buffer).await.unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        assert!(text.starts_with("HTTP/1.1 401"), "{text}");
+        begun.elapsed()
+    };
+    // Who asks first has sent nothing that would have to be read.
+    assert!(ask("expect: 100-continue\r\n").await < Duration::from_millis(500));
+    assert!(ask("").await < Duration::from_secs(4));
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ mod tests {
     fn checked(client_id: &str) -> Checked {
         let caller =
             Caller { user_id: None, client_id: client_id.to_owned(), scopes: String::new() };
-        let verified = Verified { caller, kind: Kind::App, expires_us: 0 };
+        let verified = Verified { caller, kind: Kind::App { scoped: false }, expires_us: 0 };
         Checked { verified, scopes: Scopes::default() }
     }
 

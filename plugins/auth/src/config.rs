@@ -37,9 +37,10 @@ pub struct Config {
 #[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Access {
-    /// The scopes that a user's token must have, all of them; an empty list lets any user in.
+    /// The scopes that a token must have, all of them; an empty list lets any user in.
     pub scopes: Option<Vec<String>>,
-    /// Whether an application may come without a user.
+    /// Whether an application may come without a user. Its token must have the scopes too,
+    /// unless it has no scope at all.
     #[serde(default)]
     pub app: bool,
     /// Whether no token is needed. A token that is sent is checked all the same.

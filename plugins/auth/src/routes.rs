@@ -32,8 +32,9 @@ pub(crate) enum Rule {
 pub(crate) enum Kind {
     /// Somebody, by an application.
     User,
-    /// An application as itself; its tokens have no scopes.
-    App,
+    /// An application as itself. Its token needs the scopes like a user's if it has any at all;
+    /// one without, as X's are, passes wherever applications may.
+    App { scoped: bool },
     /// One of our own services as itself; it needs the scopes like a user.
     Service,
 }
@@ -54,12 +55,12 @@ impl Rule {
             return Ok(());
         };
         match kind {
-            Kind::App if app => Ok(()),
-            Kind::App => Err(Denial::NeedsUser),
+            Kind::App { .. } if !app => Err(Denial::NeedsUser),
+            Kind::App { scoped: false } => Ok(()),
             // Without scopes the route asks for any user, and a service is none.
             Kind::Service if scopes == Scopes::default() && !app => Err(Denial::NeedsUser),
-            Kind::User | Kind::Service if held.contain(scopes) => Ok(()),
-            Kind::User | Kind::Service => Err(Denial::Scopes(scopes)),
+            _ if held.contain(scopes) => Ok(()),
+            _ => Err(Denial::Scopes(scopes)),
         }
     }
 }
@@ -206,15 +207,22 @@ mod tests {
         let one = Scopes(1);
         let none = Scopes::default();
         let rule = |scopes, app| Rule::Token { scopes, app };
+        let (bare, scoped) = (Kind::App { scoped: false }, Kind::App { scoped: true });
         for (rule, kind, held, expected) in [
-            (Rule::Public, Kind::App, none, Ok(())),
+            (Rule::Public, bare, none, Ok(())),
+            (Rule::Public, scoped, none, Ok(())),
             (rule(one, false), Kind::User, one, Ok(())),
             (rule(one, false), Kind::User, Scopes(3), Ok(())),
             (rule(one, false), Kind::User, Scopes(2), Err(Denial::Scopes(one))),
             (rule(none, false), Kind::User, none, Ok(())),
-            (rule(one, true), Kind::App, none, Ok(())),
-            (rule(one, false), Kind::App, none, Err(Denial::NeedsUser)),
-            (rule(one, false), Kind::App, one, Err(Denial::NeedsUser)),
+            (rule(one, true), bare, none, Ok(())),
+            (rule(one, false), bare, none, Err(Denial::NeedsUser)),
+            (rule(one, true), scoped, Scopes(3), Ok(())),
+            (rule(one, true), scoped, Scopes(2), Err(Denial::Scopes(one))),
+            // It has scopes, but none that any route needs.
+            (rule(one, true), scoped, none, Err(Denial::Scopes(one))),
+            (rule(none, true), scoped, none, Ok(())),
+            (rule(one, false), scoped, one, Err(Denial::NeedsUser)),
             (rule(one, false), Kind::Service, one, Ok(())),
             (rule(one, true), Kind::Service, none, Err(Denial::Scopes(one))),
             (rule(none, false), Kind::Service, one, Err(Denial::NeedsUser)),

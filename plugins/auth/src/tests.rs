@@ -206,6 +206,29 @@ fn an_application_alone_goes_where_it_may() {
 }
 
 #[test]
+fn an_application_that_narrowed_its_scopes_is_held_to_them() {
+    let mut auth = auth();
+    let app = |scope: &str| {
+        format!("Bearer {}", token(&with(claims(), json!({"sub": "app-1", "scope": scope}))))
+    };
+    let enough = app("follows.read tweet.read");
+    // Twice: checked, and remembered.
+    for _ in 0..2 {
+        let caller = caller(get(&enough).on_request(&mut auth));
+        assert_eq!((caller.user_id, &*caller.scopes), (None, "follows.read tweet.read"));
+        // `follows.read` is in no route's list, and is still a scope.
+        for scope in ["follows.read", "users.read"] {
+            let denied = response(get(&app(scope)).on_request(&mut auth));
+            let (detail, _) = problem(&denied, 403, "Forbidden");
+            assert_eq!(detail, "The access token lacks scopes: this route needs tweet.read.");
+        }
+    }
+    assert_eq!(caller(get(&app("")).on_request(&mut auth)).client_id, "app-1");
+    let all = app("tweet.read tweet.write users.read");
+    problem(&response(post(&all).on_request(&mut auth)), 403, "Unsupported Authentication");
+}
+
+#[test]
 fn a_service_needs_the_scopes_even_where_applications_may() {
     let mut auth = auth();
     let service = |scope: &str| {

@@ -222,6 +222,7 @@ fn check_claims(config: &Config, claims: &[u8], now_us: u64) -> Result<Verified,
     let sub = claims.sub.filter(|sub| !sub.is_empty()).ok_or(TokenError::Missing("sub"))?;
     let client_id =
         claims.client_id.filter(|id| !id.is_empty()).ok_or(TokenError::Missing("client_id"))?;
+    let scopes = claims.scope.unwrap_or_default().into_owned();
     let kind = if sub != client_id {
         if !sub.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(TokenError::Subject);
@@ -230,10 +231,9 @@ fn check_claims(config: &Config, claims: &[u8], now_us: u64) -> Result<Verified,
     } else if client_id.starts_with("service:") {
         Kind::Service
     } else {
-        Kind::App
+        Kind::App { scoped: !scopes.is_empty() }
     };
     let user_id = (kind == Kind::User).then(|| sub.into_owned());
-    let scopes = claims.scope.unwrap_or_default().into_owned();
     let caller = Caller { user_id, client_id: client_id.into_owned(), scopes };
     Ok(Verified { caller, kind, expires_us: micros(exp + LEEWAY_S) })
 }

@@ -10,8 +10,8 @@ pub struct Config {
     /// The output, granted as `sink:NAME`, that gets the lines.
     #[serde(default = "sink")]
     pub sink: String,
-    /// The part of the requests that is logged, 0.0 to 1.0. The request's id decides, so that
-    /// every service that a request passes logs it or none does.
+    /// The part of the requests that is logged, 0.0 to 1.0. Chance decides in each service, and
+    /// nothing that a client sends.
     #[serde(default = "sample")]
     pub sample: f64,
     /// Whether responses with a status of 500 or more are logged in any case.

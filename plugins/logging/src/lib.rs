@@ -21,7 +21,7 @@ use crate::{json::Object, query::REDACTED};
 #[derive(Debug)]
 pub struct Logging {
     config: Config,
-    /// A request is logged whose id hashes to at most this; none when there is no number.
+    /// A request is logged whose span hashes to at most this; none when there is no number.
     threshold: Option<u64>,
     line: Vec<u8>,
     query: Vec<u8>,
@@ -95,7 +95,7 @@ impl OnComplete for Logging {
 
     fn on_complete(&mut self, seen: Seen<'_>) {
         let forced = self.config.always_log_errors && seen.status >= 500;
-        if !forced && !self.sampled(seen.request_id) {
+        if !forced && !self.sampled(seen.span_id) {
             return;
         }
         self.write_line(&seen);
@@ -107,11 +107,13 @@ impl OnComplete for Logging {
 }
 
 impl Logging {
-    fn sampled(&self, request_id: &str) -> bool {
+    /// By the span, which the host makes: a client that could choose what is hashed, as it can
+    /// the request's and the trace's id, could stay out of the log.
+    fn sampled(&self, span_id: &str) -> bool {
         match self.threshold {
             None => false,
             Some(u64::MAX) => true,
-            Some(threshold) => hash(request_id) <= threshold,
+            Some(threshold) => hash(span_id) <= threshold,
         }
     }
 

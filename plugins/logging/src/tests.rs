@@ -115,12 +115,12 @@ fn the_largest_line_fits_the_output() {
 }
 
 #[test]
-fn a_sample_is_taken_by_the_requests_id() {
+fn a_sample_is_taken_by_what_the_host_makes() {
     let count = |plugin: &mut Logging, status: u16| {
         let before = testing::lines("access").len();
         for id in 0..10_000 {
             Request::get("/")
-                .field("request-id", format!("{id:032x}"))
+                .field("span-id", format!("{id:016x}"))
                 .status(status)
                 .on_complete(plugin);
         }
@@ -135,6 +135,24 @@ fn a_sample_is_taken_by_the_requests_id() {
     let mut errors_too = plugin(json!({"sample": 0.0, "always_log_errors": false}));
     assert_eq!(count(&mut errors_too, 500), 0);
     assert_eq!(count(&mut plugin(json!({"sample": 1})), 200), 10_000);
+}
+
+#[test]
+fn a_client_does_not_choose_whether_it_is_logged() {
+    let mut tenth = plugin(json!({"sample": 0.1}));
+    for span in 0..100 {
+        let before = testing::lines("access").len();
+        for id in 0..50 {
+            Request::get("/")
+                .field("span-id", format!("{span:016x}"))
+                .field("request-id", format!("chosen-{id}"))
+                .field("trace-id", format!("{id:032x}"))
+                .on_complete(&mut tenth);
+        }
+        let logged = testing::lines("access").len() - before;
+        assert!(matches!(logged, 0 | 50), "{logged} with one span");
+    }
+    assert!(!testing::lines("access").is_empty());
 }
 
 #[test]

@@ -11,8 +11,8 @@ use serde::Deserialize;
 pub struct Config {
     /// Limits for callers with a token, per route. Its place is behind the auth plugin.
     pub windows: Option<Windows>,
-    /// A limit per client address for requests without a good token. Its place is before the
-    /// auth plugin.
+    /// A limit per client address for requests without a good bearer token. Its place is before
+    /// the auth plugin.
     pub address: Option<Address>,
     /// What becomes of a request when the limiter cannot be asked.
     #[serde(default)]
@@ -61,7 +61,7 @@ pub struct Override {
 }
 
 /// A bucket per client address.
-#[derive(Clone, Copy, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
     /// Requests that may come at once.
@@ -72,6 +72,11 @@ pub struct Address {
     /// all of its /64.
     #[serde(default = "ipv6_prefix")]
     pub ipv6_prefix: u8,
+    /// Routes, as `METHOD TEMPLATE`, that take from the bucket whatever token comes with the
+    /// request: those where accounts are made and passwords tried, which a token of an account
+    /// made a moment ago must not open.
+    #[serde(default)]
+    pub routes: Vec<String>,
 }
 
 const fn ipv6_prefix() -> u8 {
@@ -105,13 +110,32 @@ impl Quotas {
 /// A window in milliseconds has to fit 32 bits.
 const WINDOW_S_MAX: u32 = u32::MAX / 1_000;
 
+/// What holds for addresses.
+#[derive(Debug)]
+pub(crate) struct AddressQuota {
+    pub(crate) burst: u32,
+    pub(crate) period_ms: u32,
+    pub(crate) ipv6_prefix: u8,
+    always: RouteMap<()>,
+}
+
+impl AddressQuota {
+    /// Whether requests for this route are counted whatever token they bring.
+    pub(crate) fn always_counts(&self, method: &str, template: Option<&str>) -> bool {
+        template.is_some_and(|template| self.always.get(method, template).is_some())
+    }
+}
+
+/// What was checked of a configuration.
+pub(crate) type Checked = (Option<Quotas>, Option<AddressQuota>);
+
 /// Everything that is wrong, or the limits.
-pub(crate) fn check(config: &Config) -> Result<Option<Quotas>, Vec<ConfigError>> {
+pub(crate) fn check(config: &Config) -> Result<Checked, Vec<ConfigError>> {
     let mut errors = Vec::new();
     if config.windows.is_none() && config.address.is_none() {
         errors.push(ConfigError::new("", "limits nothing: set `windows` or `address`"));
     }
-    if let Some(address) = config.address {
+    if let Some(address) = &config.address {
         at_least_one(&mut errors, "address.burst", Some(address.burst));
         at_least_one(&mut errors, "address.period_ms", Some(address.period_ms));
         if !(1..=128).contains(&address.ipv6_prefix) {
@@ -119,8 +143,27 @@ pub(crate) fn check(config: &Config) -> Result<Option<Quotas>, Vec<ConfigError>>
             errors.push(ConfigError::new("address.ipv6_prefix", reason));
         }
     }
+    let address = config.address.as_ref().map(|address| address_quota(address, &mut errors));
     let quotas = config.windows.as_ref().map(|windows| quotas(windows, &mut errors));
-    if errors.is_empty() { Ok(quotas) } else { Err(errors) }
+    if errors.is_empty() { Ok((quotas, address)) } else { Err(errors) }
+}
+
+fn address_quota(address: &Address, errors: &mut Vec<ConfigError>) -> AddressQuota {
+    let mut always = Vec::new();
+    for (place, text) in address.routes.iter().enumerate() {
+        match text.parse::<Route>() {
+            Ok(route) => always.push((route, ())),
+            Err(reason) => {
+                errors.push(ConfigError::new(format!("address.routes[{place}]"), reason));
+            }
+        }
+    }
+    AddressQuota {
+        burst: address.burst,
+        period_ms: address.period_ms,
+        ipv6_prefix: address.ipv6_prefix,
+        always: always.into_iter().collect(),
+    }
 }
 
 fn quotas(windows: &Windows, errors: &mut Vec<ConfigError>) -> Quotas {

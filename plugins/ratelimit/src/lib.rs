@@ -1,11 +1,12 @@
 //! The rate limit plugin: X's windows per user, or per application, and route; a bucket per
 //! address for requests without a good token; `x-rate-limit-*` on every response.
 //!
-//! The address part counts a request without an `authorization` header, or to a path that no
-//! route matches and that is therefore never authenticated, before it is handled. One with the
-//! header counts afterwards, if it ended as 401: so tokens cannot be tried without bound, while
-//! good ones from a shared address are never limited by it. What was not counted shows the whole
-//! quota.
+//! The address part counts a request before it is handled, unless its `authorization` header
+//! holds a bearer token and its path matches a route: nothing else is sure to be authenticated.
+//! In particular another scheme, such as `Basic`, passes auth on public routes. One with a
+//! bearer token counts afterwards, if it ended as 401: so tokens cannot be tried without bound,
+//! while good ones from a shared address are never limited by it. No other response is ever
+//! replaced afterwards. What was not counted shows the whole quota.
 
 mod config;
 mod quota;
@@ -20,13 +21,16 @@ use pillion_plugin::{
 };
 
 pub use crate::config::{Address, Config, Limits, OnError, Override, Windows};
-use crate::{config::Quotas, quota::Standing};
+use crate::{
+    config::{AddressQuota, Quotas},
+    quota::Standing,
+};
 
 /// The plugin.
 #[derive(Debug)]
 pub struct RateLimit {
     quotas: Option<Quotas>,
-    address: Option<Address>,
+    address: Option<AddressQuota>,
     on_error: OnError,
     /// The limiter's key, in a buffer that is used again.
     key: String,
@@ -63,12 +67,8 @@ impl Plugin for RateLimit {
     const GRANTS: &'static [&'static str] = &["limiter"];
 
     fn new(config: Config) -> Result<Self, Vec<ConfigError>> {
-        Ok(Self {
-            quotas: config::check(&config)?,
-            address: config.address,
-            on_error: config.on_limiter_error,
-            key: String::new(),
-        })
+        let (quotas, address) = config::check(&config)?;
+        Ok(Self { quotas, address, on_error: config.on_limiter_error, key: String::new() })
     }
 }
 
@@ -86,9 +86,12 @@ impl OnRequest for RateLimit {
     type Fields<'a> = Seen<'a>;
 
     fn on_request(&mut self, seen: Seen<'_>) -> Decision {
-        let unauthenticated = seen.authorization.is_none() || seen.route.is_none();
         let mut decision = Decision::Continue;
-        if unauthenticated && let Some(address) = seen.address {
+        let always =
+            self.address.as_ref().is_some_and(|quota| quota.always_counts(seen.method, seen.route));
+        if (always || !is_authenticated(seen.authorization, seen.route))
+            && let Some(address) = seen.address
+        {
             match self.take_address(address) {
                 Taken::Refused(response) => return response.into(),
                 Taken::Allowed(standing) => decision = remember(standing),
@@ -103,6 +106,15 @@ impl OnRequest for RateLimit {
     }
 }
 
+/// Whether auth is sure to check a token: it refuses every bad one, even on public routes.
+///
+/// What auth takes for another scheme must not pass here, so that a space has to follow.
+fn is_authenticated(authorization: Option<&[u8]>, route: Option<&str>) -> bool {
+    const SCHEME: &[u8] = b"bearer ";
+    let scheme = authorization.and_then(|header| header.get(..SCHEME.len()));
+    route.is_some() && scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME))
+}
+
 fn remember(standing: Standing) -> Decision {
     Edits::new().attribute("standing", standing.to_attribute()).into()
 }
@@ -112,21 +124,19 @@ impl OnResponse for RateLimit {
 
     fn on_response(&mut self, seen: Answered<'_>) -> ResponseDecision {
         let counted = seen.standing.and_then(Standing::of_attribute);
-        let tried_a_token = seen.authorization.is_some() && seen.route.is_some();
         let mut standing = counted;
-        if let (Some(quota), Some(address)) = (self.address, seen.address) {
-            if tried_a_token && seen.status == 401 {
+        if let (Some(quota), Some(address)) = (&self.address, seen.address) {
+            let burst = quota.burst;
+            // One that was counted before is not counted again.
+            let uncounted = counted.is_none() && is_authenticated(seen.authorization, seen.route);
+            if seen.status == 401 && uncounted {
                 match self.take_address(address) {
                     Taken::Refused(response) => return response.into(),
                     Taken::Allowed(after) => standing = Some(after),
                     Taken::Uncounted => {}
                 }
             }
-            let whole = Standing {
-                limit: quota.burst,
-                remaining: quota.burst,
-                reset: seen.now_us / 1_000_000,
-            };
+            let whole = Standing { limit: burst, remaining: burst, reset: seen.now_us / 1_000_000 };
             standing = standing.or(Some(whole));
         }
         match standing {
@@ -162,14 +172,15 @@ impl RateLimit {
 
     /// Takes one from the bucket of an address, if addresses are limited.
     fn take_address(&mut self, address: &str) -> Taken {
-        let Some(quota) = self.address else {
+        let Some(quota) = &self.address else {
             return Taken::Uncounted;
         };
         self.key.clear();
         self.key.push_str("address ");
         push_network(&mut self.key, address, quota.ipv6_prefix);
-        let taken = limiter::gcra(&self.key, quota.burst, quota.period_ms);
-        self.judge(quota.burst, "of this address without a valid access token", taken)
+        let burst = quota.burst;
+        let taken = limiter::gcra(&self.key, burst, quota.period_ms);
+        self.judge(burst, "of this address without a valid access token", taken)
     }
 
     fn judge(

@@ -173,6 +173,47 @@ fn tokens_cannot_be_tried_without_bound() {
 }
 
 #[test]
+fn only_a_bearer_token_is_left_to_auth() {
+    for junk in ["", " ", "x", "Basic x", "Bearer", "Bearerx y", "Bearer\ty", "DPoP y", " Bearer y"]
+    {
+        let mut plugin = plugin(ADDRESS);
+        let login = |status| anonymous("192.0.2.1").header("authorization", junk).status(status);
+        // A public route may answer with anything: each counts once, and 401 not twice.
+        assert_eq!(run(&mut plugin, login(401)), (401, Some([2, 1, NOW_S + 5])), "{junk:?}");
+        assert_eq!(run(&mut plugin, login(201)), (201, Some([2, 0, NOW_S + 10])), "{junk:?}");
+        // Refused unhandled: the right password at last shows nothing.
+        let refused = refused(login(200).on_request(&mut plugin));
+        assert_eq!(refused.status, 429, "{junk:?}");
+    }
+}
+
+#[test]
+fn the_scheme_has_no_case() {
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let mut plugin = plugin(ADDRESS);
+        for _ in 0..5 {
+            let good = anonymous("192.0.2.1").header("authorization", format!("{scheme} good"));
+            assert_eq!(run(&mut plugin, good), (200, Some([2, 2, NOW_S])), "{scheme}");
+        }
+    }
+}
+
+#[test]
+fn a_handlers_401_counts_like_auths() {
+    let mut plugin = plugin(ADDRESS);
+    // A login with somebody's good token and a wrong password.
+    let login =
+        |status| anonymous("192.0.2.1").header("authorization", "Bearer good").status(status);
+    for status in [401, 401, 429, 429] {
+        assert_eq!(run(&mut plugin, login(401)).0, status);
+    }
+    // What has been done is never shown as refused.
+    for status in [200, 201, 204, 400, 409] {
+        assert_eq!(run(&mut plugin, login(status)).0, u64::from(status));
+    }
+}
+
+#[test]
 fn good_tokens_from_a_shared_address_are_never_limited_by_it() {
     let mut plugin = plugin(ADDRESS);
     for _ in 0..3 {
