@@ -25,9 +25,6 @@ use serde_json::json;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-/// The name of the only plugin in a chain.
-const PLUGIN: &str = "it";
-
 fn main() -> Result<()> {
     pin(0)?;
     let mut criterion = Criterion::default()
@@ -62,19 +59,22 @@ fn hooks(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     };
     let mut alone = Hello;
     case("alone", &mut |request| drive(&mut alone, request));
-    for (name, plugin, mode) in [
-        ("no-plugin", None, InstanceMode::Warm),
-        ("one-field", Some(&noop), InstanceMode::Warm),
-        ("twenty-fields", Some(&fields), InstanceMode::Warm),
-        ("fresh", Some(&noop), InstanceMode::Fresh),
+    for (name, chain, mode) in [
+        ("no-plugin", &[][..], InstanceMode::Warm),
+        ("one-field", &[&noop], InstanceMode::Warm),
+        // The second hook's cost is what a hook adds once a chain is there.
+        ("one-field-twice", &[&noop, &noop], InstanceMode::Warm),
+        ("twenty-fields", &[&fields], InstanceMode::Warm),
+        ("fresh", &[&noop], InstanceMode::Fresh),
     ] {
         let host = host(&folder.join(name), &folder.join("log"), 1)?;
         let mut spec = GenerationSpec::default();
-        if let Some(plugin) = plugin {
-            let mut plugin = PluginSpec::new(plugin);
+        for (place, component) in chain.iter().enumerate() {
+            let mut plugin = PluginSpec::new(component);
             plugin.mode = mode;
-            spec.plugins.insert(PLUGIN.to_owned(), plugin);
-            spec.chains.insert(SERVICE.to_owned(), vec![PLUGIN.to_owned()]);
+            let called = format!("plugin-{place}");
+            spec.plugins.insert(called.clone(), plugin);
+            spec.chains.entry(SERVICE.to_owned()).or_default().push(called);
         }
         host.start(spec)?;
         let mut service = layer(&host).layer(Hello);

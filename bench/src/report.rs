@@ -168,10 +168,11 @@ fn estimate_ns(group: &str, name: &str) -> Option<f64> {
 }
 
 /// Hooks and swaps by the names that `benches/hooks.rs` gives them.
-const MICRO: [(&str, &str); 15] = [
+const MICRO: [(&str, &str); 16] = [
     ("hooks", "alone"),
     ("hooks", "no-plugin"),
     ("hooks", "one-field"),
+    ("hooks", "one-field-twice"),
     ("hooks", "twenty-fields"),
     ("hooks", "fresh"),
     ("chains", "logging"),

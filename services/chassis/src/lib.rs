@@ -6,6 +6,7 @@ pub mod answer;
 pub mod caller;
 pub mod clock;
 pub mod database;
+pub mod dialect;
 pub mod event_log;
 pub mod ids;
 pub mod json;

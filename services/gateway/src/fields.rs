@@ -1,72 +1,7 @@
-//! The names that the dialect (version 2.166 of X's API) knows for fields and expansions.
+//! The names that the dialect (version 2.166 of X's API) knows for fields and expansions; those
+//! of tweets and users are shared with the services that own them.
 
-/// `tweet.fields`.
-pub(crate) const TWEET_FIELDS: [&str; 34] = [
-    "article",
-    "attachments",
-    "author_id",
-    "card_uri",
-    "community_id",
-    "context_annotations",
-    "conversation_id",
-    "created_at",
-    "display_text_range",
-    "edit_controls",
-    "edit_history_tweet_ids",
-    "entities",
-    "geo",
-    "id",
-    "in_reply_to_user_id",
-    "lang",
-    "matched_media_notes",
-    "media_metadata",
-    "non_public_metrics",
-    "note_request_suggestions",
-    "note_tweet",
-    "organic_metrics",
-    "paid_partnership",
-    "possibly_sensitive",
-    "promoted_metrics",
-    "public_metrics",
-    "referenced_tweets",
-    "reply_settings",
-    "scopes",
-    "source",
-    "suggested_source_links",
-    "suggested_source_links_with_counts",
-    "text",
-    "withheld",
-];
-
-/// `user.fields`.
-pub(crate) const USER_FIELDS: [&str; 26] = [
-    "affiliation",
-    "confirmed_email",
-    "connection_status",
-    "created_at",
-    "description",
-    "entities",
-    "id",
-    "is_identity_verified",
-    "location",
-    "most_recent_tweet_id",
-    "name",
-    "parody",
-    "pinned_tweet_id",
-    "profile_banner_url",
-    "profile_image_url",
-    "protected",
-    "public_metrics",
-    "receives_your_dm",
-    "subscription",
-    "subscription_type",
-    "url",
-    "username",
-    "verified",
-    "verified_followers_count",
-    "verified_type",
-    "withheld",
-];
+pub(crate) use pillion_chassis::dialect::{TWEET_FIELDS, USER_FIELDS};
 
 /// `media.fields`.
 pub(crate) const MEDIA_FIELDS: [&str; 13] = [

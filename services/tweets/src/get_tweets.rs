@@ -1,11 +1,12 @@
 //! Tweets by id, one or up to a hundred.
 
 use axum::extract::State;
+use pillion_chassis::dialect::TWEET_FIELDS;
 use pillion_chassis::problem::not_found_error;
 use pillion_chassis::{Answer, Parameters, Path, Problem, TweetId};
 
 use crate::Tweets;
-use crate::tweet_body::{TWEET_FIELDS, TweetBody};
+use crate::tweet_body::TweetBody;
 
 /// X's bound for one look-up.
 const TWEETS_PER_REQUEST_MAX: usize = 100;

@@ -1,6 +1,7 @@
 //! A user's tweets, latest first, in pages.
 
 use axum::extract::State;
+use pillion_chassis::dialect::TWEET_FIELDS;
 use pillion_chassis::page::{Cursor, Direction};
 use pillion_chassis::parameters::Fields;
 use pillion_chassis::problem::not_found_error;
@@ -12,7 +13,7 @@ use crate::author;
 use crate::error::Error;
 use crate::store::TweetsOf;
 use crate::tweet::Tweet;
-use crate::tweet_body::{TWEET_FIELDS, TweetBody};
+use crate::tweet_body::TweetBody;
 
 const PAGE_TWEETS_MIN: u32 = 5;
 const PAGE_TWEETS_MAX: u32 = 100;

@@ -8,45 +8,6 @@ use serde::Serialize;
 use crate::text::{self, Entities};
 use crate::tweet::Tweet;
 
-/// What `tweet.fields` may name: all that X's API knows. Those that nothing here has a value for
-/// are left out of the answer, as X leaves out what an object lacks.
-pub(crate) const TWEET_FIELDS: [&str; 34] = [
-    "article",
-    "attachments",
-    "author_id",
-    "card_uri",
-    "community_id",
-    "context_annotations",
-    "conversation_id",
-    "created_at",
-    "display_text_range",
-    "edit_controls",
-    "edit_history_tweet_ids",
-    "entities",
-    "geo",
-    "id",
-    "in_reply_to_user_id",
-    "lang",
-    "matched_media_notes",
-    "media_metadata",
-    "non_public_metrics",
-    "note_request_suggestions",
-    "note_tweet",
-    "organic_metrics",
-    "paid_partnership",
-    "possibly_sensitive",
-    "promoted_metrics",
-    "public_metrics",
-    "referenced_tweets",
-    "reply_settings",
-    "scopes",
-    "source",
-    "suggested_source_links",
-    "suggested_source_links_with_counts",
-    "text",
-    "withheld",
-];
-
 /// A tweet: `id`, `text` and `edit_history_tweet_ids` always, the rest as `tweet.fields` asks.
 #[derive(Debug, Serialize)]
 pub(crate) struct TweetBody {

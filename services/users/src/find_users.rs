@@ -1,12 +1,13 @@
 //! Users by id or by handle, one or up to a hundred.
 
 use axum::extract::State;
+use pillion_chassis::dialect::USER_FIELDS;
 use pillion_chassis::problem::not_found_error;
 use pillion_chassis::{Answer, Parameters, Path, Problem, UserId};
 
 use crate::Users;
 use crate::profile::Username;
-use crate::user_body::{USER_FIELDS, UserBody};
+use crate::user_body::UserBody;
 
 /// X's bound for one look-up.
 const USERS_PER_REQUEST_MAX: usize = 100;

@@ -1,10 +1,11 @@
 //! The user whose token it is.
 
 use axum::extract::State;
+use pillion_chassis::dialect::USER_FIELDS;
 use pillion_chassis::{Answer, Parameters, Problem, UserCaller};
 
 use crate::Users;
-use crate::user_body::{USER_FIELDS, UserBody};
+use crate::user_body::UserBody;
 
 /// `GET /2/users/me`
 pub(crate) async fn me(

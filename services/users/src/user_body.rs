@@ -6,38 +6,6 @@ use serde::Serialize;
 
 use crate::profile::{About, Profile};
 
-/// What `user.fields` may name: all that X's API knows. Those that nothing here has a value for
-/// are left out of the answer, as X leaves out what an object lacks. `public_metrics` belongs to
-/// the services that count; the gateway puts it together.
-pub(crate) const USER_FIELDS: [&str; 26] = [
-    "affiliation",
-    "confirmed_email",
-    "connection_status",
-    "created_at",
-    "description",
-    "entities",
-    "id",
-    "is_identity_verified",
-    "location",
-    "most_recent_tweet_id",
-    "name",
-    "parody",
-    "pinned_tweet_id",
-    "profile_banner_url",
-    "profile_image_url",
-    "protected",
-    "public_metrics",
-    "receives_your_dm",
-    "subscription",
-    "subscription_type",
-    "url",
-    "username",
-    "verified",
-    "verified_followers_count",
-    "verified_type",
-    "withheld",
-];
-
 /// A user: `id`, `name` and `username` always, the rest as `user.fields` asks for it.
 #[derive(Debug, Serialize)]
 pub(crate) struct UserBody {
