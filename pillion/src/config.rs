@@ -94,8 +94,8 @@ impl Loaded {
     }
 
     /// Where relative components are looked up: `host.plugin_dir` when it is set, else
-    /// `target/plugins` beside the file when that is there, else `plugins` beside the
-    /// executable.
+    /// `target/plugins` beside the file when that is there, else `plugins` beside the program or
+    /// one folder above it, where it is for one that cargo built.
     pub(crate) fn plugin_dir(&self) -> PathBuf {
         if let Some(configured) = &self.config.host.plugin_dir {
             return self.base.join(configured);
@@ -104,11 +104,9 @@ impl Loaded {
         if built.is_dir() {
             return built;
         }
-        std::env::current_exe()
-            .ok()
-            .and_then(|executable| Some(executable.parent()?.join("plugins")))
-            .filter(|beside| beside.is_dir())
-            .unwrap_or(built)
+        let program = std::env::current_exe().unwrap_or_default();
+        let folders = program.ancestors().skip(1).take(2);
+        folders.map(|folder| folder.join("plugins")).find(|found| found.is_dir()).unwrap_or(built)
     }
 
     /// Threads that answer requests: `host.workers`, or one per core.

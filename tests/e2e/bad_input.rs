@@ -246,6 +246,16 @@ fn the_projects_configuration_is_good_and_bad_ones_say_where() {
     }
 }
 
+/// Without any file at hand the one that is built in counts, and the plugins are found from
+/// where the program is.
+#[test]
+fn the_built_in_configuration_is_good_in_any_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(build::pillion());
+    let output = command.arg("check").current_dir(folder.path()).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn components_that_are_none_are_told_apart() {
     let folder = tempfile::tempdir().expect("a folder");

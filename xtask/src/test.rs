@@ -30,8 +30,10 @@ pub(crate) fn test(project: &Project, arguments: &[String]) -> Result<ExitCode> 
     if let Some(error) = &no_clients {
         say(&format!("no client libraries: {error:#}"));
     }
-    say("building the program that the suites start");
-    run(&mut project.cargo(&["build", "--package", "pillion"]), "building the program")?;
+    // Everything at once, the program that the suites start included: built by itself it would
+    // have other features, and so another build of half of what it stands on.
+    say("building the tests and the program that they start");
+    run(&mut project.cargo(&["test", "--workspace", "--no-run"]), "building the tests")?;
     say("running the tests");
     let mut command = project.cargo(&["test", "--workspace", "--no-fail-fast"]);
     let mut tests =
