@@ -23,8 +23,9 @@ use crate::workload::{self, SERVICE};
 /// Worker threads, and so warm instances of each plugin.
 const WORKERS: usize = 64;
 
-/// Requests of each worker before it is measured: enough for buffers to have their size.
-const REQUESTS: u64 = 200;
+/// Requests of each worker before it is measured: enough for the instance's buffers to have their
+/// size, few enough that lines waiting for the log do not count as its memory.
+const REQUESTS: u64 = 20;
 
 /// Figures of one plugin.
 #[derive(Clone, Debug)]

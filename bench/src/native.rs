@@ -21,7 +21,7 @@ use axum::body::Body;
 use axum::extract::MatchedPath;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use pillion_host::ClientAddress;
 use pin_project_lite::pin_project;
 use serde_json::json;
@@ -225,13 +225,9 @@ where
             }
         };
         let status = response.status().as_u16();
-        Poll::Ready(Ok(response.map(|body| LoggedBody {
-            body,
-            seen,
-            status,
-            bytes: 0,
-            ended_by: "client",
-        })))
+        // A connection does not ask for what is not there.
+        let ended_by = if response.body().is_end_stream() { "complete" } else { "client" };
+        Poll::Ready(Ok(response.map(|body| LoggedBody { body, seen, status, bytes: 0, ended_by })))
     }
 }
 
