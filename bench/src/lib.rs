@@ -1,8 +1,9 @@
-//! What plugins cost.
+//! What plugins cost, and how the whole system bears load.
 //!
 //! Two programs stand on this: `benches/hooks.rs` measures single hooks and swaps, and the
 //! binary compares whole servers: a bare handler, native middleware, and the three plugins that
-//! do the same work. `cargo xtask bench` runs both.
+//! do the same work. `cargo xtask bench` runs both. The binary also puts a running system under
+//! load: `cargo xtask bench load`, and measures how its costs grow: `cargo xtask bench growth`.
 
 mod app;
 mod clock;
@@ -14,6 +15,7 @@ mod parity;
 mod places;
 mod report;
 mod server;
+mod system;
 mod wasm;
 mod workload;
 
@@ -21,5 +23,6 @@ pub use app::Mode;
 pub use compare::{Plan, compare};
 pub use places::{criterion_folder, fixture};
 pub use server::{pin, serve};
+pub use system::{GrowthPlan, LoadPlan, growth, load};
 pub use wasm::{Tokens, host, plugins, routes};
 pub use workload::{SERVICE, authorized, request};

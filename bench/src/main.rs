@@ -1,14 +1,14 @@
-//! Compares a bare server, native middleware and the three plugins. `cargo xtask bench` builds
-//! what this needs and runs it.
+//! Compares servers with and without plugins, and puts the whole system under load. `cargo xtask
+//! bench` builds what this needs and runs it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum as _};
-use pillion_bench::{Mode, Plan, compare, serve};
+use pillion_bench::{GrowthPlan, LoadPlan, Mode, Plan, compare, growth, load, serve};
 
-/// What plugins cost in a whole server.
+/// What plugins cost in a whole server, and what the system bears.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -29,6 +29,30 @@ enum What {
         #[arg(long, value_enum, value_delimiter = ',')]
         modes: Vec<Mode>,
     },
+    /// Puts a system under the load of a social network, at rising rates.
+    Load {
+        /// Sizes of populations.
+        #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
+        users: Vec<usize>,
+        /// Requests a second, one after the other.
+        #[arg(long, value_delimiter = ',', default_values_t = [100, 200, 400])]
+        rates: Vec<u32>,
+        /// Seconds at each rate.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
+    /// Measures how costs grow with stored tweets and with followers.
+    Growth {
+        /// Stored tweets, ascending.
+        #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
+        tweets: Vec<u64>,
+        /// Followers of an author.
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1_000, 10_000])]
+        followers: Vec<usize>,
+        /// Requests of each kind.
+        #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+        requests: u64,
+    },
     /// Is one server, until standard input ends.
     Serve {
         /// Which.
@@ -43,12 +67,13 @@ enum What {
 }
 
 fn main() -> Result<()> {
-    match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if cfg!(debug_assertions) && !matches!(command, What::Serve { .. }) {
+        eprintln!("this is a debug build, whose figures mean nothing");
+    }
+    match command {
         What::Serve { mode, folder, core } => serve(mode, &folder, core),
         What::Compare { rounds, seconds, mut modes } => {
-            if cfg!(debug_assertions) {
-                eprintln!("this is a debug build, whose figures mean nothing");
-            }
             if modes.is_empty() {
                 modes = Mode::value_variants().to_vec();
             }
@@ -56,6 +81,12 @@ fn main() -> Result<()> {
                 modes.insert(0, Mode::Bare);
             }
             compare(&Plan { rounds, time: Duration::from_secs(seconds), modes })
+        }
+        What::Load { users, rates, seconds } => {
+            load(&LoadPlan { users, rates, time: Duration::from_secs(seconds) })
+        }
+        What::Growth { tweets, followers, requests } => {
+            growth(&GrowthPlan { tweets, followers, requests })
         }
     }
 }

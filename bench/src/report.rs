@@ -315,7 +315,7 @@ fn document(figures: &Figures, summaries: &[Summary], budgets: &[Budget]) -> Val
 }
 
 /// What the figures depend on most.
-fn machine() -> Value {
+pub(crate) fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let processor = read("/proc/cpuinfo")
         .lines()

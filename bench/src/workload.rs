@@ -66,6 +66,11 @@ const fn guarded(
 /// What the load asks for.
 const PATH: &str = "/2/tweets/1767225600000000001";
 
+/// The id of a user.
+pub(crate) fn user_id(user: u64) -> u64 {
+    1_900_000_000_000_000_000 + user
+}
+
 /// An access token for a user, good from `now_us` on.
 pub(crate) fn token(user: u64, scope: &str, now_us: u64, secret: &[u8]) -> String {
     let issued = now_us / 1_000_000;
@@ -73,7 +78,7 @@ pub(crate) fn token(user: u64, scope: &str, now_us: u64, secret: &[u8]) -> Strin
     let claims = json!({
         "iss": ISSUER,
         "aud": AUDIENCE,
-        "sub": (1_900_000_000_000_000_000 + user).to_string(),
+        "sub": user_id(user).to_string(),
         "client_id": "bench-client",
         "scope": scope,
         "iat": issued,

@@ -7,10 +7,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
+use crate::backends::Outside;
 use crate::edits;
 use crate::error::{HookError, LoadError, LoadErrorReason};
 use crate::exchange::{DecisionKind, Exchange};
 use crate::fields::{Field, Phase};
+use crate::instance::{CompletionHook, RequestHook, ResponseHook};
 use crate::plugin::LoadedPlugin;
 use crate::spec::FailurePolicy;
 use crate::wit::v0_1::pillion::plugin::types::{Decision, ResponseDecision};
@@ -28,6 +30,8 @@ pub(crate) struct Chain {
     /// Headers that a later phase wants to see again.
     later_request_headers: Vec<HeaderName>,
     later_response_headers: Vec<HeaderName>,
+    /// Some of its hooks have to be awaited.
+    pub(crate) awaits: bool,
 }
 
 /// One plugin's place.
@@ -38,6 +42,9 @@ struct Entry {
     response: Option<Box<[Field]>>,
     completion: Option<Box<[Field]>>,
 }
+
+/// What a hook decided, and the response that it made.
+type Applied = Result<(DecisionKind, Option<Response<Bytes>>), HookError>;
 
 /// What became of a request.
 pub(crate) enum Flow {
@@ -88,6 +95,7 @@ impl Chain {
         });
         Ok(Self {
             service: service.into(),
+            awaits: entries.iter().any(|entry| entry.plugin.awaits()),
             entries,
             attributes: attributes.into(),
             later_request_headers,
@@ -121,22 +129,7 @@ impl Chain {
             let (returned, result) = plugin
                 .run(place, exchange, |instance, exchange| instance.on_request(exchange, fields));
             exchange = returned;
-            let applied = result.and_then(|decision| {
-                let applied = match decision {
-                    Decision::Continue => return Ok((DecisionKind::Continue, None)),
-                    Decision::Modify(edits) => edits::request(
-                        &mut exchange,
-                        &plugin.granted.shared.name,
-                        plugin.granted.identity,
-                        edits,
-                    )
-                    .map(|()| (DecisionKind::Modify, None)),
-                    Decision::Respond(made) => {
-                        edits::whole_response(made).map(|made| (DecisionKind::Respond, Some(made)))
-                    }
-                };
-                applied.map_err(|reason| refused(plugin, reason, &exchange))
-            });
+            let applied = result.and_then(|decision| entry.apply_request(decision, &mut exchange));
             let response = entry.settle(Phase::Request, &mut exchange, applied, &mut began);
             if let Some(response) = response {
                 return (exchange, Flow::Respond { response, outer: place });
@@ -163,48 +156,112 @@ impl Chain {
             let (returned, result) = plugin
                 .run(place, exchange, |instance, exchange| instance.on_response(exchange, fields));
             exchange = returned;
-            let applied = result.and_then(|decision| {
-                let applied = match decision {
-                    ResponseDecision::Continue => return Ok((DecisionKind::Continue, None)),
-                    ResponseDecision::Modify(edits) => {
-                        edits::response(&mut exchange, &plugin.granted.shared.name, edits)
-                            .map(|()| (DecisionKind::Modify, None))
-                    }
-                    ResponseDecision::Replace(made) => {
-                        edits::whole_response(made).map(|made| (DecisionKind::Replace, Some(made)))
-                    }
-                };
-                applied.map_err(|reason| refused(plugin, reason, &exchange))
-            });
+            let applied = result.and_then(|decision| entry.apply_response(decision, &mut exchange));
             if let Some(response) =
                 entry.settle(Phase::Response, &mut exchange, applied, &mut began)
             {
-                exchange.status = response.status().as_u16();
-                exchange.response_headers.clone_from(response.headers());
+                exchange.replace_response(&response);
                 replaced = Some(response);
             }
         }
         (exchange, replaced)
     }
 
-    /// Runs the completion hooks, from the innermost out.
-    pub(crate) fn on_complete(&self, mut exchange: Box<Exchange>) {
+    /// The same where hooks may have to be awaited; the exchange stays in `slot`.
+    pub(crate) async fn on_request_awaiting(&self, slot: &mut Option<Box<Exchange>>) -> Flow {
+        let mut began = slot.as_ref().map_or_else(Instant::now, |exchange| exchange.arrived);
+        for (place, entry) in self.entries.iter().enumerate() {
+            let Some(fields) = &entry.request else {
+                continue;
+            };
+            let result = entry.plugin.run_awaiting::<RequestHook>(place, slot, fields).await;
+            let Some(exchange) = slot else {
+                break;
+            };
+            let applied = result.and_then(|decision| entry.apply_request(decision, exchange));
+            let response = entry.settle(Phase::Request, exchange, applied, &mut began);
+            if let Some(response) = response {
+                return Flow::Respond { response, outer: place };
+            }
+        }
+        Flow::Continue
+    }
+
+    /// As [`Self::on_response`] where hooks may have to be awaited.
+    pub(crate) async fn on_response_awaiting(
+        &self,
+        slot: &mut Option<Box<Exchange>>,
+        outer: usize,
+    ) -> Option<Response<Bytes>> {
+        let mut replaced: Option<Response<Bytes>> = None;
+        let mut began = Instant::now();
+        slot.as_mut()?.clock(began);
+        for (place, entry) in self.entries.iter().enumerate().take(outer).rev() {
+            let Some(fields) = &entry.response else {
+                continue;
+            };
+            let result = entry.plugin.run_awaiting::<ResponseHook>(place, slot, fields).await;
+            let exchange = slot.as_mut()?;
+            let applied = result.and_then(|decision| entry.apply_response(decision, exchange));
+            if let Some(response) = entry.settle(Phase::Response, exchange, applied, &mut began) {
+                exchange.replace_response(&response);
+                replaced = Some(response);
+            }
+        }
+        replaced
+    }
+
+    /// Runs the completion hooks, from the innermost out; those that have to be awaited are left
+    /// for [`Self::on_complete_awaiting`].
+    pub(crate) fn on_complete(&self, mut exchange: Box<Exchange>) -> Box<Exchange> {
         let mut began = Instant::now();
         exchange.clock(began);
         for (place, entry) in self.entries.iter().enumerate().rev() {
-            let Some(fields) = &entry.completion else {
+            let Some(fields) = entry.completion.as_ref().filter(|_| !entry.plugin.awaits()) else {
                 continue;
             };
             let (returned, result) = entry
                 .plugin
                 .run(place, exchange, |instance, exchange| instance.on_complete(exchange, fields));
             exchange = returned;
-            let (decision, failure) = match &result {
-                Ok(()) => (DecisionKind::Continue, None),
-                Err(error) => (DecisionKind::FailedOpen, Some(error)),
-            };
-            entry.count(Phase::Completion, decision, failure, &mut began);
+            entry.completed(&result, &mut began);
         }
+        exchange
+    }
+
+    /// Whether something is left to [`Self::on_complete_awaiting`].
+    pub(crate) fn completes_later(&self) -> bool {
+        self.awaits
+            && self.entries.iter().any(|entry| entry.completion.is_some() && entry.plugin.awaits())
+    }
+
+    /// Runs the completion hooks that have to be awaited.
+    pub(crate) async fn on_complete_awaiting(&self, exchange: Box<Exchange>) {
+        let mut began = Instant::now();
+        let mut slot = Some(exchange);
+        for (place, entry) in self.entries.iter().enumerate().rev() {
+            let Some(fields) = entry.completion.as_ref().filter(|_| entry.plugin.awaits()) else {
+                continue;
+            };
+            let run = entry.plugin.run_awaiting::<CompletionHook>(place, &mut slot, fields);
+            let result = run.await;
+            entry.completed(&result, &mut began);
+        }
+    }
+
+    /// Counts the completion hooks for which there was no room to wait.
+    pub(crate) fn completions_dropped(&self) {
+        let mut began = Instant::now();
+        for entry in &self.entries {
+            if entry.completion.is_some() && entry.plugin.awaits() {
+                entry.completed(&Err(HookError::NoRoom), &mut began);
+            }
+        }
+    }
+
+    /// What plugins keep outside this process, as all of them see it.
+    pub(crate) fn outside(&self) -> Option<&Outside> {
+        self.entries.first().map(|entry| &entry.plugin.granted.outside)
     }
 }
 
@@ -217,12 +274,52 @@ impl Entry {
         }
     }
 
+    /// Applies what the request hook decided.
+    fn apply_request(&self, decision: Decision, exchange: &mut Exchange) -> Applied {
+        let granted = &self.plugin.granted;
+        let applied = match decision {
+            Decision::Continue => return Ok((DecisionKind::Continue, None)),
+            Decision::Modify(edits) => {
+                edits::request(exchange, &granted.shared.name, granted.identity, edits)
+                    .map(|()| (DecisionKind::Modify, None))
+            }
+            Decision::Respond(made) => {
+                edits::whole_response(made).map(|made| (DecisionKind::Respond, Some(made)))
+            }
+        };
+        applied.map_err(|reason| refused(&self.plugin, reason, exchange))
+    }
+
+    /// Applies what the response hook decided.
+    fn apply_response(&self, decision: ResponseDecision, exchange: &mut Exchange) -> Applied {
+        let applied = match decision {
+            ResponseDecision::Continue => return Ok((DecisionKind::Continue, None)),
+            ResponseDecision::Modify(edits) => {
+                edits::response(exchange, &self.plugin.granted.shared.name, edits)
+                    .map(|()| (DecisionKind::Modify, None))
+            }
+            ResponseDecision::Replace(made) => {
+                edits::whole_response(made).map(|made| (DecisionKind::Replace, Some(made)))
+            }
+        };
+        applied.map_err(|reason| refused(&self.plugin, reason, exchange))
+    }
+
+    /// Counts a completion hook.
+    fn completed(&self, result: &Result<(), HookError>, began: &mut Instant) {
+        let (decision, failure) = match result {
+            Ok(()) => (DecisionKind::Continue, None),
+            Err(error) => (DecisionKind::FailedOpen, Some(error)),
+        };
+        self.count(Phase::Completion, decision, failure, began);
+    }
+
     /// Turns a hook's result into a response, if there is to be one, and counts it.
     fn settle(
         &self,
         phase: Phase,
         exchange: &mut Exchange,
-        result: Result<(DecisionKind, Option<Response<Bytes>>), HookError>,
+        result: Applied,
         began: &mut Instant,
     ) -> Option<Response<Bytes>> {
         let name = &self.plugin.granted.shared.name;

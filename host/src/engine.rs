@@ -27,12 +27,18 @@ const TABLE_ELEMENTS_MAX: usize = 65_536;
 /// than faulting them in again.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 
+/// Stack of a fiber: a plugin's own, and what the host's calls need below it. Address space;
+/// only touched pages take memory.
+const FIBER_STACK_BYTES: usize = 1 << 20;
+
 fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES_MAX)
-        // Async component ABIs cost every call 0.4 µs, and no hook awaits.
+        .async_stack_size(FIBER_STACK_BYTES)
+        // Async component ABIs cost every call 0.4 µs. Hooks whose imports await need none: they
+        // run on a fiber, and only they do.
         .concurrency_support(false)
         // What no plugin needs is attack surface.
         .gc_support(false)
@@ -46,13 +52,15 @@ fn config() -> Config {
     config
 }
 
-/// The engine for running: instances come from a pool of `instances` slots.
-pub(crate) fn running(instances: u32) -> Result<Engine, HostError> {
+/// The engine for running: instances come from a pool of `instances` slots, of which `fibers`
+/// may run on one.
+pub(crate) fn running(instances: u32, fibers: u32) -> Result<Engine, HostError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(4))
         .total_memories(instances)
         .total_tables(instances.saturating_mul(2))
+        .total_stacks(fibers)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
         .max_memories_per_component(1)
         .max_tables_per_component(4)

@@ -179,6 +179,9 @@ pub enum HostError {
         /// What the system said.
         source: io::Error,
     },
+    /// The back end for the plugins' state cannot be used as it is configured.
+    #[error("{0}")]
+    State(String),
 }
 
 /// How a hook failed.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, Method, Uri, Version};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, Uri, Version};
 
 use crate::instance::Instance;
 use crate::trace::TraceContext;
@@ -167,6 +168,12 @@ impl Exchange {
             out.push(b'=');
             out.extend_from_slice(kind.name().as_bytes());
         }
+    }
+
+    /// Shows further plugins the response that one has made.
+    pub(crate) fn replace_response(&mut self, response: &Response<Bytes>) {
+        self.status = response.status().as_u16();
+        self.response_headers.clone_from(response.headers());
     }
 
     /// Brings `duration_us` up to date.

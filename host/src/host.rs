@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use wasmtime::Engine;
 
 use crate::artifacts::Artifacts;
+use crate::backends::{Backends, Outside};
 use crate::chain::Chain;
 use crate::engine;
 use crate::error::{ActivateError, HostError, LoadError, LoadErrorReason};
@@ -39,6 +40,7 @@ struct Inner {
     artifacts: Artifacts,
     records: Records,
     sinks: Sinks,
+    backends: Backends,
     current: ArcSwap<Generation>,
     activation: Mutex<Activation>,
     /// State of plugins by their name, which outlives versions.
@@ -64,7 +66,10 @@ impl std::fmt::Debug for Host {
 impl Host {
     /// Starts the engine and opens the state folder. No plugin runs yet: see [`Self::start`].
     pub fn new(options: HostOptions) -> Result<Self, HostError> {
-        let engine = engine::running(options.instances_max)?;
+        let backends = Backends::open(&options)?;
+        let awaits = backends.outside.handle.is_some();
+        let fibers = if awaits { options.instances_max } else { 0 };
+        let engine = engine::running(options.instances_max, fibers)?;
         let artifacts =
             Artifacts::open(&options.state_dir, engine.clone(), options.compiler.clone())?;
         let folder = options.state_dir.join("generations");
@@ -79,6 +84,7 @@ impl Host {
             artifacts,
             records,
             sinks,
+            backends,
             current: ArcSwap::from_pointee(Generation {
                 id: 0,
                 chains: Vec::new(),
@@ -205,8 +211,9 @@ impl Host {
         let component = self.0.artifacts.load(&digest, &bytes).map_err(failed)?;
         let kind = component.component_type();
         let imports = kind.imports(&self.0.engine).map(|(import, _)| import.to_owned()).collect();
-        let prepared = plugin::prepare(&component, &spec).map_err(failed)?;
-        let granted = self.granted(&name, &spec).map_err(failed)?;
+        let mut granted = self.granted(&name, &spec).map_err(failed)?;
+        granted.outside = Outside::default();
+        let prepared = plugin::prepare(&component, &spec, &granted.outside).map_err(failed)?;
         let description: Description = plugin::describe_only(&prepared, granted).map_err(failed)?;
         Ok(report::ComponentReport { description, imports, bytes: bytes.len(), digest })
     }
@@ -228,7 +235,7 @@ impl Host {
     /// The plugins' part of `/metrics`, in Prometheus' text format.
     pub fn metrics(&self) -> String {
         let shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        report::metrics(&self.generation(), &shared, &self.0.sinks)
+        report::metrics(&self.generation(), &shared, &self.0.sinks, &self.0.backends.outside)
     }
 
     /// The layer that puts a service's chain around it. `routes` are the service's own.
@@ -333,6 +340,7 @@ impl Host {
             sinks: spec.grants.sinks.iter().map(sink).collect::<Result<_, _>>()?,
             keyring: self.0.options.keyring.clone(),
             keysets: spec.grants.keysets.clone(),
+            outside: self.0.backends.outside.clone(),
             identity: spec.grants.identity,
         })
     }

@@ -11,9 +11,12 @@ mod random;
 mod sink;
 pub(crate) mod wasi;
 
+use std::time::{Duration, Instant};
+
 use wasmtime::component::{Component, Linker, LinkerInstance, types::ComponentItem};
 use wasmtime::{Engine, StoreContextMut};
 
+use crate::backends::Outside;
 use crate::error::LoadErrorReason;
 use crate::spec::Grants;
 use crate::state::State;
@@ -29,6 +32,10 @@ pub(crate) const VERSION: &str = "0.1.0";
 
 type Define = fn(&mut LinkerInstance<'_, State>) -> wasmtime::Result<()>;
 
+/// Interfaces that can be kept outside this process, defined so that their calls await.
+const AWAITING: [(&str, Define); 2] =
+    [("kv", kv::define_awaiting), ("limiter", limiter::define_awaiting)];
+
 const INTERFACES: [(&str, Define); 9] = [
     ("current", current::define),
     ("log", log::define),
@@ -42,13 +49,15 @@ const INTERFACES: [(&str, Define); 9] = [
 ];
 
 /// A linker with exactly what the component imports and was granted; an import beyond that is
-/// an error that names it.
+/// an error that names it. Also whether some of it awaits, because it is kept `outside`.
 pub(crate) fn linker(
     engine: &Engine,
     component: &Component,
     grants: &Grants,
-) -> Result<Linker<State>, LoadErrorReason> {
+    outside: &Outside,
+) -> Result<(Linker<State>, bool), LoadErrorReason> {
     let mut linker = Linker::new(engine);
+    let mut awaits = false;
     let failed = |error: wasmtime::Error| LoadErrorReason::WrongWorld(format!("{error:#}"));
     for (import, item) in component.component_type().imports(engine) {
         if let Some(interface) = contract_interface(import)? {
@@ -72,6 +81,14 @@ pub(crate) fn linker(
                     grant: grant.to_owned(),
                 });
             }
+            let is_outside = match interface {
+                "kv" => outside.kv.is_some(),
+                "limiter" => outside.limiter.is_some(),
+                _ => false,
+            };
+            let awaiting = AWAITING.iter().find(|(name, _)| is_outside && *name == interface);
+            awaits |= awaiting.is_some();
+            let define = awaiting.map_or(define, |(_, define)| define);
             define(&mut linker.instance(import).map_err(failed)?).map_err(failed)?;
         } else if wasi::allowed(import) && matches!(item.ty, ComponentItem::ComponentInstance(_)) {
             wasi::define(&mut linker, import).map_err(failed)?;
@@ -82,7 +99,7 @@ pub(crate) fn linker(
             });
         }
     }
-    Ok(linker)
+    Ok((linker, awaits))
 }
 
 /// The interface's name when `import` belongs to the contract; an error for a version of the
@@ -120,4 +137,18 @@ fn enter<'a>(store: &'a mut StoreContextMut<'_, State>) -> wasmtime::Result<&'a 
     let state = store.data_mut();
     state.host_call()?;
     Ok(state)
+}
+
+/// Awaits what `ask` makes of the time that the hook may still wait. The hook's CPU clock stands
+/// meanwhile.
+async fn waiting<T>(
+    store: &mut StoreContextMut<'_, State>,
+    ask: impl AsyncFnOnce(Duration) -> T,
+) -> T {
+    let wait_max = store.data_mut().pause();
+    let began = Instant::now();
+    let answer = ask(wait_max).await;
+    let epochs = store.data_mut().resume(began.elapsed());
+    store.set_epoch_deadline(epochs);
+    answer
 }

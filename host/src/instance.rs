@@ -1,6 +1,10 @@
 //! One live instance of a plugin: a store, its hooks, and the buffers that carry fields in.
 
+mod awaiting;
+mod exports;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use wasmtime::component::InstancePre;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
@@ -11,36 +15,16 @@ use crate::fields::{Field, Phase, pack};
 use crate::host_calls::{Exited, wasi};
 use crate::spec::Limits;
 use crate::state::{Granted, State, TooManyHostCalls};
-use crate::wit::v0_1::exports::pillion::plugin::{completion, lifecycle, request, response};
 use crate::wit::v0_1::pillion::plugin::types::{Decision, Descriptor, ResponseDecision};
 
-/// Where a component's exports are, found once when it is loaded.
-pub(crate) struct Exports {
-    pub(crate) lifecycle: lifecycle::GuestIndices,
-    pub(crate) request: Option<request::GuestIndices>,
-    pub(crate) response: Option<response::GuestIndices>,
-    pub(crate) completion: Option<completion::GuestIndices>,
-}
-
-impl Exports {
-    /// Phases are found by name; only `lifecycle` must be there.
-    pub(crate) fn of(pre: &InstancePre<State>) -> Result<Self, wasmtime::Error> {
-        Ok(Self {
-            lifecycle: lifecycle::GuestIndices::new(pre)?,
-            request: request::GuestIndices::new(pre).ok(),
-            response: response::GuestIndices::new(pre).ok(),
-            completion: completion::GuestIndices::new(pre).ok(),
-        })
-    }
-}
+pub(crate) use awaiting::{CompletionHook, Hook, RequestHook, ResponseHook, block_on};
+pub(crate) use exports::Exports;
+use exports::Guests;
 
 /// An instance, ready for hooks once it is configured.
 pub(crate) struct Instance {
     store: Store<State>,
-    lifecycle: lifecycle::Guest,
-    request: Option<request::Guest>,
-    response: Option<response::Guest>,
-    completion: Option<completion::Guest>,
+    guests: Guests,
     bytes: Vec<u8>,
     ends: Vec<u32>,
 }
@@ -54,59 +38,62 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Instantiates under the load deadline.
-    pub(crate) fn new(
+    /// Instantiates under the load deadline. Never waits when the plugin's imports do not.
+    pub(crate) async fn new(
         pre: &InstancePre<State>,
         exports: &Exports,
-        granted: &std::sync::Arc<Granted>,
+        granted: &Arc<Granted>,
     ) -> Result<Self, LoadErrorReason> {
         let limits = &granted.limits;
-        let mut store = Store::new(pre.engine(), State::new(std::sync::Arc::clone(granted)));
+        let mut store = Store::new(pre.engine(), State::new(Arc::clone(granted)));
         store.limiter(|state| state);
         store.epoch_deadline_callback(|mut store| store.data_mut().past_deadline());
         store.set_hostcall_fuel(limits.host_call_bytes);
         store.set_max_component_handles(limits.handles);
-        store.data_mut().arm(limits.load_deadline_ms);
-        store.set_epoch_deadline(first_look(limits.load_deadline_ms));
-        let loaded = guarded(|| {
-            let instance = pre.instantiate(&mut store)?;
-            let lifecycle = exports.lifecycle.load(&mut store, &instance)?;
-            let request =
-                exports.request.as_ref().map(|at| at.load(&mut store, &instance)).transpose()?;
-            let response =
-                exports.response.as_ref().map(|at| at.load(&mut store, &instance)).transpose()?;
-            let completion =
-                exports.completion.as_ref().map(|at| at.load(&mut store, &instance)).transpose()?;
-            Ok((lifecycle, request, response, completion))
-        });
-        match loaded {
-            Ok((lifecycle, request, response, completion)) => Ok(Self {
-                store,
-                lifecycle,
-                request,
-                response,
-                completion,
-                bytes: Vec::new(),
-                ends: Vec::new(),
+        let deadline_ms = arm_for_load(&mut store);
+        let loaded = match exports {
+            Exports::Direct(exports) => guarded(|| {
+                let instance = pre.instantiate(&mut store)?;
+                exports.load(&mut store, &instance).map(Guests::Direct)
             }),
+            Exports::Awaiting(exports) => {
+                let instance = awaiting::guarded(pre.instantiate_async(&mut store)).await;
+                instance
+                    .and_then(|instance| exports.load(&mut store, &instance))
+                    .map(Guests::Awaiting)
+            }
+        };
+        match loaded {
+            Ok(guests) => Ok(Self { store, guests, bytes: Vec::new(), ends: Vec::new() }),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(LoadErrorReason::NoRoom),
-            Err(error) => Err(failed("instantiate", &error, &store, limits.load_deadline_ms)),
+            Err(error) => Err(failed("instantiate", &error, &store, deadline_ms)),
         }
     }
 
     /// Asks what the plugin is.
-    pub(crate) fn describe(&mut self) -> Result<Descriptor, LoadErrorReason> {
-        let deadline_ms = self.arm_for_load();
-        let (lifecycle, store) = (&self.lifecycle, &mut self.store);
-        guarded(|| lifecycle.call_describe(&mut *store))
-            .map_err(|error| failed("describe", &error, &self.store, deadline_ms))
+    pub(crate) async fn describe(&mut self) -> Result<Descriptor, LoadErrorReason> {
+        let deadline_ms = arm_for_load(&mut self.store);
+        let store = &mut self.store;
+        let described = match &self.guests {
+            Guests::Direct(guests) => guarded(|| guests.lifecycle.call_describe(store)),
+            Guests::Awaiting(guests) => {
+                awaiting::guarded(guests.lifecycle.call_describe(store)).await
+            }
+        };
+        described.map_err(|error| failed("describe", &error, &self.store, deadline_ms))
     }
 
     /// Hands over the configuration.
-    pub(crate) fn configure(&mut self, json: &str) -> Result<(), LoadErrorReason> {
-        let deadline_ms = self.arm_for_load();
-        let (lifecycle, store) = (&self.lifecycle, &mut self.store);
-        match guarded(|| lifecycle.call_configure(&mut *store, json)) {
+    pub(crate) async fn configure(&mut self, json: &str) -> Result<(), LoadErrorReason> {
+        let deadline_ms = arm_for_load(&mut self.store);
+        let store = &mut self.store;
+        let configured = match &self.guests {
+            Guests::Direct(guests) => guarded(|| guests.lifecycle.call_configure(store, json)),
+            Guests::Awaiting(guests) => {
+                awaiting::guarded(guests.lifecycle.call_configure(store, json)).await
+            }
+        };
+        match configured {
             Ok(Ok(())) => Ok(()),
             Ok(Err(problems)) => Err(LoadErrorReason::Config(
                 problems
@@ -118,21 +105,13 @@ impl Instance {
         }
     }
 
-    fn arm_for_load(&mut self) -> u32 {
-        let limits = &self.store.data().granted.limits;
-        let deadline_ms = limits.load_deadline_ms;
-        self.store.data_mut().arm(deadline_ms);
-        self.store.set_epoch_deadline(first_look(deadline_ms));
-        deadline_ms
-    }
-
     /// Runs the request hook. `None`: there is none.
     pub(crate) fn on_request(
         &mut self,
         exchange: Box<Exchange>,
         fields: &[Field],
     ) -> (Box<Exchange>, Result<Decision, HookError>) {
-        self.hook(exchange, fields, Phase::Request, |this| match &this.request {
+        self.hook(exchange, fields, Phase::Request, |this| match &this.guests.direct()?.request {
             Some(guest) => guest.call_on_request(&mut this.store, &this.bytes, &this.ends),
             None => Ok(Decision::Continue),
         })
@@ -144,9 +123,11 @@ impl Instance {
         exchange: Box<Exchange>,
         fields: &[Field],
     ) -> (Box<Exchange>, Result<ResponseDecision, HookError>) {
-        self.hook(exchange, fields, Phase::Response, |this| match &this.response {
-            Some(guest) => guest.call_on_response(&mut this.store, &this.bytes, &this.ends),
-            None => Ok(ResponseDecision::Continue),
+        self.hook(exchange, fields, Phase::Response, |this| {
+            match &this.guests.direct()?.response {
+                Some(guest) => guest.call_on_response(&mut this.store, &this.bytes, &this.ends),
+                None => Ok(ResponseDecision::Continue),
+            }
         })
     }
 
@@ -156,9 +137,11 @@ impl Instance {
         exchange: Box<Exchange>,
         fields: &[Field],
     ) -> (Box<Exchange>, Result<(), HookError>) {
-        self.hook(exchange, fields, Phase::Completion, |this| match &this.completion {
-            Some(guest) => guest.call_on_complete(&mut this.store, &this.bytes, &this.ends),
-            None => Ok(()),
+        self.hook(exchange, fields, Phase::Completion, |this| {
+            match &this.guests.direct()?.completion {
+                Some(guest) => guest.call_on_complete(&mut this.store, &this.bytes, &this.ends),
+                None => Ok(()),
+            }
         })
     }
 
@@ -184,6 +167,17 @@ impl Instance {
     }
 }
 
+fn arm_for_load(store: &mut Store<State>) -> u32 {
+    let deadline_ms = store.data().granted.limits.load_deadline_ms;
+    if store.data().granted.outside.handle.is_some() {
+        store.data_mut().arm_awaiting(deadline_ms);
+    } else {
+        store.data_mut().arm(deadline_ms);
+    }
+    store.set_epoch_deadline(first_look(deadline_ms));
+    deadline_ms
+}
+
 /// Epochs until [`State::past_deadline`] looks for the first time: half the deadline, and one
 /// more because the running epoch may be almost over.
 fn first_look(deadline_ms: u32) -> u64 {
@@ -194,7 +188,11 @@ fn first_look(deadline_ms: u32) -> u64 {
 /// connection.
 fn guarded<T>(call: impl FnOnce() -> wasmtime::Result<T>) -> wasmtime::Result<T> {
     catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err(wasmtime::format_err!("a host call panicked; please report this")))
+        .unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> wasmtime::Error {
+    wasmtime::format_err!("a host call panicked; please report this")
 }
 
 /// What happened, from the trap and from what the state remembers.

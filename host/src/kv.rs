@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Longest key.
-pub(crate) const KEY_BYTES_MAX: usize = 256;
+const KEY_BYTES_MAX: usize = 256;
 
 /// Longest value.
-pub(crate) const VALUE_BYTES_MAX: usize = 64 << 10;
+const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// What an entry costs beside its bytes, so that many empty ones are bounded too.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -104,9 +104,7 @@ impl Inner {
         now: Instant,
         bytes_max: usize,
     ) -> Result<(), KvError> {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
-            return Err(KvError::TooLarge);
-        }
+        check(key, &value)?;
         let present = self.entries.get(key).map_or(0, |old| cost(key, &old.value));
         let wanted = cost(key, &value);
         if self.bytes - present + wanted > bytes_max {
@@ -129,7 +127,16 @@ impl Inner {
     }
 }
 
-fn cost(key: &str, value: &[u8]) -> usize {
+/// Whether an entry is within its bounds, wherever it is kept.
+pub(crate) fn check(key: &str, value: &[u8]) -> Result<(), KvError> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
+        return Err(KvError::TooLarge);
+    }
+    Ok(())
+}
+
+/// What an entry counts against the bound of bytes.
+pub(crate) fn cost(key: &str, value: &[u8]) -> usize {
     key.len() + value.len() + ENTRY_OVERHEAD_BYTES
 }
 

@@ -65,12 +65,13 @@ pub struct PluginService<S> {
 
 impl<S, B, R> Service<Request<B>> for PluginService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Body<Data = Bytes>,
+    S: Service<Request<B>, Response = Response<R>, Future: Send> + Clone + Send + 'static,
+    B: Send + 'static,
+    R: Body<Data = Bytes> + Send + 'static,
 {
     type Response = Response<PluginBody<R>>;
     type Error = S::Error;
-    type Future = PluginFuture<S::Future>;
+    type Future = PluginFuture<S::Future, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -86,30 +87,96 @@ where
         let passage = Passage { generation, chain };
         let chain = passage.chain();
         let exchange = begin(&mut parts, chain, passage.generation.id, &self.shared.routes);
+        if chain.awaits {
+            // The clone that is ready goes with the request; the other one is made ready later.
+            let next = self.inner.clone();
+            let inner = std::mem::replace(&mut self.inner, next);
+            let completion = Completion::new(passage, exchange);
+            let future = Box::pin(awaiting(inner, parts, body, completion));
+            return PluginFuture { state: FutureState::Awaiting { future } };
+        }
         let (mut exchange, flow) = chain.on_request(exchange);
-        let mut headers = std::mem::take(&mut exchange.request_headers);
-        exchange.request_headers = chain.keep_request_headers(&headers);
+        let headers = decided(chain, &mut exchange);
         let state = match flow {
             Flow::Continue => {
-                if let Some(traceparent) = exchange.trace.header() {
-                    headers.insert(TRACEPARENT, traceparent);
-                }
-                parts.headers = headers;
-                parts.extensions.insert(RequestId(Arc::clone(&exchange.request_id)));
-                if let Some(caller) = exchange.caller.clone() {
-                    parts.extensions.insert(caller);
-                }
                 let outer = chain.len();
-                let completion = Completion(Some((passage, exchange)));
+                hand_on(&mut parts, headers, &exchange);
+                let completion = Completion::new(passage, exchange);
                 let future = self.inner.call(Request::from_parts(parts, body));
                 FutureState::Handler { future, completion, outer }
             }
             Flow::Respond { response, outer } => {
-                let completion = Completion(Some((passage, exchange)));
+                let completion = Completion::new(passage, exchange);
                 FutureState::Answered { completion, answer: Some((response, outer)) }
             }
         };
         PluginFuture { state }
+    }
+}
+
+/// The whole way of a request through a chain of which some hooks have to be awaited.
+async fn awaiting<S, B, R>(
+    mut inner: S,
+    mut parts: http::request::Parts,
+    body: B,
+    mut completion: Completion,
+) -> Result<Response<PluginBody<R>>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body<Data = Bytes>,
+{
+    let Completion { passage: Some(passage), exchange } = &mut completion else {
+        // There is a passage: the chain's own.
+        let (parts, body) = inner.call(Request::from_parts(parts, body)).await?.into_parts();
+        return Ok(completion.dress(parts, BodyState::Handler { body }));
+    };
+    let chain = passage.chain();
+    let mut flow = chain.on_request_awaiting(exchange).await;
+    if let Some(exchange) = exchange {
+        let headers = decided(chain, exchange);
+        if matches!(flow, Flow::Continue) {
+            hand_on(&mut parts, headers, exchange);
+        }
+    }
+    let all = chain.len();
+    let (mut parts, body, outer) = match &mut flow {
+        Flow::Continue => {
+            let answer = inner.call(Request::from_parts(parts, body)).await;
+            let response = answer.inspect_err(|_| completion.ended("error"))?;
+            let (parts, body) = response.into_parts();
+            (parts, BodyState::Handler { body }, all)
+        }
+        Flow::Respond { response, outer } => {
+            let (parts, bytes) = std::mem::take(response).into_parts();
+            (parts, BodyState::Made { bytes: Some(bytes) }, *outer)
+        }
+    };
+    completion.answered(&mut parts);
+    let Completion { passage: Some(passage), exchange } = &mut completion else {
+        return Ok(completion.dress(parts, body));
+    };
+    let replaced = passage.chain().on_response_awaiting(exchange, outer).await;
+    let body = completion.replaced(replaced, &mut parts, body);
+    Ok(completion.dress(parts, body))
+}
+
+/// Takes the headers that the request has after its hooks; the exchange keeps those that later
+/// phases see.
+fn decided(chain: &Chain, exchange: &mut Exchange) -> http::HeaderMap {
+    let headers = std::mem::take(&mut exchange.request_headers);
+    exchange.request_headers = chain.keep_request_headers(&headers);
+    headers
+}
+
+/// Gives the handler what the hooks decided.
+fn hand_on(parts: &mut http::request::Parts, mut headers: http::HeaderMap, exchange: &Exchange) {
+    if let Some(traceparent) = exchange.trace.header() {
+        headers.insert(TRACEPARENT, traceparent);
+    }
+    parts.headers = headers;
+    parts.extensions.insert(RequestId(Arc::clone(&exchange.request_id)));
+    if let Some(caller) = exchange.caller.clone() {
+        parts.extensions.insert(caller);
     }
 }
 
@@ -175,92 +242,148 @@ impl Passage {
 
 /// Runs the completion hooks when it is dropped: with the response's body, or with the future of
 /// a request whose client is gone before there is a response.
-#[derive(Debug)]
-struct Completion(Option<(Passage, Box<Exchange>)>);
+#[derive(Debug, Default)]
+struct Completion {
+    passage: Option<Passage>,
+    exchange: Option<Box<Exchange>>,
+}
 
 impl Completion {
+    fn new(passage: Passage, exchange: Box<Exchange>) -> Self {
+        Self { passage: Some(passage), exchange: Some(exchange) }
+    }
+
     fn sent(&mut self, bytes: usize) {
-        if let Some((_, exchange)) = &mut self.0 {
+        if let Some(exchange) = &mut self.exchange {
             exchange.response_bytes += bytes as u64;
         }
     }
 
     fn ended(&mut self, by: &'static str) {
-        if let Some((_, exchange)) = &mut self.0 {
+        if let Some(exchange) = &mut self.exchange {
             exchange.ended_by = by;
         }
     }
 
     /// Runs the response hooks of the `outer` first plugins and dresses the body for completion.
     fn respond<R: Body>(
-        &mut self,
+        mut self,
         outer: usize,
         mut parts: http::response::Parts,
         body: BodyState<R>,
     ) -> Response<PluginBody<R>> {
-        let Some((passage, mut exchange)) = self.0.take() else {
-            return Response::from_parts(parts, PluginBody { body, completion: Self(None) });
-        };
-        let chain = passage.chain();
-        exchange.status = parts.status.as_u16();
-        exchange.response_headers = std::mem::take(&mut parts.headers);
-        let (mut exchange, replaced) = chain.on_response(exchange, outer);
-        parts.headers = std::mem::take(&mut exchange.response_headers);
-        let body = match replaced {
+        self.answered(&mut parts);
+        let mut replaced = None;
+        if let (Some(passage), Some(exchange)) = (&self.passage, self.exchange.take()) {
+            let (exchange, made) = passage.chain().on_response(exchange, outer);
+            self.exchange = Some(exchange);
+            replaced = made;
+        }
+        let body = self.replaced(replaced, &mut parts, body);
+        self.dress(parts, body)
+    }
+
+    /// Shows the response to the hooks.
+    fn answered(&mut self, parts: &mut http::response::Parts) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.status = parts.status.as_u16();
+            exchange.response_headers = std::mem::take(&mut parts.headers);
+        }
+    }
+
+    /// Takes back what the hooks have made of it.
+    fn replaced<R>(
+        &mut self,
+        replaced: Option<Response<Bytes>>,
+        parts: &mut http::response::Parts,
+        body: BodyState<R>,
+    ) -> BodyState<R> {
+        if let Some(exchange) = &mut self.exchange {
+            parts.headers = std::mem::take(&mut exchange.response_headers);
+        }
+        match replaced {
             Some(replaced) => {
                 let (made, bytes) = replaced.into_parts();
                 parts.status = made.status;
                 BodyState::Made { bytes: Some(bytes) }
             }
             None => body,
-        };
-        let empty = match &body {
-            BodyState::Made { bytes } => {
-                let bytes = bytes.as_ref().map_or(0, Bytes::len);
-                parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
-                bytes == 0
-            }
-            BodyState::Handler { body } => body.is_end_stream(),
-        };
-        // Nobody polls a body of which nothing is to be sent.
-        if empty || exchange.method == Method::HEAD {
-            exchange.ended_by = "complete";
         }
-        exchange.response_headers = chain.keep_response_headers(&parts.headers);
-        let completion = Self(Some((passage, exchange)));
-        Response::from_parts(parts, PluginBody { body, completion })
+    }
+
+    /// Dresses the body for completion.
+    fn dress<R: Body>(
+        mut self,
+        mut parts: http::response::Parts,
+        body: BodyState<R>,
+    ) -> Response<PluginBody<R>> {
+        if let (Some(passage), Some(exchange)) = (&self.passage, &mut self.exchange) {
+            let empty = match &body {
+                BodyState::Made { bytes } => {
+                    let bytes = bytes.as_ref().map_or(0, Bytes::len);
+                    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+                    bytes == 0
+                }
+                BodyState::Handler { body } => body.is_end_stream(),
+            };
+            // Nobody polls a body of which nothing is to be sent.
+            if empty || exchange.method == Method::HEAD {
+                exchange.ended_by = "complete";
+            }
+            exchange.response_headers = passage.chain().keep_response_headers(&parts.headers);
+        }
+        Response::from_parts(parts, PluginBody { body, completion: self })
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if let Some((passage, exchange)) = self.0.take() {
-            passage.chain().on_complete(exchange);
+        let (Some(passage), Some(exchange)) = (self.passage.take(), self.exchange.take()) else {
+            return;
+        };
+        let exchange = passage.chain().on_complete(exchange);
+        if passage.chain().completes_later() {
+            let outside = passage.chain().outside().cloned().unwrap_or_default();
+            let generation = Arc::clone(&passage.generation);
+            let chain = passage.chain;
+            let hooks = async move { passage.chain().on_complete_awaiting(exchange).await };
+            if !outside.later(hooks) {
+                Passage { generation, chain }.chain().completions_dropped();
+            }
         }
     }
 }
 
 pin_project! {
     /// The future of [`PluginService`].
-    #[derive(Debug)]
-    pub struct PluginFuture<F> {
+    pub struct PluginFuture<F, R, E> {
         #[pin]
-        state: FutureState<F>,
+        state: FutureState<F, R, E>,
     }
 }
 
 pin_project! {
     #[project = FutureProjection]
-    #[derive(Debug)]
-    enum FutureState<F> {
+    enum FutureState<F, R, E> {
         // The service has no plugins.
         Bare { #[pin] future: F },
         Handler { #[pin] future: F, completion: Completion, outer: usize },
         Answered { completion: Completion, answer: Option<(Response<Bytes>, usize)> },
+        // Some hook has to be awaited.
+        Awaiting { future: AwaitingFuture<R, E> },
     }
 }
 
-impl<F, R, E> Future for PluginFuture<F>
+type AwaitingFuture<R, E> =
+    Pin<Box<dyn Future<Output = Result<Response<PluginBody<R>>, E>> + Send>>;
+
+impl<F, R, E> std::fmt::Debug for PluginFuture<F, R, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, R, E> Future for PluginFuture<F, R, E>
 where
     F: Future<Output = Result<Response<R>, E>>,
     R: Body,
@@ -272,13 +395,14 @@ where
             FutureProjection::Bare { future } => {
                 let (parts, body) = ready!(future.poll(cx))?.into_parts();
                 let body = BodyState::Handler { body };
-                let body = PluginBody { body, completion: Completion(None) };
+                let body = PluginBody { body, completion: Completion::default() };
                 Poll::Ready(Ok(Response::from_parts(parts, body)))
             }
             FutureProjection::Handler { future, completion, outer } => {
                 let response =
                     ready!(future.poll(cx)).inspect_err(|_| completion.ended("error"))?;
                 let (parts, body) = response.into_parts();
+                let completion = std::mem::take(completion);
                 Poll::Ready(Ok(completion.respond(*outer, parts, BodyState::Handler { body })))
             }
             FutureProjection::Answered { completion, answer } => {
@@ -286,8 +410,9 @@ where
                     answer.take().expect("a future is not polled after it is ready");
                 let (parts, bytes) = response.into_parts();
                 let body = BodyState::Made { bytes: Some(bytes) };
-                Poll::Ready(Ok(completion.respond(outer, parts, body)))
+                Poll::Ready(Ok(std::mem::take(completion).respond(outer, parts, body)))
             }
+            FutureProjection::Awaiting { future } => future.as_mut().poll(cx),
         }
     }
 }

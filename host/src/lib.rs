@@ -4,7 +4,8 @@
 //! [`Host`] loads plugins, checks them on trial instances, and activates them as a *generation*
 //! by one atomic pointer flip; [`PluginLayer`] puts a chain of them around any axum or tower
 //! service. Each worker thread has a warm instance of each plugin and calls it synchronously:
-//! nothing is awaited while one is held, so the hot path takes no lock.
+//! nothing is awaited while one is held, so the hot path takes no lock. Only plugins whose `kv` or
+//! `limiter` is kept in SQLite or Redis run on a fiber, which is left while an answer is awaited.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,6 +23,7 @@
 //! `examples/axum.rs` is a whole server.
 
 mod artifacts;
+mod backends;
 mod chain;
 mod edits;
 mod engine;
@@ -57,7 +59,7 @@ pub use generation::Cause;
 pub use host::Host;
 pub use keyring::{Key, Keyring};
 pub use layer::{PluginBody, PluginFuture, PluginLayer, PluginService};
-pub use options::{HostOptions, SwapRequest};
+pub use options::{HostOptions, StateBackend, SwapRequest};
 pub use plugin::{Description, PhaseDescription};
 pub use report::{ComponentReport, GenerationInfo, PluginReport, PluginStatus};
 pub use routes::RouteTable;

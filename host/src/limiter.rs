@@ -1,4 +1,5 @@
-//! Rate limiting in the host's memory: exact under concurrency, and outliving swaps.
+//! Rate limiting: how a take is judged, wherever the state is kept; and the state in the host's
+//! memory, exact under concurrency and outliving swaps.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -13,7 +14,7 @@ const SHARDS: usize = 16;
 const SWEEP_KEYS_MIN: usize = 1_024;
 
 /// Longest key.
-pub(crate) const KEY_BYTES_MAX: usize = 256;
+const KEY_BYTES_MAX: usize = 256;
 
 /// The answer to a take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,94 @@ pub(crate) enum LimiterError {
     BadKey,
     BadQuota,
     Full,
+}
+
+/// A bucket that fills at a steady rate: the virtual scheduling form of the generic cell rate
+/// algorithm (ITU-T I.371, annex A).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    /// Nanoseconds from one conforming take to the next at the steady rate.
+    pub(crate) increment: u64,
+    /// Nanoseconds by which takes may be ahead of that rate.
+    pub(crate) capacity: u64,
+}
+
+impl Bucket {
+    /// One of `burst` that fills at `burst` per `period`.
+    pub(crate) fn new(burst: u32, period: Duration) -> Result<Self, LimiterError> {
+        let period = nanos(period);
+        // Rounded up: never more than `burst` in a period.
+        let Some(increment) = period
+            .checked_add(u64::from(burst))
+            .and_then(|sum| (sum - 1).checked_div(u64::from(burst)))
+        else {
+            return Err(LimiterError::BadQuota);
+        };
+        if increment == 0 || period == 0 {
+            return Err(LimiterError::BadQuota);
+        }
+        Ok(Self { increment, capacity: increment.saturating_mul(u64::from(burst)) })
+    }
+
+    /// Takes one at `now`. `arrival` is when the next take was due so far; the second answer is
+    /// when it is due from now on, and nothing when this one was refused.
+    #[inline]
+    pub(crate) fn take(self, arrival: Option<u64>, now: u64) -> (Verdict, Option<u64>) {
+        let Self { increment, capacity } = self;
+        let arrival = arrival.map_or(now, |arrival| arrival.max(now));
+        let next = arrival.saturating_add(increment);
+        let allowed = next - now <= capacity;
+        let filled = if allowed { next } else { arrival };
+        let verdict = Verdict {
+            allowed,
+            remaining: u32::try_from(capacity.saturating_sub(filled - now) / increment)
+                .unwrap_or(u32::MAX),
+            reset: Duration::from_nanos(filled - now),
+            retry_after: Duration::from_nanos(if allowed { 0 } else { next - now - capacity }),
+        };
+        (verdict, allowed.then_some(next))
+    }
+}
+
+/// So many in a stretch of time that begins with the first take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) limit: u32,
+    /// In nanoseconds.
+    pub(crate) length: u64,
+}
+
+impl Window {
+    pub(crate) fn new(limit: u32, length: Duration) -> Result<Self, LimiterError> {
+        if limit == 0 || length.is_zero() {
+            return Err(LimiterError::BadQuota);
+        }
+        Ok(Self { limit, length: nanos(length) })
+    }
+
+    /// Takes one at `now`. `running` is when the last window began and what was taken from it;
+    /// the second answer is what both are from now on, and nothing when this one was refused.
+    #[inline]
+    pub(crate) fn take(
+        self,
+        running: Option<(u64, u32)>,
+        now: u64,
+    ) -> (Verdict, Option<(u64, u32)>) {
+        // A changed configuration changes the running window's length too.
+        let (start, taken) = running
+            .filter(|(start, _)| now < start.saturating_add(self.length))
+            .unwrap_or((now, 0));
+        let allowed = taken < self.limit;
+        let taken = taken + u32::from(allowed);
+        let left = Duration::from_nanos(start.saturating_add(self.length) - now);
+        let verdict = Verdict {
+            allowed,
+            remaining: self.limit.saturating_sub(taken),
+            reset: left,
+            retry_after: if allowed { Duration::ZERO } else { left },
+        };
+        (verdict, allowed.then_some((start, taken)))
+    }
 }
 
 /// A window or a bucket. Times are nanoseconds since the limiter was made.
@@ -90,8 +179,7 @@ impl Limiter {
             .sum()
     }
 
-    /// Takes one from a bucket of `burst` that fills at `burst` per `period`, by the virtual
-    /// scheduling form of the generic cell rate algorithm (ITU-T I.371, annex A).
+    /// Takes one from a bucket of `burst` that fills at `burst` per `period`.
     pub(crate) fn gcra(
         &self,
         key: &str,
@@ -100,37 +188,18 @@ impl Limiter {
         now: Instant,
         keys_max: usize,
     ) -> Result<Verdict, LimiterError> {
-        let period = nanos(period);
-        // Rounded up: never more than `burst` in a period.
-        let Some(increment) = period
-            .checked_add(u64::from(burst))
-            .and_then(|sum| (sum - 1).checked_div(u64::from(burst)))
-        else {
-            return Err(LimiterError::BadQuota);
-        };
-        if increment == 0 || period == 0 {
-            return Err(LimiterError::BadQuota);
-        }
-        let capacity = increment.saturating_mul(u64::from(burst));
+        let bucket = Bucket::new(burst, period)?;
         let now = nanos(now.saturating_duration_since(self.origin));
         self.with_cell(key, now, keys_max, |cell| {
             let arrival = match *cell {
-                Some(Cell::Bucket { arrival }) => arrival.max(now),
-                _ => now,
+                Some(Cell::Bucket { arrival }) => Some(arrival),
+                _ => None,
             };
-            let next = arrival.saturating_add(increment);
-            let allowed = next - now <= capacity;
-            let filled = if allowed { next } else { arrival };
-            if allowed {
-                *cell = Some(Cell::Bucket { arrival: next });
+            let (verdict, taken) = bucket.take(arrival, now);
+            if let Some(arrival) = taken {
+                *cell = Some(Cell::Bucket { arrival });
             }
-            Verdict {
-                allowed,
-                remaining: u32::try_from(capacity.saturating_sub(filled - now) / increment)
-                    .unwrap_or(u32::MAX),
-                reset: Duration::from_nanos(filled - now),
-                retry_after: Duration::from_nanos(if allowed { 0 } else { next - now - capacity }),
-            }
+            verdict
         })
     }
 
@@ -143,33 +212,19 @@ impl Limiter {
         now: Instant,
         keys_max: usize,
     ) -> Result<Verdict, LimiterError> {
-        if limit == 0 || length.is_zero() {
-            return Err(LimiterError::BadQuota);
-        }
+        let window = Window::new(limit, length)?;
         let now = nanos(now.saturating_duration_since(self.origin));
         self.with_cell(key, now, keys_max, |cell| {
-            // A changed configuration changes the running window's length too.
-            let (start, taken) = match *cell {
-                Some(Cell::Window { start, taken, .. })
-                    if now < start.saturating_add(nanos(length)) =>
-                {
-                    (start, taken)
-                }
-                _ => (now, 0),
+            let running = match *cell {
+                Some(Cell::Window { start, taken, .. }) => Some((start, taken)),
+                _ => None,
             };
-            let end = start.saturating_add(nanos(length));
-            let allowed = taken < limit;
-            let taken = taken + u32::from(allowed);
-            if allowed {
+            let (verdict, changed) = window.take(running, now);
+            if let Some((start, taken)) = changed {
+                let end = start.saturating_add(window.length);
                 *cell = Some(Cell::Window { start, end, taken });
             }
-            let left = Duration::from_nanos(end - now);
-            Verdict {
-                allowed,
-                remaining: limit.saturating_sub(taken),
-                reset: left,
-                retry_after: if allowed { Duration::ZERO } else { left },
-            }
+            verdict
         })
     }
 
@@ -180,9 +235,7 @@ impl Limiter {
         keys_max: usize,
         take: impl FnOnce(&mut Option<Cell>) -> T,
     ) -> Result<T, LimiterError> {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(LimiterError::BadKey);
-        }
+        check_key(key)?;
         let place = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         let shard = self.shards.get(place).ok_or(LimiterError::BadKey)?;
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,6 +255,10 @@ impl Limiter {
         }
         Ok(answer)
     }
+}
+
+pub(crate) fn check_key(key: &str) -> Result<(), LimiterError> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX { Err(LimiterError::BadKey) } else { Ok(()) }
 }
 
 impl Shard {

@@ -1,15 +1,17 @@
 //! How a host is set up, and what a swap may change.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::artifacts::Compiler;
+use crate::backends;
 use crate::keyring::Keyring;
 use crate::sinks::SinkSpec;
-use crate::spec::{Digest, GenerationSpec, InstanceMode};
+use crate::plugin::{AWAITING_INSTANCES_MAX, IDLE_INSTANCES_PER_WORKER};
+use crate::spec::{Digest, GenerationSpec, Grants, InstanceMode, PluginSpec};
 
 /// Instances that exist at once, over all workers, plugins and generations. Each is a slot of
 /// address space (4 GiB and a guard, of the 128 TiB that a process has); only touched pages take
@@ -23,6 +25,61 @@ const GENERATIONS_AT_ONCE: usize = 3;
 
 /// How long a swap waits for the requests of the generation before.
 const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long one call to state outside this process may take. Redis in the same data centre answers
+/// in under 1 ms; what takes 250 times that long is not going to help the request any more.
+const STATE_CALL_MAX_DEFAULT: Duration = Duration::from_millis(250);
+
+/// The file of [`StateBackend::Sqlite`] where the configuration names none.
+const STATE_FILE: &str = "plugin-state.sqlite";
+
+/// Where the plugins' `kv` or `limiter` keeps what it holds.
+///
+/// Plugins that meet a back end other than [`Self::Memory`] run on a fiber, so that no thread
+/// waits for it; all others are called directly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StateBackend {
+    /// In this process: nothing is faster, and a restart forgets it.
+    #[default]
+    Memory,
+    /// In this file, which is made when it is missing. It survives restarts, and hosts on the
+    /// same machine may share it.
+    Sqlite(PathBuf),
+    /// In Redis 5 or newer, or Valkey, at this URL: `redis://[user:password@]host:port/database`
+    /// or `redis+unix:///path`. All hosts that name it share what it holds.
+    Redis(String),
+}
+
+impl StateBackend {
+    /// Reads what a configuration says: `memory`, `sqlite` (a file under `state_dir`),
+    /// `sqlite:PATH`, or the URL of a Redis or Valkey.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the text, and what to write instead.
+    pub fn parse(text: &str, state_dir: &Path) -> Result<Self, String> {
+        const KNOWN: &str = "write \"memory\", \"sqlite\", \"sqlite:PATH\" or \"redis://HOST:PORT\"";
+        match text.split_once(':') {
+            None if text == "memory" => Ok(Self::Memory),
+            None if text == "sqlite" => Ok(Self::Sqlite(state_dir.join(STATE_FILE))),
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            Some(("redis" | "valkey" | "redis+unix" | "valkey+unix" | "unix", _)) => {
+                backends::check_url(text).map(|()| Self::Redis(text.to_owned()))
+            }
+            Some(("rediss" | "valkeys", _)) => Err("TLS to Redis is not supported; use \
+                 redis:// on a private network, or a tunnel and its local end"
+                .to_owned()),
+            // A URL may hold a password: it is not repeated.
+            Some((scheme, _)) => Err(format!("`{scheme}:` is no back end for state; {KNOWN}")),
+            None => Err(format!("`{text}` is no back end for state; {KNOWN}")),
+        }
+    }
+
+    /// Whether calls to it wait for something outside this process.
+    pub(crate) fn awaits(&self) -> bool {
+        *self != Self::Memory
+    }
+}
 
 /// How a host is set up.
 #[derive(Clone, Debug)]
@@ -42,6 +99,13 @@ pub struct HostOptions {
     /// How long a swap waits for requests on the generation before; they are never cut, the
     /// answer then says how many are left.
     pub drain_deadline: Duration,
+    /// Where the plugins' `kv` is kept.
+    pub kv: StateBackend,
+    /// Where the plugins' `limiter` is kept.
+    pub limiter: StateBackend,
+    /// How long one call to SQLite or Redis may take before the plugin is told that it is
+    /// unavailable. After three that took longer it is not asked again until it answers a probe.
+    pub state_call_max: Duration,
 }
 
 impl HostOptions {
@@ -55,6 +119,9 @@ impl HostOptions {
             compiler: Compiler::InProcess,
             instances_max: INSTANCES_MAX_DEFAULT,
             drain_deadline: DRAIN_DEADLINE_DEFAULT,
+            kv: StateBackend::Memory,
+            limiter: StateBackend::Memory,
+            state_call_max: STATE_CALL_MAX_DEFAULT,
         }
     }
 }
@@ -68,10 +135,21 @@ impl HostOptions {
         let is_fresh = |name: &&String| {
             spec.plugins.get(*name).is_some_and(|plugin| plugin.mode == InstanceMode::Fresh)
         };
+        let awaits = |plugin: &&PluginSpec| {
+            plugin.mode == InstanceMode::Warm && self.awaits(&plugin.grants)
+        };
+        let awaiting = spec.plugins.values().filter(awaits).count()
+            * (IDLE_INSTANCES_PER_WORKER * self.workers).max(AWAITING_INSTANCES_MAX)
+            * GENERATIONS_AT_ONCE;
         let fresh = spec.chains.values().flatten().filter(is_fresh).count() * requests;
-        let wanted = u32::try_from(warm + fresh).unwrap_or(INSTANCES_MAX);
+        let wanted = u32::try_from(warm + awaiting + fresh).unwrap_or(INSTANCES_MAX);
         self.instances_max = wanted.clamp(INSTANCES_MAX_DEFAULT, INSTANCES_MAX);
         self
+    }
+
+    /// Whether a plugin with these grants may wait for state outside this process.
+    fn awaits(&self, grants: &Grants) -> bool {
+        (grants.kv && self.kv.awaits()) || (grants.limiter && self.limiter.awaits())
     }
 }
 
@@ -84,4 +162,29 @@ pub struct SwapRequest {
     pub digest: Option<Digest>,
     /// Another configuration.
     pub config: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_ends_are_read_and_bad_ones_explained() {
+        let parse = |text| StateBackend::parse(text, Path::new("state"));
+        assert_eq!(parse("memory"), Ok(StateBackend::Memory));
+        assert_eq!(parse("sqlite"), Ok(StateBackend::Sqlite("state/plugin-state.sqlite".into())));
+        assert_eq!(parse("sqlite:/var/x.db"), Ok(StateBackend::Sqlite("/var/x.db".into())));
+        let url = "redis://user:secret@127.0.0.1:6379/2";
+        assert_eq!(parse(url), Ok(StateBackend::Redis(url.to_owned())));
+        for (text, reason) in [
+            ("postgres://a:secret@b", "`postgres:` is no back end"),
+            ("redis", "`redis` is no back end"),
+            ("sqlite:", "`sqlite:` is no back end"),
+            ("rediss://a:secret@b", "TLS"),
+            ("redis://:secret@/x", "redis://"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(reason) && !error.contains("secret"), "{text}: {error}");
+        }
+    }
 }

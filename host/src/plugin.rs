@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use thread_local::ThreadLocal;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::{Component, InstancePre};
 
+use crate::backends::Outside;
 use crate::error::{HookError, LoadErrorReason};
 use crate::exchange::Exchange;
 use crate::fields::{FIELDS_MAX, Field, Phase};
 use crate::host_calls;
-use crate::instance::{Exports, Instance};
+use crate::instance::{Exports, Hook, Instance, block_on};
 use crate::spec::{Digest, FailurePolicy, InstanceMode, PluginSpec};
 use crate::state::{Granted, State};
 use crate::wit::v0_1::pillion::plugin::types::Descriptor;
@@ -25,6 +27,13 @@ const QUARANTINE_WINDOW: Duration = Duration::from_secs(10);
 /// The first quarantine's length; each further one without a quiet minute is twice as long.
 const QUARANTINE_BACK_OFF: Duration = Duration::from_secs(1);
 const QUARANTINE_BACK_OFF_MAX: Duration = Duration::from_mins(1);
+
+/// Instances of one plugin that awaits that requests may hold at once. With an answer in 1 ms
+/// that is 128,000 hooks a second; who finds none waits for one.
+pub(crate) const AWAITING_INSTANCES_MAX: usize = 128;
+
+/// Of these, how many per worker are kept when no request holds them.
+pub(crate) const IDLE_INSTANCES_PER_WORKER: usize = 16;
 
 /// What a plugin says of itself, and what was found out about it.
 #[derive(Clone, Debug, Serialize)]
@@ -63,16 +72,19 @@ impl Description {
 pub(crate) struct Prepared {
     pre: InstancePre<State>,
     exports: Exports,
+    /// Some of its imports are kept outside this process.
+    awaits: bool,
 }
 
 /// Links a component against exactly what it was granted.
 pub(crate) fn prepare(
     component: &Component,
     spec: &PluginSpec,
+    outside: &Outside,
 ) -> Result<Prepared, LoadErrorReason> {
     let engine = component.engine();
     check_exports(component)?;
-    let linker = host_calls::linker(engine, component, &spec.grants)?;
+    let (linker, awaits) = host_calls::linker(engine, component, &spec.grants, outside)?;
     let wrong = |error: wasmtime::Error| {
         LoadErrorReason::WrongWorld(format!(
             "does not fit the world pillion:plugin/plugin@{}: {error:#}",
@@ -80,8 +92,8 @@ pub(crate) fn prepare(
         ))
     };
     let pre = linker.instantiate_pre(component).map_err(wrong)?;
-    let exports = Exports::of(&pre).map_err(wrong)?;
-    Ok(Prepared { pre, exports })
+    let exports = Exports::of(&pre, awaits).map_err(wrong)?;
+    Ok(Prepared { pre, exports, awaits })
 }
 
 /// `lifecycle` must be there, in a version that this host speaks.
@@ -115,12 +127,17 @@ pub(crate) struct LoadedPlugin {
     prepared: Prepared,
     config: String,
     warm: ThreadLocal<RefCell<Option<Box<Instance>>>>,
-    /// Made at activation, one for each worker to take at its first request.
+    /// Made at activation, one for each worker to take at its first request. Those of a plugin
+    /// that awaits belong to no worker and come back here.
     #[expect(
         clippy::vec_box,
         reason = "an instance is moved in and out of its place on every hook"
     )]
     ready: Mutex<Vec<Box<Instance>>>,
+    /// One for each instance of a plugin that awaits that a request may hold.
+    held: Semaphore,
+    /// So many of them are kept for later requests.
+    idle_max: usize,
     quarantine: Quarantine,
 }
 
@@ -154,15 +171,15 @@ impl LoadedPlugin {
                     .to_owned(),
             ));
         }
-        let prepared = prepare(component, &spec)?;
+        let prepared = prepare(component, &spec, &granted.outside)?;
         let granted = Arc::new(granted);
         let config = if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() };
-        let mut trial = Instance::new(&prepared.pre, &prepared.exports, &granted)?;
+        let mut trial = block_on(Instance::new(&prepared.pre, &prepared.exports, &granted))?;
         let description = describe(&mut trial, &prepared.exports)?;
         if let Some(grant) = description.grants.iter().find(|grant| !spec.grants.allows(grant)) {
             return Err(LoadErrorReason::NeedsGrant(grant.clone()));
         }
-        trial.configure(&config)?;
+        block_on(trial.configure(&config))?;
         let loaded = Self {
             digest,
             component_bytes,
@@ -172,31 +189,39 @@ impl LoadedPlugin {
             config,
             warm: ThreadLocal::new(),
             ready: Mutex::new(vec![Box::new(trial)]),
+            held: Semaphore::new(AWAITING_INSTANCES_MAX),
+            idle_max: workers * IDLE_INSTANCES_PER_WORKER,
             quarantine: Quarantine::new(),
             spec,
         };
         if loaded.spec.mode == InstanceMode::Warm {
             for _ in 1..workers {
-                let instance = loaded.instance()?;
+                let instance = block_on(loaded.instance())?;
                 loaded.ready.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
             }
         }
         Ok(loaded)
     }
 
-    /// A new configured instance, or one that was made at activation.
-    fn instance(&self) -> Result<Box<Instance>, LoadErrorReason> {
-        let mut instance =
-            Instance::new(&self.prepared.pre, &self.prepared.exports, &self.granted)?;
-        instance.configure(&self.config)?;
+    /// Whether its hooks have to be awaited.
+    pub(crate) fn awaits(&self) -> bool {
+        self.prepared.awaits
+    }
+
+    /// A new configured instance.
+    async fn instance(&self) -> Result<Box<Instance>, LoadErrorReason> {
+        let made = Instance::new(&self.prepared.pre, &self.prepared.exports, &self.granted);
+        let mut instance = made.await?;
+        instance.configure(&self.config).await?;
         Ok(Box::new(instance))
     }
 
-    fn take_instance(&self) -> Result<Box<Instance>, HookError> {
+    /// One that was made at activation, or a new one.
+    async fn take_instance(&self) -> Result<Box<Instance>, HookError> {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match ready {
             Some(instance) => Ok(instance),
-            None => self.instance().map_err(|reason| match reason {
+            None => self.instance().await.map_err(|reason| match reason {
                 LoadErrorReason::NoRoom => HookError::NoRoom,
                 reason => HookError::Instance(reason.to_string()),
             }),
@@ -219,7 +244,7 @@ impl LoadedPlugin {
                 let cell = self.warm.get_or_default();
                 // Taken out while it runs: a hook that fails leaves an empty place behind.
                 let taken = cell.borrow_mut().take();
-                match taken.map_or_else(|| self.take_instance(), Ok) {
+                match taken.map_or_else(|| block_on(self.take_instance()), Ok) {
                     Err(error) => (exchange, Err(error)),
                     Ok(mut instance) => {
                         let (exchange, result) = hook(&mut instance, exchange);
@@ -233,7 +258,7 @@ impl LoadedPlugin {
             InstanceMode::Fresh => {
                 let own = exchange.fresh.iter().position(|(of, _)| *of == place);
                 let own = own.map(|at| exchange.fresh.swap_remove(at).1);
-                match own.map_or_else(|| self.take_instance(), Ok) {
+                match own.map_or_else(|| block_on(self.take_instance()), Ok) {
                     Err(error) => (exchange, Err(error)),
                     Ok(mut instance) => {
                         let (mut exchange, result) = hook(&mut instance, exchange);
@@ -249,6 +274,95 @@ impl LoadedPlugin {
             self.failed(error, &exchange);
         }
         (exchange, result)
+    }
+
+    /// Runs a hook that may await, with the exchange in `slot`, where it is again afterwards, and
+    /// also when this future is dropped before it is done. Whatever fails or is dropped, its
+    /// instance is not used again.
+    pub(crate) async fn run_awaiting<H: Hook>(
+        &self,
+        place: usize,
+        slot: &mut Option<Box<Exchange>>,
+        fields: &[Field],
+    ) -> Result<H::Decision, HookError> {
+        if !self.awaits() {
+            let exchange = slot.take().ok_or(HookError::NoRoom)?;
+            let run = |instance: &mut Instance, exchange| H::call(instance, exchange, fields);
+            let (exchange, result) = self.run(place, exchange, run);
+            *slot = Some(exchange);
+            return result;
+        }
+        if self.quarantine.holds() {
+            return Err(HookError::Quarantined);
+        }
+        let result = match self.spec.mode {
+            InstanceMode::Warm => self.run_held::<H>(slot, fields).await,
+            InstanceMode::Fresh => self.run_fresh::<H>(place, slot, fields).await,
+        };
+        if let (Err(error), Some(exchange)) = (&result, slot.as_deref()) {
+            self.failed(error, exchange);
+        }
+        result
+    }
+
+    async fn run_held<H: Hook>(
+        &self,
+        slot: &mut Option<Box<Exchange>>,
+        fields: &[Field],
+    ) -> Result<H::Decision, HookError> {
+        let _permit = self.permit().await?;
+        let mut held = Held { instance: Some(self.take_instance().await?), slot };
+        let result = held.call::<H>(fields).await;
+        if let (Ok(_), Some(instance)) = (&result, held.finish()) {
+            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            if ready.len() < self.idle_max {
+                ready.push(instance);
+            }
+        }
+        result
+    }
+
+    async fn run_fresh<H: Hook>(
+        &self,
+        place: usize,
+        slot: &mut Option<Box<Exchange>>,
+        fields: &[Field],
+    ) -> Result<H::Decision, HookError> {
+        let own = slot.as_mut().and_then(|exchange| {
+            let at = exchange.fresh.iter().position(|(of, _)| *of == place)?;
+            Some(exchange.fresh.swap_remove(at).1)
+        });
+        let instance = match own {
+            Some(instance) => instance,
+            None => self.take_instance().await?,
+        };
+        let mut held = Held { instance: Some(instance), slot };
+        let result = held.call::<H>(fields).await;
+        let instance = held.finish();
+        if let (Ok(_), Some(instance), Some(exchange)) = (&result, instance, slot.as_mut()) {
+            exchange.fresh.push((place, instance));
+        }
+        result
+    }
+
+    /// Leave to hold an instance; who has to wait for it waits as long as a hook may.
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, HookError> {
+        if let Ok(permit) = self.held.try_acquire() {
+            return Ok(permit);
+        }
+        let Some(handle) = &self.granted.outside.handle else {
+            return Err(HookError::NoRoom);
+        };
+        let wait_max = Duration::from_millis(u64::from(self.granted.limits.wait_ms));
+        let permit = {
+            // The timer belongs to the host's own executor, whatever runs this.
+            let _inside = handle.enter();
+            tokio::time::timeout(wait_max, self.held.acquire())
+        };
+        match permit.await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(HookError::NoRoom),
+        }
     }
 
     /// Says so, within the plugin's log budget, and counts towards quarantine.
@@ -285,17 +399,50 @@ impl LoadedPlugin {
     }
 }
 
+/// An instance while a hook awaits on it. Dropped, it gives the exchange back.
+struct Held<'a> {
+    instance: Option<Box<Instance>>,
+    slot: &'a mut Option<Box<Exchange>>,
+}
+
+impl Held<'_> {
+    async fn call<H: Hook>(&mut self, fields: &[Field]) -> Result<H::Decision, HookError> {
+        match (self.instance.as_mut(), self.slot.take()) {
+            (Some(instance), Some(exchange)) => instance.hook_awaiting::<H>(exchange, fields).await,
+            _ => Err(HookError::NoRoom),
+        }
+    }
+
+    /// Gives the exchange back, and the instance to whoever can use it again.
+    fn finish(mut self) -> Option<Box<Instance>> {
+        let mut instance = self.instance.take()?;
+        *self.slot = instance.take_exchange();
+        Some(instance)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(instance) = &mut self.instance
+            && self.slot.is_none()
+        {
+            *self.slot = instance.take_exchange();
+        }
+    }
+}
+
 /// Asks a component what it is, with nothing granted beyond what it imports.
 pub(crate) fn describe_only(
     prepared: &Prepared,
     granted: Granted,
 ) -> Result<Description, LoadErrorReason> {
-    let mut trial = Instance::new(&prepared.pre, &prepared.exports, &Arc::new(granted))?;
+    let granted = Arc::new(granted);
+    let mut trial = block_on(Instance::new(&prepared.pre, &prepared.exports, &granted))?;
     describe(&mut trial, &prepared.exports)
 }
 
 fn describe(trial: &mut Instance, exports: &Exports) -> Result<Description, LoadErrorReason> {
-    let said: Descriptor = trial.describe()?;
+    let said: Descriptor = block_on(trial.describe())?;
     let wrong = |text: String| Err(LoadErrorReason::Descriptor(text));
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if said.name.is_empty() || said.name.len() > 64 || !said.name.bytes().all(legal) {
@@ -308,10 +455,11 @@ fn describe(trial: &mut Instance, exports: &Exports) -> Result<Description, Load
         Ok(schema) => schema,
         Err(error) => return wrong(format!("its configuration schema is not JSON: {error}")),
     };
+    let [request, response, completion] = exports.phases();
     let wanted = [
-        (Phase::Request, exports.request.is_some(), said.request),
-        (Phase::Response, exports.response.is_some(), said.response),
-        (Phase::Completion, exports.completion.is_some(), said.completion),
+        (Phase::Request, request, said.request),
+        (Phase::Response, response, said.response),
+        (Phase::Completion, completion, said.completion),
     ];
     let mut phases = Vec::new();
     for (phase, exported, fields) in wanted {

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backends::{self, Outside};
 use crate::generation::{Cause, Generation};
 use crate::plugin::Description;
 use crate::shared::PluginShared;
@@ -94,11 +96,13 @@ pub(crate) fn metrics(
     generation: &Generation,
     shared: &BTreeMap<String, Arc<PluginShared>>,
     sinks: &Sinks,
+    outside: &Outside,
 ) -> String {
     let mut out = String::new();
     let stats: Vec<_> = shared.values().map(|plugin| (&*plugin.name, &plugin.stats)).collect();
     stats::render(&stats, &mut out);
     of_plugins(shared, &mut out);
+    backends::render(outside, &mut out);
     of_sinks(sinks, &mut out);
     of_generation(generation, &mut out);
     let mut families = BTreeMap::new();
@@ -127,17 +131,25 @@ fn family(
 
 fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
     type Pick = fn(&PluginShared) -> u64;
-    let families: [(&str, &str, &str, Pick); 6] = [
+    let families: [(&str, &str, &str, Pick); 7] = [
         ("pillion_plugin_instances", "gauge", "Instances that exist.", |p| {
             p.instances.load(Ordering::Relaxed) as u64
         }),
         ("pillion_plugin_memory_bytes", "gauge", "Linear memory of all instances.", |p| {
             p.memory_bytes.load(Ordering::Relaxed) as u64
         }),
-        ("pillion_plugin_kv_bytes", "gauge", "Bytes kept in kv.", |p| p.kv.bytes() as u64),
-        ("pillion_plugin_limiter_keys", "gauge", "Keys that the limiter holds.", |p| {
-            p.limiter.keys() as u64
+        ("pillion_plugin_kv_bytes", "gauge", "Bytes kept in kv.", |p| {
+            p.kv.bytes() as u64 + p.outside.bytes.load(Ordering::Relaxed)
         }),
+        ("pillion_plugin_limiter_keys", "gauge", "Keys that the limiter holds.", |p| {
+            p.limiter.keys() as u64 + p.outside.keys.load(Ordering::Relaxed)
+        }),
+        (
+            "pillion_plugin_waits_total",
+            "counter",
+            "Waits for kv or limiter outside the host's memory.",
+            |p| p.outside.waits.load(Ordering::Relaxed),
+        ),
         (
             "pillion_plugin_log_lines_dropped_total",
             "counter",
@@ -151,6 +163,12 @@ fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
             |p| p.series.dropped.load(Ordering::Relaxed),
         ),
     ];
+    let name = "pillion_plugin_wait_seconds_total";
+    let _ = writeln!(out, "# HELP {name} Time in such waits.\n# TYPE {name} counter");
+    for (plugin, state) in shared {
+        let waited = Duration::from_micros(state.outside.wait_micros.load(Ordering::Relaxed));
+        let _ = writeln!(out, "{name}{{plugin=\"{plugin}\"}} {}", waited.as_secs_f64());
+    }
     for (name, kind, help, pick) in families {
         let samples =
             shared.iter().map(|(plugin, state)| (format!("plugin=\"{plugin}\""), pick(state)));

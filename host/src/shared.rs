@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::kv::Kv;
 use crate::limiter::Limiter;
@@ -15,6 +15,7 @@ pub(crate) struct PluginShared {
     pub(crate) name: Arc<str>,
     pub(crate) kv: Kv,
     pub(crate) limiter: Limiter,
+    pub(crate) outside: OutsideCounters,
     pub(crate) series: Series,
     pub(crate) stats: Stats,
     pub(crate) log: LogBudget,
@@ -29,12 +30,31 @@ impl PluginShared {
             name: name.into(),
             kv: Kv::default(),
             limiter: Limiter::new(origin),
+            outside: OutsideCounters::default(),
             series: Series::default(),
             stats: Stats::default(),
             log: LogBudget::new(origin),
             instances: AtomicUsize::new(0),
             memory_bytes: AtomicUsize::new(0),
         }
+    }
+}
+
+/// What is known of a plugin's state outside this process.
+#[derive(Debug, Default)]
+pub(crate) struct OutsideCounters {
+    /// Keys of its limiter and bytes of its entries, by the last answer.
+    pub(crate) keys: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) waits: AtomicU64,
+    pub(crate) wait_micros: AtomicU64,
+}
+
+impl OutsideCounters {
+    pub(crate) fn waited(&self, waited: Duration) {
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        self.wait_micros.fetch_add(micros, Ordering::Relaxed);
     }
 }
 
@@ -75,8 +95,6 @@ impl LogBudget {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -195,6 +195,9 @@ impl From<Grants> for Vec<String> {
 pub struct Limits {
     /// CPU time for one hook; one that spins is ended after one and a half of it at the latest.
     pub deadline_ms: u32,
+    /// Time that one hook may wait, summed, for `kv` and `limiter` where they are kept outside
+    /// the host's memory. It is no CPU time and does not count against the deadline.
+    pub wait_ms: u32,
     /// CPU time for instantiation, `describe` and `configure` together.
     pub load_deadline_ms: u32,
     /// Linear memory, summed over all memories of one instance.
@@ -243,6 +246,8 @@ impl Default for Limits {
         Self {
             // A hook takes microseconds; 10 ms is far out and still no pause that a user sees.
             deadline_ms: 10,
+            // Four calls that take as long as one may.
+            wait_ms: 1_000,
             load_deadline_ms: 100,
             memory_bytes: 16 << 20,
             table_elements: 4_096,

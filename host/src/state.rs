@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, Trap, UpdateDeadline};
 
+use crate::backends::Outside;
 use crate::exchange::Exchange;
 use crate::fields::Phase;
 use crate::keyring::Keyring;
@@ -22,6 +23,8 @@ pub(crate) struct Granted {
     pub(crate) sinks: Vec<Arc<Sink>>,
     pub(crate) keyring: Keyring,
     pub(crate) keysets: Vec<String>,
+    /// Where `kv` and `limiter` are, unless in this process.
+    pub(crate) outside: Outside,
     /// May set the caller.
     pub(crate) identity: bool,
 }
@@ -39,6 +42,8 @@ pub(crate) struct State {
     deadline: Duration,
     /// The thread's CPU time when the running hook was first looked at.
     first_look: Option<Duration>,
+    /// How long the running call may still wait for what is outside this process.
+    wait_left: Duration,
     /// A growth was refused: explains the trap that follows.
     pub(crate) memory_refused: bool,
     /// Standard output and error up to the next line feed.
@@ -62,6 +67,7 @@ impl State {
             table_elements: 0,
             deadline: Duration::ZERO,
             first_look: None,
+            wait_left: Duration::ZERO,
             memory_refused: false,
             stdio: Vec::new(),
         }
@@ -89,6 +95,30 @@ impl State {
             return Err(Trap::Interrupt.into());
         }
         Ok(UpdateDeadline::Continue(u64::try_from(left.as_millis())?.max(1)))
+    }
+
+    /// Gives a call that may await its bounds. Its CPU time is read at once: from its first wait
+    /// on it may go on in another thread, with another clock.
+    pub(crate) fn arm_awaiting(&mut self, deadline_ms: u32) {
+        self.arm(deadline_ms);
+        self.first_look = Some(thread_cpu_time());
+        self.wait_left = Duration::from_millis(u64::from(self.granted.limits.wait_ms));
+    }
+
+    /// Stops the CPU clock for a wait; how long it may last.
+    pub(crate) fn pause(&mut self) -> Duration {
+        if let Some(first) = self.first_look.take() {
+            self.deadline = self.deadline.saturating_sub(thread_cpu_time().saturating_sub(first));
+        }
+        self.wait_left
+    }
+
+    /// Lets the CPU clock go on after a wait, in this thread; the epochs until it is looked at.
+    pub(crate) fn resume(&mut self, waited: Duration) -> u64 {
+        self.wait_left = self.wait_left.saturating_sub(waited);
+        self.first_look = Some(thread_cpu_time());
+        self.granted.shared.outside.waited(waited);
+        u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX / 2).saturating_add(1)
     }
 
     /// Counts a host call.

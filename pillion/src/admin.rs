@@ -1,4 +1,4 @@
-//! The operator's API on its own loopback port: plugins, generations, metrics. Everything under
+//! The operator's API on its own loopback port: plugins, generations, events, metrics. Everything under
 //! `/admin` wants the token.
 
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use pillion_host::{ActivateError, Digest, Host, SwapRequest};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
+use crate::events::Events;
 use crate::serve::{ProcessMetrics, RequestMetrics};
 
 /// What the admin API is about.
@@ -28,6 +29,7 @@ pub(crate) struct Admin {
     pub(crate) token: Token,
     pub(crate) process: Arc<ProcessMetrics>,
     pub(crate) services: Vec<Arc<RequestMetrics>>,
+    pub(crate) events: Events,
 }
 
 /// `DATA/admin.json`: how to reach a running process. The file is its owner's alone.
@@ -72,10 +74,12 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/admin/v1/plugins/{name}/swap", post(swap))
         .route("/admin/v1/generations", get(history))
         .route("/admin/v1/generations/rollback", post(rollback))
+        .with_state(Arc::clone(&admin))
+        .merge(admin.events.clone().router())
         .fallback(pillion_chassis::problem::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&admin), authenticate));
     // Numbers only, and a scraper has no token.
-    Router::new().route("/metrics", get(metrics)).merge(guarded).with_state(admin)
+    Router::new().route("/metrics", get(metrics)).with_state(admin).merge(guarded)
 }
 
 async fn list(State(admin): State<Arc<Admin>>) -> Response {
@@ -131,7 +135,9 @@ fn refused(error: &ActivateError) -> Problem {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let page = admin.process.page(&admin.services) + &admin.host.metrics();
+    let page = admin.process.page(&admin.services)
+        + &admin.host.metrics()
+        + &admin.events.metrics().await;
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
 

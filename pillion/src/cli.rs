@@ -28,6 +28,15 @@ pub(crate) enum Command {
     /// See and replace the plugins of a running process; write, try and inspect plugins
     #[command(subcommand)]
     Plugin(Plugin),
+    /// See the events of the services of a running process, and help them on
+    #[command(subcommand)]
+    Events(Events),
+    /// Bring the schemas of all databases that the configuration names up to date
+    Migrate(Migrate),
+    /// Copy the data folder of a running or stopped `pillion up`, all services as of one moment
+    Backup(Backup),
+    /// Put a backup into an empty data folder
+    Restore(Restore),
     /// Compile a component; the host starts this as a child of its own
     #[command(name = COMPILE, hide = true)]
     Compile { input: PathBuf, output: PathBuf },
@@ -106,6 +115,72 @@ pub(crate) enum Plugin {
     Run(Run),
     /// Show what a component is, wants and needs
     Inspect(Inspect),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Events {
+    /// How far each service has come with the events of the others
+    Lag(Running),
+    /// Show the events of a service
+    Tail(Tail),
+    /// Show the events that a service could not take up, and those that wait behind them
+    Parked(OfService),
+    /// Try the parked events of a service again
+    Replay(OfService),
+    /// Make the tables of a service again of its events, and say whether they are the same
+    Rebuild(OfService),
+}
+
+/// The events of which service of which process.
+#[derive(Debug, Args)]
+pub(crate) struct OfService {
+    /// The service
+    #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(SERVICES))]
+    pub(crate) events_of: String,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// The service
+    #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(SERVICES))]
+    pub(crate) events_of: String,
+    /// Begin behind this position instead of with the last ones
+    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) after: Option<i64>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) count: u32,
+    /// Go on with those that come
+    #[arg(long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// A folder that does not exist yet
+    pub(crate) to: PathBuf,
+    /// The data folder to copy
+    #[arg(long, value_name = "DIR", env = "PILLION_DATA", default_value = "pillion-data")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup
+    pub(crate) from: PathBuf,
+    /// The data folder to make; it must not hold data
+    #[arg(long, value_name = "DIR", env = "PILLION_DATA", default_value = "pillion-data")]
+    pub(crate) data: PathBuf,
 }
 
 /// Which running process.

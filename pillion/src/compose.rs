@@ -1,13 +1,12 @@
 //! Makes the services and puts each behind its plugins. The only place that sees both.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::middleware::from_fn;
 use pillion_chassis::{
-    Database, Deps, HttpPeers, Ids, InProcessPeers, Peers, Service, SystemClock, Worker,
+    Database, Deps, HttpPeers, Ids, InProcessPeers, Journal, Peers, Service, SystemClock, Worker,
 };
 use pillion_host::{Host, RouteTable};
 use pillion_identity::Handle;
@@ -15,6 +14,7 @@ use pillion_identity::Handle;
 use crate::config::{Loaded, SERVICES};
 use crate::data::DataDir;
 use crate::serve::{Bounds, RequestMetrics, protect, take_over_request_id};
+use crate::storage::{self, Schema};
 
 /// Services that are open and not yet behind their plugins.
 pub(crate) struct Opened {
@@ -29,27 +29,23 @@ pub(crate) struct Protected {
     /// The one that faces clients.
     pub(crate) front: Router,
     pub(crate) workers: Vec<Worker>,
+    pub(crate) journals: Vec<Journal>,
     pub(crate) metrics: Vec<Arc<RequestMetrics>>,
 }
 
-/// The file of a service's database.
-pub(crate) fn database_name(service: &str) -> String {
-    format!("{service}.sqlite")
-}
-
-/// Opens these services on their databases in the data folder.
+/// Opens these services on their databases.
 pub(crate) async fn open(
     names: &[&'static str],
     loaded: &Loaded,
     data: &DataDir,
     peers: &Arc<dyn Peers>,
+    schema: Schema,
 ) -> Result<Opened> {
     let clock = Arc::new(SystemClock);
     let ids = Arc::new(Ids::new(clock.clone(), node(names))?);
     let mut opened = Opened { services: Vec::new(), databases: Vec::new(), identity: None };
     for name in names {
-        let path = data.join(database_name(name));
-        let database = open_database(&path).await?;
+        let database = storage::database(loaded, data, name, schema).await?;
         opened.databases.push(database.clone());
         let deps = Deps {
             clock: clock.clone(),
@@ -62,6 +58,11 @@ pub(crate) async fn open(
             "gateway" => pillion_gateway::service(deps).await,
             "users" => pillion_users::service(deps).await,
             "tweets" => pillion_tweets::service(deps).await,
+            "graph" => pillion_graph::service(deps).await,
+            "engagements" => pillion_engagements::service(deps).await,
+            "timelines" => pillion_timelines::service(deps).await,
+            "search" => pillion_search::service(deps).await,
+            "notifications" => pillion_notifications::service(deps).await,
             "identity" => {
                 let tokens = &loaded.config.tokens;
                 let config = pillion_identity::Config {
@@ -79,10 +80,6 @@ pub(crate) async fn open(
         opened.services.push(service.with_context(|| format!("the service {name} cannot start"))?);
     }
     Ok(opened)
-}
-
-async fn open_database(path: &Path) -> Result<Database> {
-    Database::open(path).await.with_context(|| format!("cannot open {}", path.display()))
 }
 
 /// Ids of two processes that run at the same time differ in this: `up` is the only one, and
@@ -107,6 +104,7 @@ pub(crate) fn protect_all(
 ) -> Result<Protected> {
     let mut front = None;
     let mut workers = Vec::new();
+    let mut journals = Vec::new();
     let mut metrics = Vec::new();
     for service in services {
         let table =
@@ -120,10 +118,11 @@ pub(crate) fn protect_all(
         }
         front.get_or_insert(router);
         workers.extend(service.workers);
+        journals.extend(service.journal);
         metrics.push(counted);
     }
     let front = front.context("there is no service to serve")?;
-    Ok(Protected { front, workers, metrics })
+    Ok(Protected { front, workers, journals, metrics })
 }
 
 /// The other services over HTTP, at the addresses that the configuration gives them.

@@ -109,6 +109,14 @@ impl Loaded {
         folders.map(|folder| folder.join("plugins")).find(|found| found.is_dir()).unwrap_or(built)
     }
 
+    /// The `PostgreSQL` database of a service, when it has one: `PILLION_DATABASE_` and its name,
+    /// else the file's `services.NAME.database`. `None` is a file in the data folder.
+    pub(crate) fn database_url(&self, service: &str) -> Option<String> {
+        let variable = format!("PILLION_DATABASE_{}", service.to_ascii_uppercase());
+        let configured = || self.config.services.get(service)?.database.clone();
+        std::env::var(variable).ok().filter(|url| !url.is_empty()).or_else(configured)
+    }
+
     /// Threads that answer requests: `host.workers`, or one per core.
     pub(crate) fn workers(&self) -> usize {
         match usize::try_from(self.config.host.workers) {
@@ -147,7 +155,7 @@ impl Loaded {
 
 #[cfg(test)]
 mod tests {
-    use super::sections::{HostSection, Log, Tokens};
+    use super::sections::{BrokerSection, HostSection, Log, StateSection, Tokens};
     use super::*;
 
     #[test]
@@ -157,6 +165,8 @@ mod tests {
         assert_eq!(file.log, Log::default());
         assert_eq!(file.host, HostSection::default());
         assert_eq!(file.tokens, Tokens::default());
+        assert_eq!(file.broker, BrokerSection::default());
+        assert_eq!(file.state, StateSection::default());
         let logging = &file.plugins["logging"];
         assert_eq!(logging.limits, pillion_host::Limits::default());
         assert_eq!(logging.mode, pillion_host::InstanceMode::default());
@@ -170,6 +180,8 @@ mod tests {
             "[log]\nx = 1",
             "[host]\nx = 1",
             "[tokens]\nx = 1",
+            "[broker]\nx = 1",
+            "[state]\nx = 1",
             "[sinks.access]\nx = 1",
             "[keysets.a]\nx = 1",
             "[plugins.a]\nx = 1",

@@ -1,17 +1,22 @@
 //! `pillion`: parses the command line, builds what it says, serves, drains, ends.
 
 mod admin;
+mod backup;
 mod check;
 mod cli;
 mod compose;
 mod config;
 mod data;
+mod events;
 mod keys;
+mod migrate;
 mod output;
 mod plugin;
 mod process;
+mod running;
 mod seed;
 mod serve;
+mod storage;
 mod tracing_output;
 mod up;
 mod workers;
@@ -30,6 +35,10 @@ fn main() -> ExitCode {
         cli::Command::Serve(serve) => up::serve(serve),
         cli::Command::Check(check) => check::check(check),
         cli::Command::Plugin(plugin) => plugin::plugin(plugin),
+        cli::Command::Events(events) => events::events(events),
+        cli::Command::Migrate(migrate) => migrate::migrate(migrate),
+        cli::Command::Backup(backup) => backup::backup(backup),
+        cli::Command::Restore(restore) => backup::restore(restore),
         cli::Command::Compile { input, output } => {
             pillion_host::compile_in_child(input, output).map_err(anyhow::Error::msg)
         }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use axum::Router;
 use pillion_chassis::service::ShutdownTrigger;
 use pillion_chassis::{Database, InProcessPeers, Peers, Shutdown};
-use pillion_host::{Compiler, Host, HostOptions, Keyring};
+use pillion_host::{Compiler, Host, HostOptions, Keyring, StateBackend};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -21,8 +21,10 @@ use crate::compose::{self, Opened};
 use crate::config::{Loaded, Server};
 use crate::data::{DataDir, write_secret};
 use crate::keys;
+use crate::events::Events;
 use crate::seed;
 use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, serve};
+use crate::storage::Schema;
 use crate::workers::{Workers, watch_databases};
 
 /// What is left for the operator's requests when the clients' drain took all of its time.
@@ -87,7 +89,10 @@ impl Process {
         let data = DataDir::open(&server.data, part.services())?;
         let public = bind(server.listen, "--listen").await?;
         let operator = bind(server.admin_listen, "--admin-listen").await?;
-        if seed {
+        // Others may be at a server's databases, and the demonstration's accounts are nobody's to
+        // make there.
+        let embedded = (part.services().iter()).all(|name| loaded.database_url(name).is_none());
+        if seed && embedded {
             seed::plan(&data)?;
         }
         let shutdown = Shutdown::new();
@@ -99,7 +104,7 @@ impl Process {
             (None, Part::All(_)) => bail!("every service is in this process"),
         };
         let Opened { services, databases, identity } =
-            compose::open(part.services(), loaded, &data, &peers).await?;
+            compose::open(part.services(), loaded, &data, &peers, Schema::Start).await?;
 
         let keyring = Keyring::default();
         let source = match &identity {
@@ -111,6 +116,7 @@ impl Process {
 
         let bounds = Bounds::of(&server);
         let protected = compose::protect_all(services, &host, bounds, in_process.as_deref())?;
+        let events = Events::new(protected.journals, loaded, &data).await?;
         let metrics = Arc::new(ProcessMetrics::default());
         let (database_worker, databases_well) = watch_databases(databases.clone());
         let (ready, serving) = watch::channel(false);
@@ -124,11 +130,13 @@ impl Process {
             token,
             process: metrics.clone(),
             services: protected.metrics,
+            events: events.clone(),
         };
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
         let own = [key_worker, database_worker];
-        let workers = Workers::start(protected.workers.into_iter().chain(own), &shutdown.1);
+        let all = protected.workers.into_iter().chain(events.workers()).chain(own);
+        let workers = Workers::start(all, &shutdown.1);
         let admin_url = format!("http://{}", operator.local_addr()?);
         let admin_file = data.join(admin::file_name(part.one()));
         let contents = AdminFile {
@@ -277,8 +285,21 @@ pub(crate) fn host_options(
     let sinks = loaded.config.sinks.iter();
     options.sinks = sinks.map(|(name, sink)| (name.clone(), sink.spec(outputs))).collect();
     options.keyring = keyring;
+    let state = &loaded.config.state;
+    options.kv = state_backend(loaded, "kv", &state.kv, state_dir)?;
+    options.limiter = state_backend(loaded, "limiter", &state.limiter, state_dir)?;
     options.compiler = compiler()?;
     Ok(options)
+}
+
+fn state_backend(
+    loaded: &Loaded,
+    key: &str,
+    text: &str,
+    state_dir: &Path,
+) -> Result<StateBackend> {
+    StateBackend::parse(text, state_dir)
+        .map_err(|reason| anyhow::anyhow!("{}: state.{key}: {reason}", loaded.name))
 }
 
 /// Components are strangers' code: they are compiled in a child with limits.

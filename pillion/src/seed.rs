@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::compose::database_name;
 use crate::data::{DataDir, write_secret};
 use crate::process::Process;
+use crate::storage::database_name;
 use stories::{ACCOUNTS, STORIES, Story};
 
 /// What the demo's user needs for a day of trying out; ordinary tokens live minutes.
@@ -126,6 +126,7 @@ impl Api {
         /// Longer than seeding takes by far.
         const LIFETIME: Duration = Duration::from_mins(5);
         let mut authors = BTreeMap::new();
+        let mut ids_of_users = Vec::new();
         for (username, name) in ACCOUNTS {
             let password = record.accounts.get(username).context("demo.json lacks an account")?;
             let user_id = match self.find(username).await? {
@@ -135,6 +136,18 @@ impl Api {
             let token = self.token(user_id, LIFETIME);
             let told = self.told(user_id, &token).await?;
             authors.insert(username, (token, told));
+            ids_of_users.push((username, user_id));
+        }
+        // Everybody follows everybody, so that there is something to read at home.
+        for (username, user_id) in &ids_of_users {
+            let (token, _) = authors.get(username).context("an account without a token")?;
+            let path = format!("/2/users/{user_id}/following");
+            for (_, target) in ids_of_users.iter().filter(|(_, target)| target != user_id) {
+                let target = json!({ "target_user_id": target.to_string() });
+                let (status, answer) =
+                    self.ask(Method::POST, &path, Some(token), Some(target)).await?;
+                ensure!(status == StatusCode::OK, "a follow was refused: {answer}");
+            }
         }
         let mut ids: Vec<String> = Vec::with_capacity(STORIES.len());
         for Story { author, text, reply_to, quotes } in STORIES {
@@ -155,6 +168,17 @@ impl Api {
                 self.ask(Method::POST, "/2/tweets", Some(token), Some(tweet)).await?;
             ensure!(status == StatusCode::CREATED, "a tweet was refused: {answer}");
             ids.push(text_at(&answer, "/data/id")?);
+        }
+        // Who tells the next story likes the one before.
+        for (story, id) in STORIES.iter().skip(1).zip(ids.iter()) {
+            let liked_by = ids_of_users.iter().find(|(username, _)| *username == story.author);
+            let (username, user_id) = liked_by.context("a story without an author")?;
+            let (token, _) = authors.get(username).context("an account without a token")?;
+            let path = format!("/2/users/{user_id}/likes");
+            let tweet = json!({ "tweet_id": id });
+            let (status, answer) =
+                self.ask(Method::POST, &path, Some(token), Some(tweet)).await?;
+            ensure!(status == StatusCode::OK, "a like was refused: {answer}");
         }
         Ok(())
     }

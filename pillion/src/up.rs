@@ -141,7 +141,8 @@ Try it as @{username} (the token works for {hours} hours):
 
   TOKEN={bearer_token}
   curl -H \"Authorization: Bearer $TOKEN\" {url}/2/users/me
-  curl -H \"Authorization: Bearer $TOKEN\" \"{url}/2/users/{user_id}/tweets?max_results=5\"
+  curl -H \"Authorization: Bearer $TOKEN\" \"{url}/2/users/{user_id}/timelines/reverse_chronological?max_results=5\"
+  curl -H \"Authorization: Bearer $TOKEN\" \"{url}/2/tweets/search/recent?query=from:{username}\"
   curl -H \"Authorization: Bearer $TOKEN\" {url}/2/tweets --json '{{\"text\": \"Hello from curl\"}}'"
         );
     }

@@ -63,8 +63,8 @@ pub(crate) fn watch_databases(databases: Vec<Database>) -> (Worker, watch::Recei
             for database in &databases {
                 let answer = tokio::time::timeout(ANSWER_TIMEOUT, database.check()).await;
                 if !matches!(answer, Ok(Ok(()))) {
-                    let path = database.path().display();
-                    tracing::warn!(%path, ?answer, "a database does not answer");
+                    let place = database.place();
+                    tracing::warn!(place, ?answer, "a database does not answer");
                     all = false;
                 }
             }

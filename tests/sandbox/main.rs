@@ -3,3 +3,4 @@
 
 mod at_load;
 mod at_run;
+mod state;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use pillion_test_servers::{Nats, Postgres, PostgresOptions};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -18,11 +19,51 @@ pub const FREE: &str = "127.0.0.1:0";
 /// More than the drain deadline.
 const EXIT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Servers for a system that has outgrown files: a `PostgreSQL` with a database for each service,
+/// and a NATS.
+#[derive(Debug)]
+pub struct Servers {
+    /// All databases.
+    pub postgres: Postgres,
+    /// The broker.
+    pub nats: Nats,
+    environment: Vec<(String, String)>,
+}
+
+impl Servers {
+    /// Starts them, with everything on the disk that they acknowledge.
+    pub async fn start() -> Self {
+        const SERVICES: [&str; 9] = [
+            "gateway",
+            "identity",
+            "users",
+            "tweets",
+            "graph",
+            "engagements",
+            "timelines",
+            "search",
+            "notifications",
+        ];
+        let postgres = Postgres::start(PostgresOptions { fsync: true, within: None }).await;
+        let nats = Nats::start().await;
+        let mut environment = Vec::new();
+        for service in SERVICES {
+            let variable = format!("PILLION_DATABASE_{}", service.to_uppercase());
+            environment.push((variable, postgres.database().await));
+        }
+        Self { postgres, nats, environment }
+    }
+}
+
 /// A running `pillion up`. Killed when dropped.
 #[derive(Debug)]
 pub struct System {
     child: Option<Child>,
     config: PathBuf,
+    /// For the program, at every start.
+    environment: Vec<(String, String)>,
+    /// For the next start only.
+    once: Vec<(String, String)>,
     folder: tempfile::TempDir,
     ready: Value,
     /// For its public address.
@@ -37,6 +78,29 @@ impl System {
 
     /// With the project's configuration, changed as text.
     pub fn start_with(change: impl FnOnce(&str) -> String) -> Self {
+        let mut system = Self::new(change, Vec::new());
+        system.launch();
+        system
+    }
+
+    /// With the configuration changed as text, on these servers, whose databases are made ready.
+    pub fn start_on(servers: &Servers, change: impl FnOnce(&str) -> String) -> Self {
+        let url = "# url = \"nats://127.0.0.1:4222\"";
+        let change = |text: &str| {
+            change(text).replacen(url, &format!("url = {:?}", servers.nats.url()), 1)
+        };
+        let mut system = Self::new(change, servers.environment.clone());
+        let migrated = system.pillion(&["migrate"]).output().expect("the program runs");
+        assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+        system.launch();
+        system
+    }
+
+    /// Not started yet.
+    pub fn new(
+        change: impl FnOnce(&str) -> String,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join("pillion.toml");
         let text =
@@ -54,10 +118,33 @@ impl System {
             "[keysets.access-tokens.hs256]\ntest = \"test.key\"",
         );
         std::fs::write(&config, change(&text)).expect("a configuration");
-        let mut system =
-            Self { child: None, config, folder, ready: Value::Null, client: Client::new("") };
-        system.launch();
-        system
+        Self {
+            child: None,
+            config,
+            environment,
+            once: Vec::new(),
+            folder,
+            ready: Value::Null,
+            client: Client::new(""),
+        }
+    }
+
+    /// Sets an environment variable of the next start only.
+    pub fn once(&mut self, name: &str, value: &str) {
+        self.once.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// `pillion` with this system's configuration and data folder: a command and its arguments.
+    pub fn pillion(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(build::pillion());
+        command.args(arguments).arg("--config").arg(&self.config).arg("--data").arg(self.data());
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// `pillion` with arguments only, such as `events lag --data …`.
+    pub fn bare(arguments: &[&str]) -> Output {
+        Command::new(build::pillion()).args(arguments).output().expect("the program runs")
     }
 
     /// `pillion up` with this configuration, for tests that expect it to fail.
@@ -72,6 +159,7 @@ impl System {
             .args(["--listen", listen, "--admin-listen", admin_listen])
             .arg("--ready-file")
             .arg(self.ready_file())
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command
@@ -83,6 +171,11 @@ impl System {
 
     /// Starts it (again) and waits until it says that it is ready.
     pub fn launch(&mut self) {
+        self.spawn();
+        assert!(self.is_ready_in_time(), "it ended before it was ready:\n{}", self.log());
+    }
+
+    fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         // The old one would look like the new one.
         if let Err(error) = std::fs::remove_file(self.ready_file()) {
@@ -93,22 +186,26 @@ impl System {
             .append(true)
             .open(self.log_path())
             .expect("a log");
-        self.child = Some(
-            self.command(&self.data(), FREE, FREE).stderr(log).spawn().expect("the program starts"),
-        );
+        let mut command = self.command(&self.data(), FREE, FREE);
+        command.envs(std::mem::take(&mut self.once)).stderr(log);
+        self.child = Some(command.spawn().expect("the program starts"));
+    }
+
+    /// Waits until it says that it is ready; `false` when it ends before.
+    fn is_ready_in_time(&mut self) -> bool {
         let began = Instant::now();
         self.ready = loop {
             if let Ok(text) = std::fs::read_to_string(self.ready_file()) {
                 break serde_json::from_str(&text).expect("the ready file is whole JSON");
             }
-            let child = self.child.as_mut().expect("started above");
-            if let Some(status) = child.try_wait().expect("a child") {
-                panic!("it ended with {status} before it was ready:\n{}", self.log());
+            if !self.is_alive() {
+                return false;
             }
             assert!(began.elapsed() < READY_DEADLINE, "it is not ready:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         };
         self.client = Client::new(self.ready_text("url"));
+        true
     }
 
     fn ready_text(&self, key: &str) -> String {
@@ -167,6 +264,30 @@ impl System {
     /// The process, if it still runs.
     pub fn is_alive(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// The process that runs.
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(self.child.as_ref().expect("it runs"))
+    }
+
+    /// Waits until the process has ended by itself; whether it did in time.
+    pub async fn ended(&mut self, deadline: Duration) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < deadline {
+            if !self.is_alive() {
+                self.child = None;
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        false
+    }
+
+    /// Starts it like [`Self::launch`]; `false` when it ended before it was ready.
+    pub fn try_launch(&mut self) -> bool {
+        self.spawn();
+        self.is_ready_in_time()
     }
 
     /// `kill -9`.

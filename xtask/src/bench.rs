@@ -1,4 +1,5 @@
-//! Measures what plugins cost: single hooks and swaps, then whole servers side by side.
+//! Measures what plugins cost: single hooks and swaps, then whole servers side by side; and what
+//! the whole system bears.
 
 use std::process::ExitCode;
 
@@ -9,10 +10,17 @@ use crate::{plugins, tools};
 
 const PACKAGE: &str = "pillion-bench";
 
+/// The measurements of a running system.
+const OF_SYSTEM: [&str; 2] = ["load", "growth"];
+
 /// Builds what is measured, measures, and prints the figures next to their budgets. `arguments`
-/// are those of the comparison of servers, such as `--rounds 10`.
+/// are those of the comparison of servers, such as `--rounds 10`, or begin with one of
+/// [`OF_SYSTEM`].
 pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     tools::ready(project)?;
+    if arguments.first().is_some_and(|first| OF_SYSTEM.contains(&first.as_str())) {
+        return system(project, arguments);
+    }
     plugins::build(project)?;
     plugins::build_fixtures(project)?;
     say("building the benchmarks; the first time this takes some minutes");
@@ -25,5 +33,16 @@ pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<ExitCode>
         project.cargo(&["run", "--release", "--package", PACKAGE, "--", "compare"]).args(arguments),
         "comparing servers",
     )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts the program under load that is built as for use.
+fn system(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    plugins::build(project)?;
+    say("building the program and its load; the first time this takes some minutes");
+    let packages = ["build", "--release", "--package", "pillion", "--package", PACKAGE];
+    run(&mut project.cargo(&packages), "building")?;
+    let mut load = std::process::Command::new(project.target.join("release").join(PACKAGE));
+    run(load.args(arguments), "measuring")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::project::{Project, run, say};
+use crate::debian;
+use crate::project::{Project, run, say, succeeds};
 
 /// What names the libraries and their versions, below `tests/clients`.
 const PINS: [&str; 4] =
@@ -59,20 +60,12 @@ pub(crate) fn install(project: &Project) -> Result<()> {
     fs::write(&installed, pins).with_context(|| format!("cannot write {}", installed.display()))
 }
 
-/// Python with virtual environments, Node with its test runner, and npm. On a Debian that is
-/// ours to change they are installed.
+/// Python with virtual environments, Node with its test runner, and npm.
 fn tools() -> Result<()> {
     if missing().is_empty() {
         return Ok(());
     }
-    let is_debian = Path::new("/etc/debian_version").exists();
-    if is_debian && is_root() {
-        say(&format!("installing {}", DEBIAN_PACKAGES.join(", ")));
-        // What it did not install is named below, with the way out.
-        if let Err(error) = install_packages() {
-            say(&format!("{error:#}"));
-        }
-    }
+    debian::install(&DEBIAN_PACKAGES);
     let missing = missing();
     if missing.is_empty() {
         return Ok(());
@@ -85,13 +78,6 @@ fn tools() -> Result<()> {
     );
 }
 
-fn install_packages() -> Result<()> {
-    run(Command::new("apt-get").args(["update", "--quiet"]), "updating the package lists")?;
-    let mut apt = Command::new("apt-get");
-    apt.args(["install", "--yes", "--quiet", "--no-install-recommends"]);
-    run(apt.args(DEBIAN_PACKAGES), "installing Python and Node")
-}
-
 fn missing() -> Vec<&'static str> {
     [
         ("python3 with venv", "python3", ["-c", "import venv, ensurepip"].as_slice()),
@@ -102,15 +88,4 @@ fn missing() -> Vec<&'static str> {
     .filter(|(_, program, arguments)| !succeeds(Path::new(program), arguments))
     .map(|(what, _, _)| what)
     .collect()
-}
-
-fn succeeds(program: &Path, arguments: &[&str]) -> bool {
-    let mut command = Command::new(program);
-    let quiet = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    quiet.status().is_ok_and(|status| status.success())
-}
-
-fn is_root() -> bool {
-    let output = Command::new("id").arg("-u").output();
-    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

@@ -1,10 +1,13 @@
 //! `cargo xtask`: everything that is done to this project from a command line, so that a machine
-//! needs nothing but rustup and a C compiler; the tests also need Python and Node.
+//! needs nothing but rustup and a C compiler; the tests also need Python, Node, `PostgreSQL` and
+//! Redis.
 
 mod bench;
 mod clients;
+mod debian;
 mod plugins;
 mod project;
+mod servers;
 mod test;
 mod tidy;
 mod tools;
@@ -24,6 +27,8 @@ cargo xtask COMMAND
   plugins             builds the plugins into target/plugins
   bench [ARGUMENTS]   measures what plugins cost and holds it against the budgets; ARGUMENTS are
                       the comparison's: `--rounds N`, `--seconds N`, `--modes wasm,native`
+  bench load|growth   puts a running system under load; or measures how its costs grow with what is
+                      stored and with followers; `--help` after it shows the ARGUMENTS
   tidy                checks what compiler and lints cannot see";
 
 fn main() -> ExitCode {

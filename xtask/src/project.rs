@@ -105,6 +105,13 @@ pub(crate) fn run(command: &mut Command, doing: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a program runs, quietly, to a good end.
+pub(crate) fn succeeds(program: &Path, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    let quiet = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
 /// Says what is being done, in the form of cargo's own lines.
 pub(crate) fn say(text: &str) {
     eprintln!("xtask: {text}");

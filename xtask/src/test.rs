@@ -6,7 +6,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result};
 
 use crate::project::{Project, run, say};
-use crate::{clients, plugins, tools};
+use crate::{clients, plugins, servers, tools};
 
 /// What all test programs together reported.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,17 +18,23 @@ struct Summary {
     failures: Vec<String>,
 }
 
-/// Prepares what the suites start (components, the program, client libraries), then builds and
+/// Prepares what the suites start (components, the program, servers, client libraries), then builds and
 /// runs everything that cargo tests.
 /// `arguments` go to `cargo test`.
 pub(crate) fn test(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     tools::ready(project)?;
     plugins::build(project)?;
     plugins::build_fixtures(project)?;
-    // Without them one suite fails; the others still say what they can.
-    let no_clients = clients::install(project).err();
-    if let Some(error) = &no_clients {
-        say(&format!("no client libraries: {error:#}"));
+    // Without them some tests fail; the others still say what they can.
+    let absent: Vec<String> = [
+        ("client libraries, so the suite `clients` failed", clients::install(project)),
+        ("servers, so every test that starts one failed", servers::install(project)),
+    ]
+    .into_iter()
+    .filter_map(|(what, installed)| Some(format!("no {what}: {:#}", installed.err()?)))
+    .collect();
+    for absence in &absent {
+        say(absence);
     }
     // Everything at once, the program that the suites start included: built by itself it would
     // have other features, and so another build of half of what it stands on.
@@ -50,8 +56,8 @@ pub(crate) fn test(project: &Project, arguments: &[String]) -> Result<ExitCode> 
     for name in &summary.failures {
         say(&format!("failed: {name}"));
     }
-    if let Some(error) = &no_clients {
-        say(&format!("no client libraries, so the suite `clients` failed: {error:#}"));
+    for absence in &absent {
+        say(absence);
     }
     if !status.success() && summary.failed == 0 {
         say("cargo test failed before all tests had run; the cause stands above");

@@ -1,11 +1,14 @@
 //! `limiter`: buckets and windows, taken from atomically.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, WasmStr};
 
-use super::{clock, enter};
+use super::{clock, enter, waiting};
+use crate::backends::{self, Quota, Taken, Unavailable};
 use crate::limiter;
 use crate::state::State;
 use crate::wit::v0_1::pillion::plugin::limiter::{LimiterError, Verdict};
@@ -28,6 +31,50 @@ pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result
     })
 }
 
+/// The same for a limiter outside this process.
+pub(super) fn define_awaiting(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    linker.func_wrap_async("gcra", |store, (key, burst, period_ms): (WasmStr, u32, u32)| {
+        let bucket = limiter::Bucket::new(burst, Duration::from_millis(u64::from(period_ms)));
+        Box::new(take_outside(store, key, bucket.map(Quota::Bucket)))
+    })?;
+    linker.func_wrap_async("window", |store, (key, limit, window_ms): (WasmStr, u32, u32)| {
+        let window = limiter::Window::new(limit, Duration::from_millis(u64::from(window_ms)));
+        Box::new(take_outside(store, key, window.map(Quota::Window)))
+    })
+}
+
+async fn take_outside(
+    mut store: StoreContextMut<'_, State>,
+    key: WasmStr,
+    quota: Result<Quota, limiter::LimiterError>,
+) -> wasmtime::Result<(Result<Verdict, LimiterError>,)> {
+    enter(&mut store)?;
+    let key = key.to_str(&store)?.into_owned();
+    let granted = Arc::clone(&store.data().granted);
+    let quota = match limiter::check_key(&key).and(quota) {
+        Ok(quota) => quota,
+        Err(error) => return Ok((Err(shown_error(error)),)),
+    };
+    let Some(backend) = &granted.outside.limiter else {
+        return Ok((Err(LimiterError::Unavailable("there is none".to_owned())),));
+    };
+    let take = backends::Take {
+        plugin: Arc::clone(&granted.shared.name),
+        key,
+        quota,
+        keys_max: granted.limits.limiter_keys,
+    };
+    let taken = waiting(&mut store, async |wait_max| backend.take(take, wait_max).await).await;
+    Ok((match taken {
+        Ok(Taken::Judged { verdict, keys }) => {
+            granted.shared.outside.keys.store(keys, Ordering::Relaxed);
+            Ok(shown(verdict))
+        }
+        Ok(Taken::Full) => Err(LimiterError::Full),
+        Err(Unavailable(reason)) => Err(LimiterError::Unavailable(reason)),
+    },))
+}
+
 fn take(
     mut store: StoreContextMut<'_, State>,
     key: &WasmStr,
@@ -47,11 +94,15 @@ fn take(
         Instant::now(),
         granted.limits.limiter_keys,
     );
-    Ok((verdict.map(shown).map_err(|error| match error {
+    Ok((verdict.map(shown).map_err(shown_error),))
+}
+
+fn shown_error(error: limiter::LimiterError) -> LimiterError {
+    match error {
         limiter::LimiterError::BadKey => LimiterError::BadKey,
         limiter::LimiterError::BadQuota => LimiterError::BadQuota,
         limiter::LimiterError::Full => LimiterError::Full,
-    }),))
+    }
 }
 
 fn shown(verdict: limiter::Verdict) -> Verdict {

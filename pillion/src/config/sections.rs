@@ -10,7 +10,17 @@ use pillion_host::{Digest, FailurePolicy, Grants, InstanceMode, Limits, SinkSpec
 use serde::{Deserialize, Deserializer};
 
 /// The services that exist, the one that faces clients first.
-pub(crate) const SERVICES: [&str; 4] = ["gateway", "identity", "users", "tweets"];
+pub(crate) const SERVICES: [&str; 9] = [
+    "gateway",
+    "identity",
+    "users",
+    "tweets",
+    "graph",
+    "engagements",
+    "timelines",
+    "search",
+    "notifications",
+];
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -20,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) host: HostSection,
     pub(crate) tokens: Tokens,
+    pub(crate) broker: BrokerSection,
+    pub(crate) state: StateSection,
     pub(crate) sinks: BTreeMap<String, Sink>,
     pub(crate) keysets: BTreeMap<String, Keyset>,
     pub(crate) plugins: BTreeMap<String, Plugin>,
@@ -115,6 +127,35 @@ pub(crate) struct HostSection {
     pub(crate) plugin_dir: Option<PathBuf>,
     #[serde(deserialize_with = "within::<_, 0, 256>")]
     pub(crate) workers: u64,
+}
+
+/// What carries events between services.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BrokerSection {
+    pub(crate) url: Option<String>,
+    #[serde(deserialize_with = "within::<_, 1, 3>")]
+    pub(crate) replicas: u64,
+}
+
+impl Default for BrokerSection {
+    fn default() -> Self {
+        Self { url: None, replicas: 1 }
+    }
+}
+
+/// Where plugins keep what they keep.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StateSection {
+    pub(crate) kv: String,
+    pub(crate) limiter: String,
+}
+
+impl Default for StateSection {
+    fn default() -> Self {
+        Self { kv: "memory".to_owned(), limiter: "memory".to_owned() }
+    }
 }
 
 /// What identity writes into access tokens.
@@ -220,6 +261,8 @@ pub(crate) struct Service {
     pub(crate) admin_listen: Option<SocketAddr>,
     #[serde(default)]
     pub(crate) url: Option<String>,
+    #[serde(default)]
+    pub(crate) database: Option<String>,
 }
 
 /// A whole number within these bounds; the message says both.

@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use pillion_chassis::Shutdown;
+use pillion_chassis::answer::Streaming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -176,7 +177,10 @@ impl Connection {
             let mut busy = Activity::begin(&activity, request.version());
             async move {
                 let (response, permit) = answer(front, request.map(Body::new), client).await;
-                busy.respond();
+                // A stream is read for as long as its reader likes.
+                if response.extensions().get::<Streaming>().is_none() {
+                    busy.respond();
+                }
                 Ok::<_, Infallible>(response.map(|body| Tracked { body, _held: (busy, permit) }))
             }
         });

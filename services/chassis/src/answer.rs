@@ -45,3 +45,8 @@ impl<T: Serialize, M: Serialize> IntoResponse for Answer<T, M> {
         Json(self).into_response()
     }
 }
+
+/// In the extensions of a response whose body goes on for as long as its reader likes: the bound
+/// on how long a response may take is not meant for it. Its handler bounds how many there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Streaming;

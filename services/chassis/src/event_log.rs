@@ -1,16 +1,22 @@
 //! The event log: what happened, appended in the transaction that changes the state.
+//!
+//! Positions are 1, 2, 3, … in the order of the commits: writers of a service come one after the
+//! other, and what is undone leaves no gap. So whoever reads on from a position misses nothing,
+//! and sees at once when something is missing.
 
-use pillion_events::{DecodeError, Event};
-use sqlx::SqliteConnection;
+use pillion_events::{DecodeError, Event, Timestamp};
+use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, Transaction};
 use crate::problem::Problem;
+use crate::sql::{On, query};
 
-/// An event as the log holds it.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+/// An event as logs, the broker and consumers hold it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// Where it stands among all events of the service; grows, with gaps.
+    /// The service in whose log it is.
+    pub source: String,
+    /// Where it stands among all events of that service: 1, 2, 3, without gaps.
     pub position: i64,
     /// What it happened to: `tweet/1460323737035677698`.
     pub stream_id: String,
@@ -27,6 +33,11 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// Whether it is of this service's log.
+    pub fn is_of(&self, source: &str) -> bool {
+        self.source == source
+    }
+
     /// The event itself.
     pub fn decode<E: Event>(&self) -> Result<E, DecodeError> {
         E::decode(&self.name, self.wire_version, &self.data)
@@ -47,15 +58,12 @@ pub enum AppendError {
     /// The event cannot be written as JSON.
     #[error("an event cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
+    /// The service's own tables did not take it.
+    #[error("the service's own tables cannot take up an event")]
+    Apply(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-}
-
-impl From<sqlx::Error> for AppendError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error.into())
-    }
 }
 
 impl From<AppendError> for Problem {
@@ -65,150 +73,158 @@ impl From<AppendError> for Problem {
                 Self::conflict("Somebody else changed this at the same moment; try again.")
             }
             AppendError::Encode(error) => Self::internal(&error),
+            AppendError::Apply(_) => Self::internal(&error),
             AppendError::Database(error) => error.into(),
         }
     }
 }
 
-/// Appends an event to a stream that is at `expected_version` (0: the stream does not exist
-/// yet), and gives its position. It counts only once the transaction that `connection` is in
-/// has been committed.
+/// Does something that decides on what it read before; when somebody else was faster, once more.
+pub async fn retried<T, E, F>(mut change: impl FnMut() -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+    E: IsConflict,
+{
+    match change().await {
+        Err(error) if error.is_conflict() => change().await,
+        done => done,
+    }
+}
+
+/// An error that may say that somebody else was faster.
+pub trait IsConflict {
+    /// Whether it does.
+    fn is_conflict(&self) -> bool;
+}
+
+impl IsConflict for AppendError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+}
+
+/// Appends an event of `source` to a stream that is at `expected_version` (0: the stream does not
+/// exist yet). It counts only once the transaction has been committed.
 pub async fn append<E: Event>(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
+    source: &str,
     stream_id: &str,
     expected_version: i64,
     event: &E,
     at: Timestamp,
-) -> Result<i64, AppendError> {
-    let position = sqlx::query_as::<_, (i64,)>(
-        "INSERT INTO event_log (stream_id, version, name, wire_version, data, recorded_at)
-         SELECT ?1, ?2 + 1, ?3, ?4, ?5, ?6
-         WHERE ?2 = (SELECT coalesce(max(version), 0) FROM event_log WHERE stream_id = ?1)
-         RETURNING position",
+) -> Result<Recorded, AppendError> {
+    let recorded = Recorded {
+        source: source.to_owned(),
+        position: last_position(&mut *transaction).await? + 1,
+        stream_id: stream_id.to_owned(),
+        version: expected_version + 1,
+        name: event.name().to_owned(),
+        wire_version: event.version(),
+        data: event.encode()?,
+        recorded_at: at.as_micros(),
+    };
+    let written = query(
+        "INSERT INTO event_log
+             (position, stream_id, version, name, wire_version, data, recorded_at)
+         SELECT $1, $2, $3, $4, $5, $6, $7
+         WHERE $3 - 1 = (SELECT coalesce(max(version), 0) FROM event_log WHERE stream_id = $2)",
     )
+    .bind(recorded.position)
     .bind(stream_id)
-    .bind(expected_version)
-    .bind(event.name())
-    .bind(event.version())
-    .bind(event.encode()?)
-    .bind(at.as_micros())
-    .fetch_optional(connection)
+    .bind(recorded.version)
+    .bind(&recorded.name)
+    .bind(i64::from(recorded.wire_version))
+    .bind(&recorded.data)
+    .bind(recorded.recorded_at)
+    .execute(transaction)
     .await?;
-    position
-        .map(|(position,)| position)
-        .ok_or_else(|| AppendError::Conflict { stream_id: stream_id.to_owned(), expected_version })
+    if written == 0 {
+        let stream_id = stream_id.to_owned();
+        return Err(AppendError::Conflict { stream_id, expected_version });
+    }
+    Ok(recorded)
+}
+
+/// How many events a stream has; 0 when there is no such stream.
+pub async fn version<'c>(
+    on: impl Into<On<'c>>,
+    stream_id: &str,
+) -> Result<i64, DatabaseError> {
+    let (version,) =
+        query("SELECT coalesce(max(version), 0) FROM event_log WHERE stream_id = $1")
+            .bind(stream_id)
+            .fetch_one::<(i64,)>(on)
+            .await?;
+    Ok(version)
+}
+
+/// The position of the last event; 0 when there is none.
+pub async fn last_position<'c>(on: impl Into<On<'c>>) -> Result<i64, DatabaseError> {
+    let (last,) = query("SELECT coalesce(max(position), 0) FROM event_log")
+        .fetch_one::<(i64,)>(on)
+        .await?;
+    Ok(last)
+}
+
+#[derive(sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(crate) position: i64,
+    pub(crate) stream_id: String,
+    pub(crate) version: i64,
+    pub(crate) name: String,
+    pub(crate) wire_version: i64,
+    pub(crate) data: String,
+    pub(crate) recorded_at: i64,
+}
+
+impl Row {
+    pub(crate) fn recorded(self, source: &str) -> Result<Recorded, DatabaseError> {
+        let wire_version = self.wire_version.try_into().map_err(|_| {
+            DatabaseError::Corrupt(format!("an event with the wire version {}", self.wire_version))
+        })?;
+        Ok(Recorded {
+            source: source.to_owned(),
+            position: self.position,
+            stream_id: self.stream_id,
+            version: self.version,
+            name: self.name,
+            wire_version,
+            data: self.data,
+            recorded_at: self.recorded_at,
+        })
+    }
 }
 
 /// The events after a position (0: from the first), in order, at most `count_max` of them.
-pub async fn read_after(
-    database: &Database,
+pub async fn read_after<'c>(
+    on: impl Into<On<'c>>,
+    source: &str,
     position: i64,
     count_max: u32,
 ) -> Result<Vec<Recorded>, DatabaseError> {
-    Ok(sqlx::query_as(
+    let rows: Vec<Row> = query(
         "SELECT position, stream_id, version, name, wire_version, data, recorded_at
-         FROM event_log WHERE position > ? ORDER BY position LIMIT ?",
+         FROM event_log WHERE position > $1 ORDER BY position LIMIT $2",
     )
     .bind(position)
     .bind(count_max)
-    .fetch_all(database.read())
-    .await?)
+    .fetch_all(on)
+    .await?;
+    rows.into_iter().map(|row| row.recorded(source)).collect()
 }
 
 /// The events of a stream, in order.
 pub async fn read_stream(
     database: &Database,
+    source: &str,
     stream_id: &str,
 ) -> Result<Vec<Recorded>, DatabaseError> {
-    Ok(sqlx::query_as(
+    let rows: Vec<Row> = query(
         "SELECT position, stream_id, version, name, wire_version, data, recorded_at
-         FROM event_log WHERE stream_id = ? ORDER BY version",
+         FROM event_log WHERE stream_id = $1 ORDER BY version",
     )
     .bind(stream_id)
-    .fetch_all(database.read())
-    .await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use pillion_events::{UserDeleted, UserEvent, UserId};
-
-    use super::*;
-    use crate::database::tests::database;
-
-    const AT: Timestamp = Timestamp::from_micros(1_000_000);
-
-    fn event(user_id: u64) -> UserEvent {
-        let user_id = UserId::new(user_id).unwrap();
-        UserEvent::Deleted(UserDeleted { user_id, deleted_at: AT })
-    }
-
-    async fn append_alone(database: &Database, stream: &str, at_version: i64) -> Option<i64> {
-        let mut transaction = database.write().await.unwrap();
-        match append(&mut transaction, stream, at_version, &event(1), AT).await {
-            Ok(position) => {
-                transaction.commit().await.unwrap();
-                Some(position)
-            }
-            Err(AppendError::Conflict { stream_id, expected_version }) => {
-                assert_eq!((stream_id.as_str(), expected_version), (stream, at_version));
-                None
-            }
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stream_takes_an_event_only_at_its_version() {
-        let (_folder, database) = database().await;
-        assert_eq!(append_alone(&database, "a", 1).await, None);
-        assert_eq!(append_alone(&database, "a", 0).await, Some(1));
-        assert_eq!(append_alone(&database, "a", 0).await, None);
-        assert_eq!(append_alone(&database, "b", 0).await, Some(2));
-        assert_eq!(append_alone(&database, "a", 1).await, Some(3));
-        let versions: Vec<_> =
-            read_stream(&database, "a").await.unwrap().iter().map(|e| e.version).collect();
-        assert_eq!(versions, [1, 2]);
-    }
-
-    #[tokio::test]
-    async fn events_come_back_as_they_went_in_and_in_order() {
-        let (_folder, database) = database().await;
-        let mut transaction = database.write().await.unwrap();
-        for id in 1..=5 {
-            append(&mut transaction, &format!("user/{id}"), 0, &event(id), AT).await.unwrap();
-        }
-        transaction.commit().await.unwrap();
-        let page = read_after(&database, 0, 3).await.unwrap();
-        assert_eq!(page.iter().map(|e| e.position).collect::<Vec<_>>(), [1, 2, 3]);
-        let rest = read_after(&database, 3, 3).await.unwrap();
-        assert_eq!(
-            rest.iter().map(|e| e.stream_id.as_str()).collect::<Vec<_>>(),
-            ["user/4", "user/5"]
-        );
-        assert_eq!(rest[0].decode::<UserEvent>().unwrap(), event(4));
-        assert_eq!(rest[0].recorded_at, AT.as_micros());
-    }
-
-    #[tokio::test]
-    async fn what_is_undone_leaves_no_event() {
-        let (_folder, database) = database().await;
-        let mut transaction = database.write().await.unwrap();
-        append(&mut transaction, "a", 0, &event(1), AT).await.unwrap();
-        drop(transaction);
-        assert!(read_after(&database, 0, 10).await.unwrap().is_empty());
-        assert_eq!(append_alone(&database, "a", 0).await, Some(1));
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn of_writers_at_the_same_version_exactly_one_wins() {
-        let (_folder, database) = database().await;
-        let mut writers = tokio::task::JoinSet::new();
-        for _ in 0..32 {
-            let database = database.clone();
-            writers.spawn(async move { append_alone(&database, "a", 0).await });
-        }
-        let won = writers.join_all().await.into_iter().flatten().count();
-        assert_eq!(won, 1);
-    }
+    .fetch_all(database)
+    .await?;
+    rows.into_iter().map(|row| row.recorded(source)).collect()
 }

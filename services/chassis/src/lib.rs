@@ -3,12 +3,16 @@
 //! other services. A module is here only because at least two services need it.
 
 pub mod answer;
+pub mod backup;
+pub mod broker;
 pub mod caller;
 pub mod clock;
+mod crash;
 pub mod database;
 pub mod dialect;
 pub mod event_log;
 pub mod ids;
+pub mod journal;
 pub mod json;
 pub mod page;
 pub mod parameters;
@@ -18,12 +22,18 @@ pub mod problem;
 pub mod random;
 pub mod routes;
 pub mod service;
+pub mod sql;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use answer::Answer;
 pub use caller::{Caller, Scopes, UserCaller};
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
-pub use database::{Database, DatabaseError};
+pub use broker::Broker;
+pub use database::{Backend, Database, DatabaseError, Migrations, Transaction};
+pub use event_log::{AppendError, Recorded};
 pub use ids::{Ids, TweetId, UserId};
+pub use journal::{ApplyError, Journal, Projection};
 pub use json::Json;
 pub use parameters::Parameters;
 pub use path::Path;

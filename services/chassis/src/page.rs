@@ -8,6 +8,7 @@ use crate::database::{Database, DatabaseError};
 use crate::problem::Problem;
 use crate::random::Random;
 use crate::service::StartError;
+use crate::sql::query;
 
 /// The key's length is that of SHA-256's output, as RFC 2104 recommends.
 const KEY_BYTES: usize = 32;
@@ -103,14 +104,14 @@ fn authenticated(scope: &str, cursor: &[u8]) -> Vec<u8> {
 /// Stores `fresh` as the secret unless there is one; the one that is stored.
 async fn keep_secret(database: &Database, fresh: &[u8]) -> Result<Vec<u8>, DatabaseError> {
     let mut transaction = database.write().await?;
-    sqlx::query("INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
+    query("INSERT INTO secret (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(SECRET_NAME)
         .bind(fresh)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
-    let (value,) = sqlx::query_as("SELECT value FROM secret WHERE name = ?")
+    let (value,) = query("SELECT value FROM secret WHERE name = $1")
         .bind(SECRET_NAME)
-        .fetch_one(&mut *transaction)
+        .fetch_one::<(Vec<u8>,)>(&mut transaction)
         .await?;
     transaction.commit().await?;
     Ok(value)
@@ -119,7 +120,7 @@ async fn keep_secret(database: &Database, fresh: &[u8]) -> Result<Vec<u8>, Datab
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::tests::database;
+    use crate::database::tests::migrations;
     use crate::random::SystemRandom;
 
     const CURSOR: Cursor = Cursor { direction: Direction::Previous, id: 1_460_323_737_035_677_698 };
@@ -151,10 +152,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_key_outlives_a_restart() {
-        let (_folder, database) = database().await;
-        let first = PageTokens::load(&database, &SystemRandom).await.unwrap();
-        let again = PageTokens::load(&database, &SystemRandom).await.unwrap();
-        let token = first.issue("s", CURSOR);
-        assert_eq!(again.open("s", "p", &token).unwrap(), CURSOR);
+        for backend in crate::testing::BACKENDS {
+            let test = crate::testing::migrated(backend, &migrations(&[])).await;
+            let first = PageTokens::load(&test.database, &SystemRandom).await.unwrap();
+            let again = PageTokens::load(&test.database, &SystemRandom).await.unwrap();
+            let token = first.issue("s", CURSOR);
+            assert_eq!(again.open("s", "p", &token).unwrap(), CURSOR);
+        }
     }
 }

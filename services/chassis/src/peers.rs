@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-pub use http_peers::{HttpPeers, PeerAddressError};
+pub use http_peers::{HttpPeers, PeerAddressError, PeerSettings};
 pub use in_process::InProcessPeers;
 
 use crate::problem::Problem;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError, OpenError};
 use crate::ids::Ids;
+use crate::journal::Journal;
 use crate::peers::Peers;
 use crate::random::{Random, RandomError};
 use crate::routes::RouteId;
@@ -40,6 +41,8 @@ pub struct Service {
     pub routes: Vec<RouteId>,
     /// What runs beside the handlers.
     pub workers: Vec<Worker>,
+    /// Its events and tables, when it has any: the program carries the events to and fro.
+    pub journal: Option<Journal>,
 }
 
 /// Why a service cannot start. The message names the culprit and the way out.

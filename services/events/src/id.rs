@@ -101,6 +101,12 @@ id! {
     TweetId
 }
 
+id! {
+    /// Which notification of its recipient's. Later notifications have larger ids; another
+    /// recipient's may have the same.
+    NotificationId
+}
+
 /// Reads an id from a string. JSON numbers are refused: they lose digits over 2^53 in many
 /// clients, so accepting one would hide a wrong id.
 struct Text;

@@ -12,9 +12,13 @@ pub enum TweetEvent {
     Posted(TweetPosted),
     /// Its author took it back.
     Deleted(TweetDeleted),
+    /// Who began the conversation hid a reply in it.
+    Hidden(ReplyVisibility),
+    /// Who began the conversation shows a hidden reply again.
+    Unhidden(ReplyVisibility),
 }
 
-/// `tweet.posted`, version 1.
+/// `tweet.posted`, version 2. Version 1 had no mentions: a tweet of that version mentions nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TweetPosted {
     /// Which tweet.
@@ -31,12 +35,46 @@ pub struct TweetPosted {
     /// What it quotes, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quoted: Option<TweetRef>,
+    /// Those whom the text names, in the order of the text and each once; handles of nobody are
+    /// left out.
+    pub mentions: Vec<Mention>,
     /// Who may answer.
     pub reply_settings: ReplySettings,
     /// The id of the client that posted it.
     pub client_id: String,
     /// When it was posted.
     pub created_at: Timestamp,
+}
+
+/// The first version of `tweet.posted`.
+#[derive(Deserialize)]
+struct PostedV1 {
+    tweet_id: TweetId,
+    author_id: UserId,
+    text: String,
+    conversation_id: TweetId,
+    replied_to: Option<TweetRef>,
+    quoted: Option<TweetRef>,
+    reply_settings: ReplySettings,
+    client_id: String,
+    created_at: Timestamp,
+}
+
+impl PostedV1 {
+    fn upcast(self) -> TweetPosted {
+        TweetPosted {
+            tweet_id: self.tweet_id,
+            author_id: self.author_id,
+            text: self.text,
+            conversation_id: self.conversation_id,
+            replied_to: self.replied_to,
+            quoted: self.quoted,
+            mentions: Vec::new(),
+            reply_settings: self.reply_settings,
+            client_id: self.client_id,
+            created_at: self.created_at,
+        }
+    }
 }
 
 /// A tweet that another one points at, with its author as of that moment.
@@ -46,6 +84,15 @@ pub struct TweetRef {
     pub tweet_id: TweetId,
     /// Who wrote it.
     pub author_id: UserId,
+}
+
+/// An account that a tweet names, as of the moment it was posted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mention {
+    /// Whose account.
+    pub user_id: UserId,
+    /// The handle, as its owner writes it.
+    pub username: String,
 }
 
 /// Who may answer a tweet. The names are the API's.
@@ -92,29 +139,55 @@ pub struct TweetDeleted {
     pub deleted_at: Timestamp,
 }
 
+/// `tweet.hidden` and `tweet.unhidden`, version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyVisibility {
+    /// Which reply.
+    pub tweet_id: TweetId,
+    /// Who wrote the reply.
+    pub author_id: UserId,
+    /// The tweet that began the thread.
+    pub conversation_id: TweetId,
+    /// Who hid it or shows it again: the author of the thread's first tweet.
+    pub hidden_by: UserId,
+    /// When.
+    pub at: Timestamp,
+}
+
 impl Event for TweetEvent {
     fn name(&self) -> &'static str {
         match self {
             Self::Posted(_) => "tweet.posted",
             Self::Deleted(_) => "tweet.deleted",
+            Self::Hidden(_) => "tweet.hidden",
+            Self::Unhidden(_) => "tweet.unhidden",
         }
     }
 
     fn version(&self) -> u16 {
-        1
+        match self {
+            Self::Posted(_) => 2,
+            Self::Deleted(_) | Self::Hidden(_) | Self::Unhidden(_) => 1,
+        }
     }
 
     fn encode(&self) -> Result<String, serde_json::Error> {
         match self {
             Self::Posted(event) => serde_json::to_string(event),
             Self::Deleted(event) => serde_json::to_string(event),
+            Self::Hidden(event) | Self::Unhidden(event) => serde_json::to_string(event),
         }
     }
 
     fn decode(name: &str, version: u16, data: &str) -> Result<Self, DecodeError> {
         match (name, version) {
-            ("tweet.posted", 1) => decode_as(name, version, data).map(Self::Posted),
+            ("tweet.posted", 1) => {
+                decode_as(name, version, data).map(|event: PostedV1| Self::Posted(event.upcast()))
+            }
+            ("tweet.posted", 2) => decode_as(name, version, data).map(Self::Posted),
             ("tweet.deleted", 1) => decode_as(name, version, data).map(Self::Deleted),
+            ("tweet.hidden", 1) => decode_as(name, version, data).map(Self::Hidden),
+            ("tweet.unhidden", 1) => decode_as(name, version, data).map(Self::Unhidden),
             _ => Err(DecodeError::unknown(name, version)),
         }
     }
@@ -124,37 +197,62 @@ impl Event for TweetEvent {
 mod tests {
     use super::*;
 
-    const POSTED: &str = r#"{"tweet_id":"20","author_id":"12","text":"hi","conversation_id":"19","replied_to":{"tweet_id":"19","author_id":"13"},"reply_settings":"mentionedUsers","client_id":"web","created_at":"2026-07-01T10:00:01.000Z"}"#;
+    const POSTED_1: &str = r#"{"tweet_id":"20","author_id":"12","text":"hi @biz","conversation_id":"19","replied_to":{"tweet_id":"19","author_id":"13"},"reply_settings":"mentionedUsers","client_id":"web","created_at":"2026-07-01T10:00:01.000Z"}"#;
+    const POSTED: &str = r#"{"tweet_id":"20","author_id":"12","text":"hi @biz","conversation_id":"19","replied_to":{"tweet_id":"19","author_id":"13"},"mentions":[{"user_id":"13","username":"Biz"}],"reply_settings":"mentionedUsers","client_id":"web","created_at":"2026-07-01T10:00:01.000Z"}"#;
     const DELETED: &str =
         r#"{"tweet_id":"20","author_id":"12","deleted_at":"2026-07-02T10:00:01.000Z"}"#;
+    const HIDDEN: &str = r#"{"tweet_id":"20","author_id":"12","conversation_id":"19","hidden_by":"13","at":"2026-07-02T10:00:01.000Z"}"#;
 
-    fn both_ways(event: &TweetEvent, name: &str, wire: &str) {
-        assert_eq!((event.name(), event.version()), (name, 1));
+    fn both_ways(event: &TweetEvent, name: &str, version: u16, wire: &str) {
+        assert_eq!((event.name(), event.version()), (name, version));
         assert_eq!(event.encode().unwrap(), wire);
-        assert_eq!(TweetEvent::decode(name, 1, wire).unwrap(), *event);
+        assert_eq!(TweetEvent::decode(name, version, wire).unwrap(), *event);
+    }
+
+    fn posted() -> TweetPosted {
+        let replied_to =
+            TweetRef { tweet_id: TweetId::new(19).unwrap(), author_id: UserId::new(13).unwrap() };
+        TweetPosted {
+            tweet_id: TweetId::new(20).unwrap(),
+            author_id: UserId::new(12).unwrap(),
+            text: "hi @biz".to_owned(),
+            conversation_id: replied_to.tweet_id,
+            replied_to: Some(replied_to),
+            quoted: None,
+            mentions: vec![Mention {
+                user_id: UserId::new(13).unwrap(),
+                username: "Biz".to_owned(),
+            }],
+            reply_settings: ReplySettings::MentionedUsers,
+            client_id: "web".to_owned(),
+            created_at: "2026-07-01T10:00:01.000Z".parse().unwrap(),
+        }
     }
 
     #[test]
     fn the_wire_forms_stay_as_they_are() {
-        let tweet_id = TweetId::new(20).unwrap();
-        let author_id = UserId::new(12).unwrap();
-        let replied_to =
-            TweetRef { tweet_id: TweetId::new(19).unwrap(), author_id: UserId::new(13).unwrap() };
-        let posted = TweetEvent::Posted(TweetPosted {
-            tweet_id,
-            author_id,
-            text: "hi".to_owned(),
-            conversation_id: replied_to.tweet_id,
-            replied_to: Some(replied_to),
-            quoted: None,
-            reply_settings: ReplySettings::MentionedUsers,
-            client_id: "web".to_owned(),
-            created_at: "2026-07-01T10:00:01.000Z".parse().unwrap(),
-        });
-        both_ways(&posted, "tweet.posted", POSTED);
-        let deleted_at = "2026-07-02T10:00:01.000Z".parse().unwrap();
-        let deleted = TweetEvent::Deleted(TweetDeleted { tweet_id, author_id, deleted_at });
-        both_ways(&deleted, "tweet.deleted", DELETED);
+        both_ways(&TweetEvent::Posted(posted()), "tweet.posted", 2, POSTED);
+        let TweetPosted { tweet_id, author_id, conversation_id, .. } = posted();
+        let at = "2026-07-02T10:00:01.000Z".parse().unwrap();
+        let deleted = TweetEvent::Deleted(TweetDeleted { tweet_id, author_id, deleted_at: at });
+        both_ways(&deleted, "tweet.deleted", 1, DELETED);
+        let hidden_by = UserId::new(13).unwrap();
+        let hidden = ReplyVisibility { tweet_id, author_id, conversation_id, hidden_by, at };
+        both_ways(&TweetEvent::Hidden(hidden.clone()), "tweet.hidden", 1, HIDDEN);
+        both_ways(&TweetEvent::Unhidden(hidden), "tweet.unhidden", 1, HIDDEN);
+    }
+
+    #[test]
+    fn a_tweet_of_the_first_version_mentions_nobody() {
+        let event = TweetEvent::decode("tweet.posted", 1, POSTED_1).unwrap();
+        assert_eq!(event, TweetEvent::Posted(TweetPosted { mentions: Vec::new(), ..posted() }));
+        assert_eq!(event.version(), 2, "written again, it is of the version of this build");
+    }
+
+    #[test]
+    fn the_second_version_must_tell_its_mentions() {
+        let error = TweetEvent::decode("tweet.posted", 2, POSTED_1).unwrap_err();
+        assert!(matches!(error, DecodeError::Malformed { version: 2, .. }), "{error:?}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::{Timestamp, UserId};
 pub enum UserEvent {
     /// An account has a profile and a handle from now on.
     Registered(UserRegistered),
+    /// The owner changed what the profile says.
+    ProfileChanged(UserProfileChanged),
     /// The account is gone for good.
     Deleted(UserDeleted),
 }
@@ -36,6 +38,28 @@ pub struct UserRegistered {
     pub created_at: Timestamp,
 }
 
+/// `user.profile_changed`, version 1: the whole profile as it is from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserProfileChanged {
+    /// Whose account.
+    pub user_id: UserId,
+    /// The name shown, 1 to 50 characters.
+    pub name: String,
+    /// What the owner says about themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where the owner says to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// The owner's page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Whether only followers whom the owner approved see the tweets.
+    pub protected: bool,
+    /// When it was changed.
+    pub changed_at: Timestamp,
+}
+
 /// `user.deleted`, version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserDeleted {
@@ -49,6 +73,7 @@ impl Event for UserEvent {
     fn name(&self) -> &'static str {
         match self {
             Self::Registered(_) => "user.registered",
+            Self::ProfileChanged(_) => "user.profile_changed",
             Self::Deleted(_) => "user.deleted",
         }
     }
@@ -60,6 +85,7 @@ impl Event for UserEvent {
     fn encode(&self) -> Result<String, serde_json::Error> {
         match self {
             Self::Registered(event) => serde_json::to_string(event),
+            Self::ProfileChanged(event) => serde_json::to_string(event),
             Self::Deleted(event) => serde_json::to_string(event),
         }
     }
@@ -67,6 +93,7 @@ impl Event for UserEvent {
     fn decode(name: &str, version: u16, data: &str) -> Result<Self, DecodeError> {
         match (name, version) {
             ("user.registered", 1) => decode_as(name, version, data).map(Self::Registered),
+            ("user.profile_changed", 1) => decode_as(name, version, data).map(Self::ProfileChanged),
             ("user.deleted", 1) => decode_as(name, version, data).map(Self::Deleted),
             _ => Err(DecodeError::unknown(name, version)),
         }
@@ -78,6 +105,7 @@ mod tests {
     use super::*;
 
     const REGISTERED: &str = r#"{"user_id":"12","username":"Jack","name":"jack","description":"hi","created_at":"2026-07-01T10:00:01.000Z"}"#;
+    const CHANGED: &str = r#"{"user_id":"12","name":"Jack","url":"https://jack.example","protected":true,"changed_at":"2026-07-01T11:00:01.000Z"}"#;
     const DELETED: &str = r#"{"user_id":"12","deleted_at":"2026-07-02T10:00:01.000Z"}"#;
 
     fn both_ways(event: &UserEvent, name: &str, wire: &str) {
@@ -99,6 +127,16 @@ mod tests {
             created_at: "2026-07-01T10:00:01.000Z".parse().unwrap(),
         });
         both_ways(&registered, "user.registered", REGISTERED);
+        let changed = UserEvent::ProfileChanged(UserProfileChanged {
+            user_id,
+            name: "Jack".to_owned(),
+            description: None,
+            location: None,
+            url: Some("https://jack.example".to_owned()),
+            protected: true,
+            changed_at: "2026-07-01T11:00:01.000Z".parse().unwrap(),
+        });
+        both_ways(&changed, "user.profile_changed", CHANGED);
         let deleted_at = "2026-07-02T10:00:01.000Z".parse().unwrap();
         let deleted = UserEvent::Deleted(UserDeleted { user_id, deleted_at });
         both_ways(&deleted, "user.deleted", DELETED);

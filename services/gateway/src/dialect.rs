@@ -23,7 +23,7 @@ pub(crate) enum Dialect {
 }
 
 /// What the query holds: older name, newer name.
-const ASKED: [(&str, &str); 7] = [
+const ASKED: [(&str, &str); 8] = [
     ("edit_history_tweet_ids", "edit_history_post_ids"),
     ("most_recent_tweet_id", "most_recent_post_id"),
     ("note_tweet", "note_post"),
@@ -31,16 +31,18 @@ const ASKED: [(&str, &str); 7] = [
     ("referenced_tweets.id", "referenced_posts"),
     ("referenced_tweets.id.author_id", "referenced_posts.author_id"),
     ("tweet.fields", "post.fields"),
+    ("tweet_count", "post_count"),
 ];
 
 /// What answers hold: older name, newer name.
-const ANSWERED: [(&str, &str); 9] = [
+const ANSWERED: [(&str, &str); 10] = [
     ("edit_history_tweet_ids", "edit_history_post_ids"),
     ("most_recent_tweet_id", "most_recent_post_id"),
     ("note_tweet", "note_post"),
     ("pinned_tweet_id", "pinned_post_id"),
     ("referenced_tweets", "referenced_posts"),
     ("retweet_count", "repost_count"),
+    ("total_tweet_count", "total_post_count"),
     ("tweet.fields", "post.fields"),
     ("tweet_count", "post_count"),
     ("tweets", "posts"),
@@ -54,7 +56,7 @@ const PROBLEMS: (&str, &str) =
 const NEWER: [&str; 2] = ["article_title", "subscribes_to_you"];
 
 /// The parameters whose values are names.
-const LISTS: [&str; 3] = ["expansions", "post.fields", "user.fields"];
+const LISTS: [&str; 4] = ["expansions", "post.fields", "search_count.fields", "user.fields"];
 
 /// How xdk introduces itself. It understands no problem of the older version, not even in answers
 /// to queries that are the same in both.
@@ -91,6 +93,13 @@ impl Dialect {
             }
         }
         translated.finish()
+    }
+
+    /// Puts a part of an answer into the caller's names.
+    pub(crate) fn rename(self, part: &mut Value) {
+        if self == Self::Posts {
+            translate(part);
+        }
     }
 
     /// An answer in the caller's names; only one in the newer ones is read for that.
@@ -139,6 +148,12 @@ fn translate(value: &mut Value) {
                     (known.map_or(name, |(_, newer)| (*newer).to_owned()), value)
                 })
                 .collect::<Map<_, _>>();
+            // The newer version gives what was made by a retweet another name.
+            if members.contains_key("retweeted")
+                && let Some(id) = members.get("id").cloned()
+            {
+                members.insert("rest_id".to_owned(), id);
+            }
         }
         _ => {}
     }

@@ -28,6 +28,12 @@ pub(crate) const PLACE_FIELDS: [&str; 8] =
 pub(crate) const POLL_FIELDS: [&str; 5] =
     ["duration_minutes", "end_datetime", "id", "options", "voting_status"];
 
+/// `search_count.fields`.
+pub(crate) const COUNT_FIELDS: [&str; 3] = ["end", "start", "tweet_count"];
+
+/// The field of tweets, and of users, that counts what others did.
+pub(crate) const METRICS: &str = "public_metrics";
+
 /// `expansions` of tweets. Those for which nothing exists here (media, polls, places, articles)
 /// include nothing.
 pub(crate) const TWEET_EXPANSIONS: [&str; 14] = [

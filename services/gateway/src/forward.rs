@@ -1,4 +1,7 @@
-//! Sends a request on to the service that owns its route, and its answer back.
+//! Sends a request on to the service that owns its route, and its answer back: as it is, or
+//! completed.
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -8,15 +11,22 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, StatusCode};
-use pillion_chassis::{Onward, PeerError, Problem};
+use pillion_chassis::peers::body_of;
+use pillion_chassis::{Json, Onward, PeerError, Problem, TweetId};
+use serde_json::{Map, Value, json};
 
+use crate::Gateway;
+use crate::compose::{Subject, compose};
 use crate::dialect::Dialect;
-use crate::query::Query;
+use crate::fetch::{Fetch, bad_answer};
+use crate::lines::{self, Completion};
+use crate::query::{Items, Plan, Query};
 use crate::routes::Route;
-use crate::{Gateway, expand};
 
-/// What travels on beside the token and what ties logs together: what the body is.
-const BODY_HEADERS: [HeaderName; 3] = [ACCEPT, CONTENT_LENGTH, CONTENT_TYPE];
+/// What travels on beside the token and what ties logs together: what the body is, and where a
+/// stream that broke off goes on.
+const OWN_HEADERS: [HeaderName; 4] =
+    [ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName::from_static("last-event-id")];
 
 /// Headers about one connection (RFC 9110, 7.6.1), which is not the caller's.
 const CONNECTION_HEADERS: [HeaderName; 7] = [
@@ -45,38 +55,101 @@ pub(crate) async fn forward(
     };
     let query = dialect.query(query);
     let response =
-        ask(gateway, route, &query, request).await.unwrap_or_else(Problem::into_response);
+        ask(gateway, route, dialect, &query, request).await.unwrap_or_else(Problem::into_response);
+    // A stream is put into the caller's names line by line.
+    if matches!(route.query, Query::Stream(_)) && response.status() == StatusCode::OK {
+        return Ok(response);
+    }
     dialect.answer(route.owner, response).await
 }
 
-/// Asks the owner. Without anything to include the answer streams through as it comes.
+/// Asks the owner, if it takes one. An answer that needs nothing streams through as it comes.
 async fn ask(
     gateway: &Gateway,
     route: &'static Route,
+    dialect: Dialect,
     query: &str,
     request: Request,
 ) -> Result<Response, Problem> {
     let checked = route.query.check(query)?;
+    let onward = Onward::of(request.headers());
+    let fetch = Fetch { peers: &*gateway.peers, onward: &onward };
+    let path = request.uri().path().to_owned();
+    if let Some(plan) = checked.plan.as_ref()
+        && let Items::Asked(_) = plan.items
+    {
+        let page = asked(&checked.asked, &path)?;
+        return Ok(Json(compose(fetch, plan, None, page).await?).into_response());
+    }
+    let request = onward_request(route, &onward, &checked.upstream, request)?;
+    let response = own(gateway.peers.call(route.owner, request).await.map_err(no_answer)?);
+    let Some(plan) = checked.plan.filter(|_| response.status() == StatusCode::OK) else {
+        return Ok(response);
+    };
+    if let Query::Stream(_) = route.query {
+        let peers = Arc::clone(&gateway.peers);
+        return Ok(lines::complete(Completion { peers, onward, plan, dialect }, response));
+    }
+    let (mut parts, body) = response.into_parts();
+    let bytes = body_of(route.owner, body).await.map_err(no_answer)?;
+    let page: Map<String, Value> =
+        serde_json::from_slice(&bytes).map_err(|error| bad_answer(route.owner, &error))?;
+    let subject = subject(route, &plan, &path);
+    let page = compose(fetch, &plan, subject, page).await?;
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(Response::from_parts(parts, Body::from(Value::Object(page).to_string())))
+}
+
+/// The request to the owner.
+fn onward_request(
+    route: &Route,
+    onward: &Onward,
+    query: &str,
+    request: Request,
+) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
-    let onward = Onward::of(&parts.headers);
     let mut path = parts.uri.path().to_owned();
-    if !checked.upstream.is_empty() {
+    if !query.is_empty() {
         path.push('?');
-        path.push_str(&checked.upstream);
+        path.push_str(query);
     }
     let mut request = onward.request(route.verb.method(), &path);
-    for name in BODY_HEADERS {
+    for name in OWN_HEADERS {
         if let Some(value) = parts.headers.get(&name) {
             request = request.header(name, value);
         }
     }
-    let request = request.body(body).map_err(|error| Problem::internal(&error))?;
-    let response = gateway.peers.call(route.owner, request).await.map_err(no_answer)?;
-    match checked.plan {
-        Some(plan) if response.status() == StatusCode::OK => {
-            expand::expand(&*gateway.peers, &onward, &plan, route.owner, own(response)).await
-        }
-        _ => Ok(own(response)),
+    request.body(body).map_err(|error| Problem::internal(&error))
+}
+
+/// A page of the tweets that the caller asked for: those of the query, or the one of the path.
+fn asked(ids: &[TweetId], path: &str) -> Result<Map<String, Value>, Problem> {
+    let data = if ids.is_empty() {
+        let text = path.rsplit('/').next().unwrap_or_default();
+        let id: TweetId = text.parse().map_err(|error| {
+            let message = format!("The `id` path parameter value [{text}] is not valid: {error}");
+            Problem::invalid("id", Some(text), message)
+        })?;
+        json!({ "id": id })
+    } else {
+        ids.iter().map(|id| json!({ "id": id })).collect()
+    };
+    Ok(Map::from_iter([("data".to_owned(), data)]))
+}
+
+/// Whose list a route with an id in its path gives, or which tweet it is about.
+fn subject(route: &Route, plan: &Plan, path: &str) -> Option<Subject> {
+    if matches!(plan.items, Items::Asked(_) | Items::Named(_) | Items::Me | Items::Mine) {
+        return None;
+    }
+    let id = path.split('/').nth(3)?.to_owned();
+    if route.template.starts_with("/2/users/{id}/") {
+        Some(Subject::User(id))
+    } else if route.template.starts_with("/2/tweets/{id}/") {
+        Some(Subject::Tweet(id))
+    } else {
+        None
     }
 }
 

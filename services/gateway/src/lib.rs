@@ -1,14 +1,16 @@
 //! The gateway: every public route at one address, in X's dialect.
 //!
-//! It owns no data. A request goes to the service that owns its route; what `expansions` ask for
-//! beside that is put together here from the services that own it. Tokens travel on, and each
-//! service checks them itself.
+//! It owns no data. A request goes to the service that owns its route. Who owns a list answers
+//! ids; what they stand for is put together here from the services that own it, and what the
+//! caller may not see is left out. Tokens travel on, and each service checks them itself.
 
+mod compose;
 mod dialect;
 mod document;
-mod expand;
+mod fetch;
 mod fields;
 mod forward;
+mod lines;
 mod query;
 mod routes;
 
@@ -39,5 +41,5 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
     })?;
     let gateway = Gateway { peers: deps.peers, document: Arc::new(document) };
     let (router, table) = routes::routes().finish(gateway);
-    Ok(Service { name: NAME, router, routes: table, workers: Vec::new() })
+    Ok(Service { name: NAME, router, routes: table, workers: Vec::new(), journal: None })
 }

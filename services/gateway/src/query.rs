@@ -1,26 +1,68 @@
-//! Checks a public query, and makes of it what the owning service takes and what is to be
-//! included beside its answer.
+//! Checks a public query, and makes of it what the owning service takes and how its answer is
+//! completed.
 
 use pillion_chassis::parameters::Fields;
-use pillion_chassis::{Parameters, Problem};
+use pillion_chassis::{Parameters, Problem, TweetId};
 
 use crate::fields::{
-    AUTHOR, EDITS, MEDIA_FIELDS, MENTIONED, PLACE_FIELDS, POLL_FIELDS, REFERENCED,
+    AUTHOR, COUNT_FIELDS, MEDIA_FIELDS, MENTIONED, METRICS, PLACE_FIELDS, POLL_FIELDS, REFERENCED,
     REFERENCED_AUTHOR, REPLIED_TO_USER, TWEET_EXPANSIONS, TWEET_FIELDS, USER_EXPANSIONS,
     USER_FIELDS,
 };
 
-/// What the query of a route may hold.
+/// The parameter that names several things.
+const IDS: &str = "ids";
+/// X's bound for one look-up.
+const ASKED_MAX: usize = 100;
+
+/// Names of parameters that the owner of a route reads.
+pub(crate) type Names = &'static [&'static str];
+
+/// What the query of a route may hold, and by that what its answer is.
 #[derive(Debug)]
 pub(crate) enum Query {
-    /// Anything: the owner reads it by rules of its own.
+    /// Anything: the owner reads it by rules of its own. The answer is the owner's.
     Unchecked,
-    /// These parameters of the owner's.
-    Plain(&'static [&'static str]),
+    /// These parameters of the owner's. So is the answer.
+    Plain(Names),
+    /// These, and which numbers of tweets the answer is to have; it has all of them.
+    Counts(Names),
     /// These, and what chooses fields and expansions of the tweets in the answer.
-    Tweets(&'static [&'static str]),
+    Tweets(Items, Names),
     /// These, and what chooses fields and expansions of the users in the answer.
-    Users(&'static [&'static str]),
+    Users(Items, Names),
+    /// These, and what chooses fields and expansions of the tweets that the answer goes on with,
+    /// one a line, for as long as the caller listens.
+    Stream(Names),
+}
+
+/// What the owner answers, and what is done with those of its items that the caller may not see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Items {
+    /// Nothing: the caller named the items by this parameter of the path or the query. An error
+    /// for each that is gone or hidden.
+    Asked(&'static str),
+    /// Whole items, which the caller named by this parameter, and an error for each that is gone;
+    /// there is another for each hidden one.
+    Named(&'static str),
+    /// Whole items of a list: hidden ones are left out.
+    Whole,
+    /// Ids of a list: hidden ones are left out.
+    Ids,
+    /// Ids of a list that is chosen for the caller: beside hidden ones, those by authors whom the
+    /// caller blocks or mutes are left out.
+    Feed,
+    /// The caller, whole.
+    Me,
+    /// Ids of a list that the caller made; nobody is left out.
+    Mine,
+}
+
+impl Items {
+    /// Whether the owner answers whole items, with the fields that it is told.
+    pub(crate) fn are_whole(self) -> bool {
+        matches!(self, Self::Named(_) | Self::Whole | Self::Me)
+    }
 }
 
 /// A query that was in order.
@@ -28,18 +70,42 @@ pub(crate) enum Query {
 pub(crate) struct Checked {
     /// The owner's query, without a question mark; may be empty.
     pub(crate) upstream: String,
-    /// What to include, if anything.
+    /// The tweets that the query names.
+    pub(crate) asked: Vec<TweetId>,
+    /// How the owner's answer is completed, unless it is passed on as it is.
     pub(crate) plan: Option<Plan>,
 }
 
-/// What to include beside the tweets of an answer.
-#[derive(Debug, PartialEq, Eq)]
+/// What things an answer lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tweets,
+    Users,
+}
+
+impl Kind {
+    /// X's word for one of them.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Tweets => "tweet",
+            Self::Users => "user",
+        }
+    }
+}
+
+/// How an answer is completed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
+    pub(crate) kind: Kind,
+    pub(crate) items: Items,
     expansions: Fields,
-    /// The fields of included tweets, separated by commas; may be empty.
+    /// The fields of tweets, separated by commas; may be empty.
     pub(crate) tweet_fields: String,
-    /// The fields of included users, separated by commas; may be empty.
+    /// The fields of users, separated by commas; may be empty.
     pub(crate) user_fields: String,
+    /// Whether tweets, users show how often they were liked, followed and so on.
+    pub(crate) tweet_metrics: bool,
+    pub(crate) user_metrics: bool,
 }
 
 impl Query {
@@ -50,8 +116,8 @@ impl Query {
     }
 
     /// The owner's parameters and the gateway's.
-    fn split(&self) -> Option<(&'static [&'static str], &'static [&'static str])> {
-        const OF_TWEETS: [&str; 6] = [
+    fn split(&self) -> Option<(Names, Names)> {
+        const OF_TWEETS: Names = &[
             "expansions",
             "media.fields",
             "place.fields",
@@ -59,25 +125,29 @@ impl Query {
             "tweet.fields",
             "user.fields",
         ];
-        const OF_USERS: [&str; 3] = ["expansions", "tweet.fields", "user.fields"];
+        const OF_USERS: Names = &["expansions", "tweet.fields", "user.fields"];
         match self {
             Self::Unchecked => None,
             Self::Plain(owners) => Some((owners, &[])),
-            Self::Tweets(owners) => Some((owners, &OF_TWEETS)),
-            Self::Users(owners) => Some((owners, &OF_USERS)),
+            Self::Counts(owners) => Some((owners, &["search_count.fields"])),
+            Self::Tweets(_, owners) | Self::Stream(owners) => Some((owners, OF_TWEETS)),
+            Self::Users(_, owners) => Some((owners, OF_USERS)),
         }
     }
 
     /// Reads a query, without its question mark; 400 with all that is wrong.
     pub(crate) fn check(&self, query: &str) -> Result<Checked, Problem> {
         let Some((owners, ours)) = self.split() else {
-            return Ok(Checked { upstream: query.to_owned(), plan: None });
+            return Ok(Checked { upstream: query.to_owned(), asked: Vec::new(), plan: None });
         };
+        let asked_here = matches!(self, Self::Tweets(Items::Asked(IDS), _));
         let mut upstream = form_urlencoded::Serializer::new(String::new());
         let mut checked_here = form_urlencoded::Serializer::new(String::new());
         let mut unknown = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if owners.contains(&&*name) {
+            if asked_here && name == IDS {
+                checked_here.append_pair(&name, &value);
+            } else if owners.contains(&&*name) {
                 upstream.append_pair(&name, &value);
             } else if ours.contains(&&*name) {
                 checked_here.append_pair(&name, &value);
@@ -91,27 +161,26 @@ impl Query {
             let message = format!("The query parameter [{name}] is not one of [{known}]");
             parameters.refuse(&name, vec![value], message);
         }
-        let plan = match self {
+        let asked =
+            if asked_here { parameters.list(IDS, ASKED_MAX) } else { Vec::new() };
+        let plan = match *self {
             Self::Unchecked | Self::Plain(_) => None,
-            Self::Tweets(_) => {
-                let (plan, needed) = tweets(&mut parameters);
-                append(&mut upstream, "tweet.fields", &needed);
-                plan
-            }
-            Self::Users(_) => {
-                let user_fields = users(&mut parameters);
-                append(&mut upstream, "user.fields", &user_fields);
+            Self::Counts(_) => {
+                let _all_are_given = parameters.fields("search_count.fields", &COUNT_FIELDS);
                 None
             }
+            Self::Tweets(items, _) => Some(tweets(&mut parameters, items)),
+            Self::Stream(_) => Some(tweets(&mut parameters, Items::Ids)),
+            Self::Users(items, _) => Some(users(&mut parameters, items)),
         };
         parameters.finish()?;
-        Ok(Checked { upstream: upstream.finish(), plan })
-    }
-}
-
-fn append(query: &mut form_urlencoded::Serializer<'_, String>, name: &str, list: &str) {
-    if !list.is_empty() {
-        query.append_pair(name, list);
+        if let Some(plan) = plan.as_ref().filter(|plan| plan.items.are_whole()) {
+            let (name, fields) = plan.fields();
+            if !fields.is_empty() {
+                upstream.append_pair(name, fields);
+            }
+        }
+        Ok(Checked { upstream: upstream.finish(), asked, plan })
     }
 }
 
@@ -128,10 +197,15 @@ fn list(
     names.join(",")
 }
 
-/// What to include, if anything, and the fields that the answer must have for that. As on X, the
-/// ids that an expansion follows are in the answer even if no field asks for them.
-fn tweets(parameters: &mut Parameters) -> (Option<Plan>, String) {
-    let chosen = parameters.fields("expansions", &TWEET_EXPANSIONS);
+/// Whether a list that [`list`] made has this name.
+fn has(list: &str, name: &str) -> bool {
+    list.split(',').any(|field| field == name)
+}
+
+/// What tweets are to show and to include. As on X, the ids that an expansion follows are in the
+/// answer even if no field asks for them.
+fn tweets(parameters: &mut Parameters, items: Items) -> Plan {
+    let expansions = parameters.fields("expansions", &TWEET_EXPANSIONS);
     for (name, allowed) in [
         ("media.fields", MEDIA_FIELDS.as_slice()),
         ("place.fields", &PLACE_FIELDS),
@@ -139,10 +213,15 @@ fn tweets(parameters: &mut Parameters) -> (Option<Plan>, String) {
     ] {
         let _ignored_for_there_are_none = parameters.fields(name, allowed);
     }
+    let user_fields = list(parameters, "user.fields", &USER_FIELDS, &[]);
     let mut plan = Plan {
-        expansions: chosen,
+        kind: Kind::Tweets,
+        items,
+        expansions,
         tweet_fields: String::new(),
-        user_fields: list(parameters, "user.fields", &USER_FIELDS, &[]),
+        tweet_metrics: false,
+        user_metrics: has(&user_fields, METRICS),
+        user_fields,
     };
     let needed: Vec<&str> = [
         (plan.has(AUTHOR) || plan.has(REFERENCED_AUTHOR), "author_id"),
@@ -153,16 +232,25 @@ fn tweets(parameters: &mut Parameters) -> (Option<Plan>, String) {
     .into_iter()
     .filter_map(|(needed, field)| needed.then_some(field))
     .collect();
-    let fields = list(parameters, "tweet.fields", &TWEET_FIELDS, &needed);
-    plan.tweet_fields.clone_from(&fields);
-    (plan.includes_anything().then_some(plan), fields)
+    plan.tweet_fields = list(parameters, "tweet.fields", &TWEET_FIELDS, &needed);
+    plan.tweet_metrics = has(&plan.tweet_fields, METRICS);
+    plan
 }
 
-/// The fields of users. Their expansions have nothing to include.
-fn users(parameters: &mut Parameters) -> String {
+/// What users are to show. Their expansions have nothing to include.
+fn users(parameters: &mut Parameters, items: Items) -> Plan {
     let _ignored_for_there_are_none = parameters.fields("expansions", &USER_EXPANSIONS);
     let _ignored_without_tweets = parameters.fields("tweet.fields", &TWEET_FIELDS);
-    list(parameters, "user.fields", &USER_FIELDS, &[])
+    let user_fields = list(parameters, "user.fields", &USER_FIELDS, &[]);
+    Plan {
+        kind: Kind::Users,
+        items,
+        expansions: Fields::default(),
+        tweet_fields: String::new(),
+        tweet_metrics: false,
+        user_metrics: has(&user_fields, METRICS),
+        user_fields,
+    }
 }
 
 impl Plan {
@@ -176,9 +264,12 @@ impl Plan {
         self.has(REFERENCED) || self.has(REFERENCED_AUTHOR)
     }
 
-    fn includes_anything(&self) -> bool {
-        let others = [AUTHOR, EDITS, MENTIONED, REPLIED_TO_USER];
-        self.has_referenced() || others.into_iter().any(|expansion| self.has(expansion))
+    /// The parameter that chooses the fields of the items, and what it is.
+    fn fields(&self) -> (&'static str, &str) {
+        match self.kind {
+            Kind::Tweets => ("tweet.fields", &self.tweet_fields),
+            Kind::Users => ("user.fields", &self.user_fields),
+        }
     }
 }
 
@@ -193,19 +284,47 @@ mod tests {
 
     #[test]
     fn the_owner_gets_its_own_parameters_only() {
-        let query = Query::Tweets(&["ids", "max_results"]);
         let sent = "ids=1,2&ids=3&user.fields=url&tweet.fields=lang,created_at&media.fields=url";
-        let checked = query.check(sent).unwrap();
+        let checked =
+            Query::Tweets(Items::Whole, &["ids", "max_results"]).check(sent).unwrap();
         assert_eq!(checked.upstream, "ids=1%2C2&ids=3&tweet.fields=created_at%2Clang");
-        assert_eq!(checked.plan, None);
-        let query = Query::Users(&["ids"]);
-        let checked = query.check("expansions=pinned_tweet_id&tweet.fields=text&ids=1").unwrap();
-        assert_eq!(checked, Checked { upstream: "ids=1".to_owned(), plan: None });
+        // Who answers ids only has no fields.
+        let checked = Query::Tweets(Items::Feed, &["ids"]).check(sent).unwrap();
+        assert_eq!(checked.upstream, "ids=1%2C2&ids=3");
+        let plan = checked.plan.unwrap();
+        assert_eq!((&*plan.tweet_fields, &*plan.user_fields), ("created_at,lang", "url"));
+        let sent = "expansions=pinned_tweet_id&tweet.fields=text&ids=1&user.fields=public_metrics";
+        let checked = Query::Users(Items::Ids, &["ids"]).check(sent).unwrap();
+        assert_eq!(checked.upstream, "ids=1");
+        assert!(checked.plan.unwrap().user_metrics);
+        let checked = Query::Users(Items::Me, &[]).check("user.fields=url").unwrap();
+        assert_eq!(checked.upstream, "user.fields=url");
+        assert!(!checked.plan.unwrap().user_metrics);
+        let counts = Query::Counts(&["query"]);
+        let sent = "query=a&search_count.fields=tweet_count,start";
+        assert_eq!(counts.check(sent).unwrap().upstream, "query=a");
+        assert!(counts.check("search_count.fields=x").is_err());
+    }
+
+    #[test]
+    fn tweets_that_are_asked_for_are_known_here() {
+        let query = Query::Tweets(Items::Asked("ids"), &["ids"]);
+        let checked = query.check("ids=1,2,1&tweet.fields=lang").unwrap();
+        assert_eq!((checked.upstream, checked.asked.len()), (String::new(), 2));
+        let many = vec!["1"; 101].join(",");
+        for (sent, message) in [
+            ("ids=", "can not be empty"),
+            ("", "can not be empty"),
+            ("ids=a", "is not valid"),
+            (&format!("ids={many}"), "not between 1 and 100"),
+        ] {
+            let problem = query.check(sent).unwrap_err();
+            assert!(messages(&problem)[0].contains(message), "{sent}");
+        }
     }
 
     #[test]
     fn expansions_bring_the_fields_that_they_follow() {
-        let query = Query::Tweets(&[]);
         for (expansion, fields) in [
             (AUTHOR, "author_id"),
             (MENTIONED, "entities"),
@@ -213,18 +332,20 @@ mod tests {
             (REFERENCED, "referenced_tweets"),
             (REFERENCED_AUTHOR, "author_id%2Creferenced_tweets"),
         ] {
+            let query = Query::Tweets(Items::Whole, &[]);
             let checked = query.check(&format!("expansions={expansion}")).unwrap();
             assert_eq!(checked.upstream, format!("tweet.fields={fields}"));
-            assert!(checked.plan.is_some(), "{expansion}");
+            assert!(checked.plan.unwrap().has(expansion));
         }
-        let checked = query.check("expansions=attachments.poll_ids").unwrap();
-        assert_eq!(checked, Checked { upstream: String::new(), plan: None });
+        let checked = Query::Stream(&[]).check("expansions=attachments.poll_ids").unwrap();
+        assert_eq!(checked.upstream, "");
+        assert!(!checked.plan.unwrap().tweet_metrics);
     }
 
     #[test]
     fn unknown_parameters_and_values_are_named_together() {
         let sent = "foo=1&expansions=author&user.fields=nick";
-        let problem = Query::Tweets(&["ids"]).check(sent).unwrap_err();
+        let problem = Query::Tweets(Items::Whole, &["ids"]).check(sent).unwrap_err();
         assert_eq!(problem.status(), 400);
         let messages = messages(&problem);
         assert_eq!(

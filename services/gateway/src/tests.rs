@@ -1,8 +1,12 @@
 //! The gateway before peers that are made up, and before the real services.
 
+mod calls;
 mod contract;
-mod made_up;
+mod fake;
+mod forwarding;
+mod hidden;
 mod real;
+mod streams;
 
 use axum::Router;
 use axum::extract::Request;

@@ -112,6 +112,8 @@ fn meaning(scope: &str) -> &str {
         "list.write" => "change your lists",
         "mute.read" => "see whom you mute",
         "mute.write" => "mute and unmute people",
+        "notifications.read" => "see your notifications",
+        "notifications.write" => "mark your notifications as read",
         "offline.access" => "keep this access until you take it back",
         "tweet.moderate.write" => "hide replies to your tweets",
         "tweet.read" => "read the tweets that you can read",

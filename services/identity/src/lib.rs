@@ -39,7 +39,6 @@ pub use scope::{APP_SCOPES, USER_SCOPES};
 pub use signer::{ACCESS_TOKEN_TTL, Jwk, JwkSet};
 
 use state::Identity;
-use store::sqlite::SqliteStore;
 
 /// The name of the service among its peers.
 pub const NAME: &str = "identity";
@@ -85,7 +84,7 @@ impl Handle {
     /// Makes a new signing key, which takes over in five minutes. Keys that can have signed
     /// nothing that is still valid are forgotten.
     pub async fn rotate_keys(&self) -> Result<(), RotateError> {
-        self.0.signer.rotate(&*self.0.store, &*self.0.random).await
+        self.0.signer.rotate(&self.0.store, &*self.0.random).await
     }
 
     /// An access token for a user, which is not checked to exist: for demonstrations and
@@ -104,11 +103,10 @@ impl Handle {
 /// Makes the service: brings its database up to date and reads or makes its signing keys.
 pub async fn service(deps: Deps, config: Config) -> Result<(Service, Handle), StartError> {
     check_config(&config)?;
-    let store = SqliteStore::open(&deps.database).await?;
-    let identity = Arc::new(Identity::start(deps, config, Arc::new(store)).await?);
+    let identity = Arc::new(Identity::start(deps, config).await?);
     let (router, table) = routes::routes().finish(identity.clone());
     let workers = vec![resume::worker(identity.clone()), resume::cleaner(identity.clone())];
-    Ok((Service { name: NAME, router, routes: table, workers }, Handle(identity)))
+    Ok((Service { name: NAME, router, routes: table, workers, journal: None }, Handle(identity)))
 }
 
 fn check_config(config: &Config) -> Result<(), StartError> {

@@ -4,7 +4,7 @@ use pillion_chassis::Scopes;
 
 /// What a user can allow a client. `account.write` covers the account itself (its deletion, its
 /// apps) and is only for clients that log in with the password.
-pub const USER_SCOPES: [&str; 18] = [
+pub const USER_SCOPES: [&str; 20] = [
     "account.write",
     "block.read",
     "block.write",
@@ -18,6 +18,8 @@ pub const USER_SCOPES: [&str; 18] = [
     "list.write",
     "mute.read",
     "mute.write",
+    "notifications.read",
+    "notifications.write",
     "offline.access",
     "tweet.moderate.write",
     "tweet.read",

@@ -149,7 +149,7 @@ impl Signer {
         audience: String,
         clock: Arc<dyn Clock>,
         ids: Arc<Ids>,
-        store: &dyn Store,
+        store: &Store,
         random: &dyn Random,
     ) -> Result<Self, KeyError> {
         let stored = store.signing_keys().await?;
@@ -174,7 +174,7 @@ impl Signer {
     /// Makes the next key and forgets those that are no longer needed.
     pub(crate) async fn rotate(
         &self,
-        store: &dyn Store,
+        store: &Store,
         random: &dyn Random,
     ) -> Result<(), RotateError> {
         let now = self.clock.now();
@@ -233,11 +233,7 @@ fn after(moment: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_micros(moment.as_micros().saturating_add(by))
 }
 
-async fn make(
-    store: &dyn Store,
-    random: &dyn Random,
-    signs_from: Timestamp,
-) -> Result<Key, KeyError> {
+async fn make(store: &Store, random: &dyn Random, signs_from: Timestamp) -> Result<Key, KeyError> {
     let mut seed = [0; SEED_BYTES];
     random.fill(&mut seed)?;
     let key = key(&seed, signs_from)?;

@@ -16,25 +16,22 @@ pub(crate) struct Identity {
     pub(crate) ids: Arc<Ids>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) peers: Arc<dyn Peers>,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Store,
     pub(crate) passwords: Passwords,
     pub(crate) signer: Signer,
     pub(crate) first_party_client_id: String,
 }
 
 impl Identity {
-    pub(crate) async fn start(
-        deps: Deps,
-        config: Config,
-        store: Arc<dyn Store>,
-    ) -> Result<Self, StartError> {
-        let Deps { clock, ids, random, peers, .. } = deps;
+    pub(crate) async fn start(deps: Deps, config: Config) -> Result<Self, StartError> {
+        let Deps { clock, ids, random, database, peers } = deps;
+        let store = Store::open(database).await?;
         let Config { issuer, audience, first_party_client_id } = config;
         // The clock may have gone back while the service was down, and ids never come twice.
         if let Some(last) = store.last_id().await? {
             ids.start_after(last);
         }
-        let signer = Signer::load(issuer, audience, clock.clone(), ids.clone(), &*store, &*random)
+        let signer = Signer::load(issuer, audience, clock.clone(), ids.clone(), &store, &*random)
             .await
             .map_err(|error| match error {
                 KeyError::Random(error) => StartError::Random(error),

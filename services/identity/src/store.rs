@@ -1,9 +1,14 @@
 //! What the service keeps, as the use cases need it. Every method is one transaction.
 
-pub(crate) mod sqlite;
+mod accounts;
+mod apps;
+mod keys;
+mod rows;
+mod sessions;
 
-use async_trait::async_trait;
-use pillion_chassis::{DatabaseError, Scopes, Timestamp, UserId};
+use pillion_chassis::database::{Migrations, OpenError};
+use pillion_chassis::sql::query;
+use pillion_chassis::{Database, DatabaseError, Scopes, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::secret::Hash;
@@ -103,80 +108,31 @@ pub(crate) struct StoredKey {
     pub(crate) signs_from: Timestamp,
 }
 
+/// What makes the tables.
+static MIGRATIONS: Migrations = Migrations {
+    sqlite: sqlx::migrate!("migrations/sqlite"),
+    postgres: sqlx::migrate!("migrations/postgres"),
+};
+
 /// The service's storage.
-#[async_trait]
-pub(crate) trait Store: Send + Sync + std::fmt::Debug {
-    /// Stores an account in the state pending; if its handle is taken, the account that has it.
-    async fn insert_account(
-        &self,
-        account: &Account,
-        now: Timestamp,
-    ) -> Result<Option<Account>, DatabaseError>;
-    /// Marks a pending account as active; others stay as they are.
-    async fn activate(&self, id: UserId, now: Timestamp) -> Result<(), DatabaseError>;
-    /// Forgets an account that never became active.
-    async fn drop_pending(&self, id: UserId) -> Result<(), DatabaseError>;
-    /// Marks an account as being deleted and revokes its sessions; whether it was active.
-    async fn begin_deletion(&self, id: UserId, now: Timestamp) -> Result<bool, DatabaseError>;
-    /// Forgets an account that is being deleted, with its apps and sessions.
-    async fn finish_deletion(&self, id: UserId) -> Result<(), DatabaseError>;
-    /// An account by its id.
-    async fn account(&self, id: UserId) -> Result<Option<Account>, DatabaseError>;
-    /// An account by its handle, without regard to case.
-    async fn account_by_username(&self, username: &str) -> Result<Option<Account>, DatabaseError>;
-    /// Accounts that have been pending or deleting since before a moment, longest first.
-    async fn unfinished(
-        &self,
-        before: Timestamp,
-        count_max: u32,
-    ) -> Result<Vec<Account>, DatabaseError>;
+#[derive(Debug, Clone)]
+pub(crate) struct Store(Database);
+
+impl Store {
+    /// Brings the schema up to date.
+    pub(crate) async fn open(database: Database) -> Result<Self, OpenError> {
+        database.migrate(&MIGRATIONS).await?;
+        Ok(Self(database))
+    }
 
     /// The largest of our own ids that is stored.
-    async fn last_id(&self) -> Result<Option<u64>, DatabaseError>;
-
-    /// Stores an app, unless its owner has `count_max` already; whether it was stored.
-    async fn insert_app(&self, app: &App, count_max: u32) -> Result<bool, DatabaseError>;
-    /// An app by its client id.
-    async fn app(&self, client_id: &str) -> Result<Option<App>, DatabaseError>;
-
-    /// Stores an authorization code.
-    async fn insert_code(&self, code: &Code) -> Result<(), DatabaseError>;
-    /// An authorization code, in whatever condition it is.
-    async fn code(&self, hash: &Hash) -> Result<Option<Code>, DatabaseError>;
-    /// Exchanges an authorization code for a session, with a refresh token if there is to be one.
-    async fn exchange_code(
-        &self,
-        code: &Hash,
-        session: &Session,
-        token: Option<&RefreshToken>,
-        now: Timestamp,
-    ) -> Result<Exchange, DatabaseError>;
-
-    /// Stores a session with its first refresh token.
-    async fn begin_session(
-        &self,
-        session: &Session,
-        token: &RefreshToken,
-        now: Timestamp,
-    ) -> Result<(), DatabaseError>;
-    /// The session that a refresh token belongs to, in whatever condition both are.
-    async fn session_of(&self, token: &Hash) -> Result<Option<Session>, DatabaseError>;
-    /// Exchanges a refresh token for the next one.
-    async fn rotate(
-        &self,
-        presented: &Hash,
-        next: &RefreshToken,
-        now: Timestamp,
-    ) -> Result<Exchange, DatabaseError>;
-    /// Ends a session: its refresh tokens are good for nothing.
-    async fn revoke_session(&self, id: u64, now: Timestamp) -> Result<(), DatabaseError>;
-    /// Forgets codes and refresh tokens that have expired, and sessions that have none left.
-    async fn forget_expired(&self, now: Timestamp) -> Result<(), DatabaseError>;
-
-    /// All signing keys, oldest first.
-    async fn signing_keys(&self) -> Result<Vec<StoredKey>, DatabaseError>;
-    /// Stores a signing key.
-    async fn insert_signing_key(&self, key: &StoredKey) -> Result<(), DatabaseError>;
-    /// Forgets a signing key.
-    async fn forget_signing_key(&self, kid: &str) -> Result<(), DatabaseError>;
+    pub(crate) async fn last_id(&self) -> Result<Option<u64>, DatabaseError> {
+        let (last,): (Option<i64>,) = query(
+            "SELECT max(id) FROM
+             (SELECT max(id) AS id FROM account UNION ALL SELECT max(id) FROM session) AS ids",
+        )
+        .fetch_one(&self.0)
+        .await?;
+        Ok(last.map(i64::cast_unsigned))
+    }
 }

@@ -18,8 +18,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
+use pillion_chassis::testing::{BACKENDS, TestDatabase, empty};
 use pillion_chassis::{
-    Caller, Clock, Database, Deps, FakeClock, Ids, InProcessPeers, Problem, Scopes, SystemRandom,
+    Backend, Caller, Clock, Database, Deps, FakeClock, Ids, InProcessPeers, Problem, Scopes,
+    SystemRandom,
 };
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde_json::{Value, json};
@@ -108,7 +110,7 @@ impl Users {
 
 /// A running service with everything around it.
 struct Fixture {
-    folder: tempfile::TempDir,
+    test: TestDatabase,
     clock: Arc<FakeClock>,
     users: Arc<Users>,
     router: Router,
@@ -123,17 +125,17 @@ struct Answer {
     body: Value,
 }
 
-impl Fixture {
-    async fn new() -> Self {
-        Self::at(tempfile::tempdir().unwrap()).await
-    }
-
-    async fn at(folder: tempfile::TempDir) -> Self {
+/// Runs a test on an empty database of each kind.
+async fn on_each(test: impl AsyncFn(Fixture)) {
+    for backend in BACKENDS {
+        eprintln!("on {backend:?}");
         let clock = Arc::new(FakeClock::at("2026-07-01T10:00:00Z".parse().unwrap()));
-        Self::with(folder, clock, Arc::new(Users::default())).await
+        test(Fixture::with(empty(backend).await, clock, Arc::new(Users::default())).await).await;
     }
+}
 
-    async fn with(folder: tempfile::TempDir, clock: Arc<FakeClock>, users: Arc<Users>) -> Self {
+impl Fixture {
+    async fn with(test: TestDatabase, clock: Arc<FakeClock>, users: Arc<Users>) -> Self {
         let peers = InProcessPeers::new();
         let fake = Router::new()
             .route("/internal/users/{id}", put(Users::answer).delete(Users::answer))
@@ -143,17 +145,21 @@ impl Fixture {
             clock: clock.clone(),
             ids: Arc::new(Ids::new(clock.clone(), 1).unwrap()),
             random: Arc::new(SystemRandom),
-            database: Database::open(folder.path().join("identity.sqlite")).await.unwrap(),
+            database: test.database.clone(),
             peers: Arc::new(peers),
         };
         let (service, handle) = crate::service(deps, Config::default()).await.unwrap();
-        Self { folder, clock, users, router: service.router, handle }
+        Self { test, clock, users, router: service.router, handle }
     }
 
     /// The same service after a restart.
     async fn restart(self) -> Self {
-        let Self { folder, clock, users, .. } = self;
-        Self::with(folder, clock, users).await
+        let Self { mut test, clock, users, .. } = self;
+        if test.database.backend() == Backend::Sqlite {
+            test.database.close().await;
+            test.database = Database::open(test.database.place()).await.unwrap();
+        }
+        Self::with(test, clock, users).await
     }
 
     fn identity(&self) -> &Identity {

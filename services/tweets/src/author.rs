@@ -1,19 +1,24 @@
-//! Asks the users service about an account.
+//! Asks the users service about accounts.
 
-use axum::body::Body;
-use http::{Method, StatusCode};
-use pillion_chassis::peers::body_of;
-use pillion_chassis::{Onward, PeerError, Peers, Problem, UserId};
+use pillion_chassis::{Onward, Peers, UserId};
+use pillion_events::Mention;
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::peer;
 
 /// The service that knows accounts.
 const USERS: &str = "users";
+/// What that service takes for a handle. A longer word after an `@` names nobody.
+const USERNAME_CHARS_MAX: usize = 15;
+/// Handles that it takes at once. A text of 280 units has room for 93.
+const USERNAMES_MAX: usize = 100;
 
 /// What is known of an account that exists.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Author {
+    /// Whose account.
+    id: UserId,
     /// The handle, as its owner writes it.
     pub(crate) username: String,
 }
@@ -29,32 +34,38 @@ pub(crate) async fn find(
     struct Found {
         data: Option<Author>,
     }
-    let bad = |reason: String| PeerError::BadAnswer { service: USERS.to_owned(), reason };
-    let request = onward
-        .request(Method::GET, &format!("/2/users/{user_id}"))
-        .body(Body::empty())
-        .map_err(|error| bad(error.to_string()))?;
-    let response = peers.call(USERS, request).await?;
-    match response.status() {
-        StatusCode::OK => {
-            let body = body_of(USERS, response.into_body()).await?;
-            let found: Found =
-                serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
-            Ok(found.data)
-        }
-        StatusCode::UNAUTHORIZED => {
-            Err(Problem::unauthorized("The users service did not accept the token; get a new one.")
-                .into())
-        }
-        StatusCode::FORBIDDEN => Err(Problem::forbidden(
-            "This needs a token that may also read users: ask for the scope users.read.",
-        )
-        .into()),
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            let status = response.status();
-            let source = format!("it answered {status}").into();
-            Err(PeerError::Unreachable { service: USERS.to_owned(), source }.into())
-        }
-        status => Err(bad(format!("its status is {status}")).into()),
+    let found: Found = peer::get(peers, onward, USERS, &format!("/2/users/{user_id}")).await?;
+    Ok(found.data)
+}
+
+/// Those whom the text names, in the order of the text and each once. Nobody is asked about a
+/// text without handles.
+pub(crate) async fn mentioned(
+    peers: &dyn Peers,
+    onward: &Onward,
+    text: &str,
+) -> Result<Vec<Mention>, Error> {
+    #[derive(Deserialize)]
+    struct Found {
+        #[serde(default)]
+        data: Vec<Author>,
     }
+    let mut usernames: Vec<String> = Vec::new();
+    for mention in pillion_text::entities(text).mentions {
+        let username = mention.username.to_ascii_lowercase();
+        if username.len() <= USERNAME_CHARS_MAX && !usernames.contains(&username) {
+            usernames.push(username);
+        }
+    }
+    usernames.truncate(USERNAMES_MAX);
+    if usernames.is_empty() {
+        return Ok(Vec::new());
+    }
+    let path = format!("/2/users/by?usernames={}", usernames.join(","));
+    let Found { data } = peer::get(peers, onward, USERS, &path).await?;
+    let of = |username: &String| {
+        let found = data.iter().find(|user| user.username.eq_ignore_ascii_case(username))?;
+        Some(Mention { user_id: found.id, username: found.username.clone() })
+    };
+    Ok(usernames.iter().filter_map(of).collect())
 }

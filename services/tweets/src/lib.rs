@@ -1,19 +1,24 @@
 //! The tweets service: owns tweets, replies, quotes and threads. Event-sourced.
 //!
-//! Every change is an event in the log and a change of the table `tweet`, in one transaction;
-//! the table is what a fold of the log makes of it.
+//! Every change is an event in the log; the tables are what a fold of the log, of the accounts
+//! that there are and of what they retweet makes of it.
 
 mod author;
 mod delete_tweet;
 mod error;
-mod get_tweets;
+mod hide_reply;
+mod hydrate;
 mod list_tweets;
+mod paging;
+mod peer;
 mod post_tweet;
+mod projection;
+mod quote_tweets;
+mod relations;
 mod routes;
 mod store;
 #[cfg(test)]
 mod tests;
-pub mod text;
 mod tweet;
 mod tweet_body;
 
@@ -22,7 +27,7 @@ use std::sync::Arc;
 use pillion_chassis::page::PageTokens;
 use pillion_chassis::{Clock, Deps, Ids, Peers, Service, StartError};
 
-use store::{SqliteStore, Store};
+use store::Store;
 
 /// The service's name.
 pub const NAME: &str = "tweets";
@@ -30,7 +35,7 @@ pub const NAME: &str = "tweets";
 /// What the handlers share.
 #[derive(Debug, Clone)]
 struct Tweets {
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Arc<dyn Clock>,
     ids: Arc<Ids>,
     peers: Arc<dyn Peers>,
@@ -40,13 +45,14 @@ struct Tweets {
 /// Brings the database up to date and builds the service.
 pub async fn service(deps: Deps) -> Result<Service, StartError> {
     let Deps { clock, ids, random, database, peers } = deps;
-    database.migrate(&store::SQLITE_MIGRATIONS).await?;
+    database.migrate(&store::MIGRATIONS).await?;
     let pages = Arc::new(PageTokens::load(&database, &*random).await?);
-    let store = Arc::new(SqliteStore::new(database));
+    let store = Store::new(database);
     // The clock may have gone back while the service was down, and later tweets need larger ids.
     if let Some(last) = store.last_id().await? {
         ids.start_after(last.get());
     }
+    let journal = Some(store.journal());
     let (router, route_ids) = routes::routes().finish(Tweets { store, clock, ids, peers, pages });
-    Ok(Service { name: NAME, router, routes: route_ids, workers: Vec::new() })
+    Ok(Service { name: NAME, router, routes: route_ids, workers: Vec::new(), journal })
 }

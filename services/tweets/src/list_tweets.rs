@@ -2,15 +2,15 @@
 
 use axum::extract::State;
 use pillion_chassis::dialect::TWEET_FIELDS;
-use pillion_chassis::page::{Cursor, Direction};
+use pillion_chassis::page::Cursor;
 use pillion_chassis::parameters::Fields;
 use pillion_chassis::problem::not_found_error;
 use pillion_chassis::{Answer, Onward, Parameters, Path, Problem, Timestamp, TweetId, UserId};
-use serde::Serialize;
 
 use crate::Tweets;
 use crate::author;
 use crate::error::Error;
+use crate::paging::{Meta, Span};
 use crate::store::TweetsOf;
 use crate::tweet::Tweet;
 use crate::tweet_body::TweetBody;
@@ -18,20 +18,6 @@ use crate::tweet_body::TweetBody;
 const PAGE_TWEETS_MIN: u32 = 5;
 const PAGE_TWEETS_MAX: u32 = 100;
 const PAGE_TWEETS_DEFAULT: u32 = 10;
-
-/// About a page.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Meta {
-    result_count: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    newest_id: Option<TweetId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_id: Option<TweetId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous_token: Option<String>,
-}
 
 /// What a client asks for.
 struct Query {
@@ -50,6 +36,7 @@ struct Filter {
     start_time: Option<Timestamp>,
     end_time: Option<Timestamp>,
     with_replies: bool,
+    with_retweets: bool,
 }
 
 /// `GET /2/users/{id}/tweets`
@@ -63,13 +50,9 @@ pub(crate) async fn list_tweets(
     let scope = filter.scope();
     let cursor =
         token.map(|token| tweets.pages.open(&scope, "pagination_token", &token)).transpose()?;
-    // One more than fits on the page tells whether there is another page.
-    let mut found = tweets.store.tweets_of(&filter.page(cursor, count_max + 1)).await?;
-    let more = found.len() > count_max as usize;
-    found.truncate(count_max as usize);
-    if cursor.is_some_and(|cursor| cursor.direction == Direction::Previous) {
-        found.reverse();
-    }
+    let of = filter.page(cursor, count_max);
+    let mut found = tweets.store.tweets_of(&of).await?;
+    let more = of.span.cut(&mut found);
     if found.is_empty()
         && cursor.is_none()
         && author::find(&*tweets.peers, &onward, author_id).await?.is_none()
@@ -77,15 +60,8 @@ pub(crate) async fn list_tweets(
         let error = not_found_error("user", "id", &author_id.to_string());
         return Ok(Answer::missing(error));
     }
-    let (next, previous) = neighbours(cursor, &found, more);
-    let issue = |cursor: Cursor| tweets.pages.issue(&scope, cursor);
-    let meta = Meta {
-        result_count: found.len(),
-        newest_id: found.first().map(Tweet::id),
-        oldest_id: found.last().map(Tweet::id),
-        next_token: next.map(issue),
-        previous_token: previous.map(issue),
-    };
+    let ids: Vec<TweetId> = found.iter().map(Tweet::id).collect();
+    let meta = Meta::of_page(&ids, cursor, more, &tweets.pages, &scope);
     let bodies = found.into_iter().map(|tweet| TweetBody::new(tweet, &fields)).collect();
     Ok(Answer { meta: Some(meta), ..Answer::list(bodies, Vec::new()) })
 }
@@ -115,6 +91,7 @@ fn read(author_id: UserId, mut query: Parameters) -> Result<Query, Problem> {
         start_time: start_time.filter(|_| since_id.is_none()),
         end_time: end_time.filter(|_| until_id.is_none()),
         with_replies: !exclude.has("replies"),
+        with_retweets: !exclude.has("retweets"),
     };
     Ok(Query { filter, fields, count_max, token })
 }
@@ -126,59 +103,14 @@ impl Filter {
     }
 
     /// The tweets of the filter that the cursor leads to.
-    fn page(&self, cursor: Option<Cursor>, count_max: u32) -> TweetsOf {
-        let since = self.since_id.map(TweetId::as_i64);
-        let until = self.until_id.map(TweetId::as_i64);
-        let mut page = TweetsOf {
+    fn page(&self, cursor: Option<Cursor>, page_max: u32) -> TweetsOf {
+        TweetsOf {
             author_id: self.author_id,
-            above_id: since.unwrap_or(-1),
-            below_id: until.unwrap_or(i64::MAX),
+            span: Span::of_page(cursor, self.since_id, self.until_id, page_max),
             from: self.start_time.map_or(0, Timestamp::as_micros),
             before: self.end_time.map_or(i64::MAX, Timestamp::as_micros),
             with_replies: self.with_replies,
-            latest_first: true,
-            count_max,
-        };
-        if let Some(Cursor { direction, id }) = cursor {
-            let id = TweetId::generated(id).as_i64();
-            match direction {
-                Direction::Next => page.below_id = page.below_id.min(id),
-                Direction::Previous => {
-                    page.above_id = page.above_id.max(id);
-                    page.latest_first = false;
-                }
-            }
+            with_retweets: self.with_retweets,
         }
-        page
-    }
-}
-
-/// The cursors of the pages before and after this one, where there are such pages. `more` says
-/// that there are tweets beyond this page in the direction that led to it.
-fn neighbours(
-    cursor: Option<Cursor>,
-    found: &[Tweet],
-    more: bool,
-) -> (Option<Cursor>, Option<Cursor>) {
-    let next = |id| Cursor { direction: Direction::Next, id };
-    let previous = |id| Cursor { direction: Direction::Previous, id };
-    let (Some(newest), Some(oldest)) = (found.first(), found.last()) else {
-        // All tweets beyond the cursor are gone. The way back begins with the tweet at which the
-        // token was issued, if it is still there.
-        return match cursor {
-            None => (None, None),
-            Some(Cursor { direction: Direction::Next, id }) => {
-                (None, Some(previous(id.saturating_sub(1))))
-            }
-            Some(Cursor { direction: Direction::Previous, id }) => {
-                (Some(next(id.saturating_add(1))), None)
-            }
-        };
-    };
-    let (newest, oldest) = (newest.id().get(), oldest.id().get());
-    match cursor.map(|cursor| cursor.direction) {
-        None => (more.then(|| next(oldest)), None),
-        Some(Direction::Next) => (more.then(|| next(oldest)), Some(previous(newest))),
-        Some(Direction::Previous) => (Some(next(oldest)), more.then(|| previous(newest))),
     }
 }

@@ -5,18 +5,16 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use pillion_chassis::ids::time_of;
 use pillion_chassis::problem::InvalidParameter;
-use pillion_chassis::{Answer, Json, Onward, Problem, TweetId, UserCaller};
-use pillion_events::{ReplySettings, TweetPosted, TweetRef};
+use pillion_chassis::{Answer, Json, Onward, Problem, TweetId, UserCaller, UserId};
+use pillion_events::{ReplySettings, TweetPosted};
+use pillion_text as text;
 use serde::{Deserialize, Serialize};
 
 use crate::Tweets;
 use crate::author::{self, Author};
 use crate::error::Error;
-use crate::text;
+use crate::relations;
 use crate::tweet::Tweet;
-
-const REPLY_KEY: &str = "reply.in_reply_to_tweet_id";
-const QUOTE_KEY: &str = "quote_tweet_id";
 
 /// What a client sends.
 #[derive(Debug, Deserialize)]
@@ -54,21 +52,20 @@ pub(crate) async fn post_tweet(
         .await?
         .ok_or_else(|| Problem::account_gone(caller.user_id))?;
 
-    let reply_to = body.reply.map(|reply| reply.in_reply_to_tweet_id);
-    let replied_to = find_reference(&tweets, REPLY_KEY, reply_to).await?;
-    if let Some(tweet) = &replied_to {
-        check_may_reply(tweet, &caller, &author)?;
-    }
-    let quoted = find_reference(&tweets, QUOTE_KEY, body.quote_tweet_id).await?;
+    let references = find_references(&tweets, &body).await?;
+    references.check(&tweets, &onward, &caller, &author).await?;
+    let mentions = author::mentioned(&*tweets.peers, &onward, &body.text).await?;
 
+    let References { replied_to, quoted, .. } = references;
     let tweet_id = tweets.ids.tweet();
     let posted = TweetPosted {
         tweet_id,
         author_id: caller.user_id,
         text: body.text,
         conversation_id: replied_to.as_ref().map_or(tweet_id, |to| to.posted.conversation_id),
-        replied_to: replied_to.as_ref().map(reference),
-        quoted: quoted.as_ref().map(reference),
+        replied_to: replied_to.as_ref().map(Tweet::reference),
+        quoted: quoted.as_ref().map(Tweet::reference),
+        mentions,
         reply_settings,
         client_id: caller.client_id,
         // Clients read the time out of the id, so the two must not differ.
@@ -128,35 +125,108 @@ fn check_text(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The tweet that the new one points at, if it points at one.
-async fn find_reference(
-    tweets: &Tweets,
-    key: &'static str,
-    tweet_id: Option<TweetId>,
-) -> Result<Option<Tweet>, Error> {
-    let Some(tweet_id) = tweet_id else {
-        return Ok(None);
-    };
-    let found = tweets.store.by_ids(&[tweet_id]).await?.into_iter().next();
-    found.map(Some).ok_or(Error::NoSuchReference { key, tweet_id })
+/// What the new tweet points at, and who limits who may answer.
+struct References {
+    replied_to: Option<Tweet>,
+    quoted: Option<Tweet>,
+    /// The tweet that began the conversation, if it is still there.
+    root: Option<Tweet>,
 }
 
-/// Whether this author may answer the tweet. Nobody follows anybody yet, so `following` lets in
-/// what it lets in on X besides: those whom the tweet mentions.
-fn check_may_reply(tweet: &Tweet, caller: &UserCaller, author: &Author) -> Result<(), Error> {
-    let is_mentioned = || {
-        let mentions = text::entities(&tweet.posted.text).mentions;
-        mentions.iter().any(|mention| mention.username.eq_ignore_ascii_case(&author.username))
+/// Finds what the body points at. Who answers or quotes a retweet means what it repeats.
+async fn find_references(tweets: &Tweets, body: &Body) -> Result<References, Error> {
+    let reply_to = body.reply.as_ref().map(|reply| reply.in_reply_to_tweet_id);
+    let ids: Vec<TweetId> = reply_to.into_iter().chain(body.quote_tweet_id).collect();
+    let mut found = find(tweets, &[], &ids).await?;
+    // What a retweet repeats, then the tweet that began the conversation.
+    for _ in 0..2 {
+        let further = found.iter().map(|tweet| match tweet.retweeted {
+            Some(original) => original.tweet_id,
+            None => tweet.posted.conversation_id,
+        });
+        let further: Vec<TweetId> = further.collect();
+        found.extend(find(tweets, &found, &further).await?);
+    }
+    let of = |id: TweetId| found.iter().find(|tweet| tweet.id() == id);
+    let original = |id: TweetId| match of(id)?.retweeted {
+        Some(original) => of(original.tweet_id),
+        None => of(id),
     };
-    let may = match tweet.posted.reply_settings {
-        ReplySettings::Everyone => true,
-        ReplySettings::MentionedUsers | ReplySettings::Following => {
-            tweet.posted.author_id == caller.user_id || is_mentioned()
+    let point_at = |quoted: bool, tweet_id: Option<TweetId>| match tweet_id {
+        None => Ok(None),
+        Some(tweet_id) => match original(tweet_id) {
+            Some(tweet) if quoted || !tweet.hidden => Ok(Some(tweet.clone())),
+            _ => Err(Error::NoSuchReference { quoted, tweet_id }),
+        },
+    };
+    let replied_to = point_at(false, reply_to)?;
+    let root = replied_to.as_ref().and_then(|to| of(to.posted.conversation_id)).cloned();
+    Ok(References { root, quoted: point_at(true, body.quote_tweet_id)?, replied_to })
+}
+
+/// Those of these tweets that are not known yet.
+async fn find(tweets: &Tweets, known: &[Tweet], ids: &[TweetId]) -> Result<Vec<Tweet>, Error> {
+    let is_known = |id: &TweetId| known.iter().any(|tweet| tweet.id() == *id);
+    let ids: Vec<TweetId> = ids.iter().copied().filter(|id| !is_known(id)).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(tweets.store.by_ids(&ids).await?)
+}
+
+impl References {
+    /// Whether this user may answer and quote: sees it, is not blocked, and is among those from
+    /// whom an answer is wanted. The graph service is asked about others' tweets only.
+    async fn check(
+        &self,
+        tweets: &Tweets,
+        onward: &Onward,
+        caller: &UserCaller,
+        author: &Author,
+    ) -> Result<(), Error> {
+        let Self { replied_to, quoted, root } = self;
+        let mut others: Vec<UserId> = [replied_to, quoted]
+            .into_iter()
+            .flatten()
+            .map(|tweet| tweet.posted.author_id)
+            .filter(|user_id| *user_id != caller.user_id)
+            .collect();
+        others.dedup();
+        let closed = relations::out_of_reach(&*tweets.peers, onward, &others).await?;
+        for (is_quoted, tweet) in [(false, replied_to), (true, quoted)] {
+            if let Some(tweet) = tweet
+                && closed.contains(&tweet.posted.author_id)
+            {
+                return Err(Error::NoSuchReference { quoted: is_quoted, tweet_id: tweet.id() });
+            }
         }
-    };
-    if may { Ok(()) } else { Err(Error::RepliesLimited(tweet.id())) }
+        // Who began a conversation decides for all of it.
+        let is_limited = |tweet: &&Tweet| tweet.posted.reply_settings != ReplySettings::Everyone;
+        let Some(limited) =
+            root.as_ref().filter(is_limited).or(replied_to.as_ref().filter(is_limited))
+        else {
+            return Ok(());
+        };
+        let TweetPosted { author_id, reply_settings, .. } = limited.posted;
+        if author_id == caller.user_id || is_mentioned(limited, caller, author) {
+            return Ok(());
+        }
+        if reply_settings == ReplySettings::Following
+            && relations::is_followed_by(&*tweets.peers, onward, author_id).await?
+        {
+            return Ok(());
+        }
+        Err(Error::RepliesLimited(limited.id()))
+    }
 }
 
-fn reference(tweet: &Tweet) -> TweetRef {
-    TweetRef { tweet_id: tweet.id(), author_id: tweet.posted.author_id }
+/// Whether a tweet names this user.
+fn is_mentioned(tweet: &Tweet, caller: &UserCaller, author: &Author) -> bool {
+    let TweetPosted { mentions, text, .. } = &tweet.posted;
+    if mentions.is_empty() {
+        // Tweets of the first version do not tell whom they name; their text does.
+        let named = text::entities(text).mentions;
+        return named.iter().any(|name| name.username.eq_ignore_ascii_case(&author.username));
+    }
+    mentions.iter().any(|mention| mention.user_id == caller.user_id)
 }

@@ -1,54 +1,302 @@
-//! What the service needs of its database.
+//! Tweets, kept together with their events.
 
-mod sqlite;
+mod rows;
 
-use async_trait::async_trait;
-use pillion_chassis::{DatabaseError, Timestamp, TweetId, UserId};
-use pillion_events::TweetPosted;
+use std::sync::Arc;
+use std::time::Duration;
 
-pub(crate) use sqlite::{MIGRATIONS as SQLITE_MIGRATIONS, SqliteStore};
+use pillion_chassis::database::Migrations;
+use pillion_chassis::sql::{list, query};
+use pillion_chassis::{Database, DatabaseError, Journal, Timestamp, Transaction, TweetId, UserId};
+use pillion_events::{ReplyVisibility, TweetDeleted, TweetEvent, TweetPosted, TweetRef};
 
+use crate::NAME;
 use crate::error::Error;
+use crate::paging::Span;
+use crate::projection::TweetProjection;
 use crate::tweet::Tweet;
+use rows::{Row, SELECT, State};
 
-/// Tweets, kept together with their events.
-#[async_trait]
-pub(crate) trait Store: Send + Sync + std::fmt::Debug {
-    /// Makes a tweet public. Refused with [`Error::NoSuchReference`] when what it answers or
-    /// quotes has gone meanwhile.
-    async fn post(&self, posted: &TweetPosted) -> Result<(), Error>;
+/// What makes the tables.
+pub(crate) static MIGRATIONS: Migrations = Migrations {
+    sqlite: sqlx::migrate!("migrations/sqlite"),
+    postgres: sqlx::migrate!("migrations/postgres"),
+};
 
-    /// Takes a tweet back. Refused with [`Error::NotFound`] when it is not there and with
-    /// [`Error::NotTheAuthor`] when it is somebody else's.
-    async fn delete(&self, id: TweetId, author_id: UserId, at: Timestamp) -> Result<(), Error>;
-
-    /// Those of these tweets that are public, in any order.
-    async fn by_ids(&self, ids: &[TweetId]) -> Result<Vec<Tweet>, DatabaseError>;
-
-    /// Tweets of one author, in the order of their ids.
-    async fn tweets_of(&self, list: &TweetsOf) -> Result<Vec<Tweet>, DatabaseError>;
-
-    /// The largest id that any tweet has, for ids must go on growing.
-    async fn last_id(&self) -> Result<Option<TweetId>, DatabaseError>;
-}
+/// A tweet is a duplicate when it says the same, in answer to the same and quoting the same, as
+/// one of so many of its author's newest tweets that is no older than [`DUPLICATE_AGE_MAX`]. X
+/// names no numbers; a client that repeats itself after a lost answer does so within minutes, and
+/// bots were seen to be stopped for half a day.
+const DUPLICATE_TWEETS_MAX: u32 = 20;
+/// How long the author of a tweet may not say the same again.
+const DUPLICATE_AGE_MAX: Duration = Duration::from_hours(12);
 
 /// Which tweets of an author.
 #[derive(Debug, Clone)]
 pub(crate) struct TweetsOf {
     /// Whose.
     pub(crate) author_id: UserId,
-    /// With a larger id than this.
-    pub(crate) above_id: i64,
-    /// With a smaller id than this.
-    pub(crate) below_id: i64,
+    /// Where on the list.
+    pub(crate) span: Span,
     /// Posted then or later, in microseconds since 1970.
     pub(crate) from: i64,
     /// Posted earlier, in microseconds since 1970.
     pub(crate) before: i64,
     /// Also those that answer another tweet.
     pub(crate) with_replies: bool,
-    /// The largest ids first, else the smallest.
-    pub(crate) latest_first: bool,
-    /// At most so many.
-    pub(crate) count_max: u32,
+    /// Also those that only repeat another tweet.
+    pub(crate) with_retweets: bool,
+}
+
+/// The service's storage.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    database: Database,
+    journal: Journal,
+}
+
+fn stream(tweet_id: TweetId) -> String {
+    format!("tweet/{tweet_id}")
+}
+
+impl Store {
+    /// The store on a migrated database.
+    pub(crate) fn new(database: Database) -> Self {
+        let journal = Journal::new(NAME, database.clone(), Arc::new(TweetProjection));
+        Self { database, journal }
+    }
+
+    /// The service's events and tables.
+    pub(crate) fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
+    /// Makes a tweet public. Refused with [`Error::NoSuchReference`] when what it answers or
+    /// quotes has gone or was hidden meanwhile, with [`Error::Duplicate`] when the author has
+    /// just said the same, and with [`Error::AccountGone`] when there is no such author any more.
+    pub(crate) async fn post(&self, posted: &TweetPosted) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        if is_deleted(&mut transaction, posted.author_id).await? {
+            return Err(Error::AccountGone(posted.author_id));
+        }
+        if let Some(TweetRef { tweet_id, .. }) = posted.replied_to {
+            let found = State::find(&mut transaction, tweet_id).await?;
+            if found.is_none_or(|tweet| tweet.hidden) {
+                return Err(Error::NoSuchReference { quoted: false, tweet_id });
+            }
+        }
+        if let Some(TweetRef { tweet_id, .. }) = posted.quoted
+            && State::find(&mut transaction, tweet_id).await?.is_none()
+        {
+            return Err(Error::NoSuchReference { quoted: true, tweet_id });
+        }
+        if is_duplicate(&mut transaction, posted).await? {
+            return Err(Error::Duplicate);
+        }
+        let stream = stream(posted.tweet_id);
+        let event = TweetEvent::Posted(posted.clone());
+        self.journal.record(&mut transaction, &stream, 0, &event, posted.created_at).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Takes a tweet back. Refused with [`Error::NotFound`] when it is not there, with
+    /// [`Error::NotTheAuthor`] when it is somebody else's and with [`Error::IsRetweet`] when it
+    /// is a retweet.
+    pub(crate) async fn delete(
+        &self,
+        id: TweetId,
+        author_id: UserId,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        let tweet = State::find(&mut transaction, id).await?.ok_or(Error::NotFound(id))?;
+        if tweet.author_id != author_id.as_i64() {
+            return Err(Error::NotTheAuthor(id));
+        }
+        if let Some(original) = tweet.retweeted_id {
+            let original = TweetId::from_i64(original).unwrap_or(id);
+            return Err(Error::IsRetweet { author_id, original });
+        }
+        let event = TweetEvent::Deleted(TweetDeleted { tweet_id: id, author_id, deleted_at: at });
+        self.record(&mut transaction, id, &event, at).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Hides a reply, or shows it again, as who began the conversation wants it. When it is so
+    /// already, nothing happens.
+    pub(crate) async fn set_hidden(
+        &self,
+        id: TweetId,
+        by: UserId,
+        hidden: bool,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        let tweet = State::find(&mut transaction, id).await?.ok_or(Error::NotFound(id))?;
+        let root = match TweetId::from_i64(tweet.conversation_id) {
+            Some(root) => State::find(&mut transaction, root).await?,
+            None => None,
+        };
+        let is_host = root.is_some_and(|root| root.author_id == by.as_i64());
+        let is_reply = tweet.replied_to_id.is_some();
+        if !is_host || !is_reply || tweet.author_id == by.as_i64() {
+            return Err(Error::MayNotHide(id));
+        }
+        if tweet.hidden == hidden {
+            return Ok(());
+        }
+        let change = tweet.visibility(by, at)?;
+        let event = if hidden { TweetEvent::Hidden(change) } else { TweetEvent::Unhidden(change) };
+        self.record(&mut transaction, id, &event, at).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Records what happens to a tweet that is there.
+    async fn record(
+        &self,
+        transaction: &mut Transaction,
+        id: TweetId,
+        event: &TweetEvent,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let stream = stream(id);
+        let version = self.journal.version(transaction, &stream).await?;
+        self.journal.record(transaction, &stream, version, event, at).await?;
+        Ok(())
+    }
+
+    /// Those of these tweets that are public, in any order.
+    pub(crate) async fn by_ids(&self, ids: &[TweetId]) -> Result<Vec<Tweet>, DatabaseError> {
+        let rows: Vec<Row> = query(format!(
+            "{SELECT} WHERE t.tweet_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))"
+        ))
+        .bind(list(ids))
+        .fetch_all(&self.database)
+        .await?;
+        rows.into_iter().map(Tweet::try_from).collect()
+    }
+
+    /// Tweets of one author, in the order of their ids.
+    pub(crate) async fn tweets_of(&self, of: &TweetsOf) -> Result<Vec<Tweet>, DatabaseError> {
+        let order = if of.span.latest_first { "DESC" } else { "ASC" };
+        let rows: Vec<Row> = query(format!(
+            "{SELECT}
+             WHERE t.author_id = $1 AND t.tweet_id > $2 AND t.tweet_id < $3
+               AND t.created_at >= $4 AND t.created_at < $5
+               AND ($6 OR t.replied_to_id IS NULL) AND ($7 OR t.retweeted_id IS NULL)
+             ORDER BY t.tweet_id {order} LIMIT $8"
+        ))
+        .bind(of.author_id)
+        .bind(of.span.above_id)
+        .bind(of.span.below_id)
+        .bind(of.from)
+        .bind(of.before)
+        .bind(of.with_replies)
+        .bind(of.with_retweets)
+        .bind(of.span.count_max)
+        .fetch_all(&self.database)
+        .await?;
+        rows.into_iter().map(Tweet::try_from).collect()
+    }
+
+    /// The tweets that quote a tweet, in the order of their ids.
+    pub(crate) async fn quotes_of(
+        &self,
+        tweet_id: TweetId,
+        span: Span,
+        with_replies: bool,
+    ) -> Result<Vec<TweetId>, DatabaseError> {
+        let order = if span.latest_first { "DESC" } else { "ASC" };
+        let rows: Vec<(i64,)> = query(format!(
+            "SELECT tweet_id FROM tweet
+             WHERE quoted_id = $1 AND tweet_id > $2 AND tweet_id < $3
+               AND ($4 OR replied_to_id IS NULL)
+             ORDER BY tweet_id {order} LIMIT $5"
+        ))
+        .bind(tweet_id)
+        .bind(span.above_id)
+        .bind(span.below_id)
+        .bind(with_replies)
+        .bind(span.count_max)
+        .fetch_all(&self.database)
+        .await?;
+        Ok(rows.into_iter().filter_map(|(id,)| TweetId::from_i64(id)).collect())
+    }
+
+    /// How many tweets each of these users has; those without any are left out.
+    pub(crate) async fn tweet_counts(
+        &self,
+        users: &[UserId],
+    ) -> Result<Vec<(UserId, i64)>, DatabaseError> {
+        let rows: Vec<(i64, i64)> = query(
+            "SELECT user_id, tweet_count FROM author
+             WHERE user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+             ORDER BY user_id",
+        )
+        .bind(list(users))
+        .fetch_all(&self.database)
+        .await?;
+        let user = |(id, count)| Some((UserId::from_i64(id)?, count));
+        Ok(rows.into_iter().filter_map(user).collect())
+    }
+
+    /// The largest id that any tweet has, for ids must go on growing.
+    pub(crate) async fn last_id(&self) -> Result<Option<TweetId>, DatabaseError> {
+        let (last,): (Option<i64>,) =
+            query("SELECT max(tweet_id) FROM tweet").fetch_one(&self.database).await?;
+        Ok(last.and_then(TweetId::from_i64))
+    }
+}
+
+/// Whether the users service has told that an account was deleted.
+async fn is_deleted(transaction: &mut Transaction, user_id: UserId) -> Result<bool, DatabaseError> {
+    let (deleted,) =
+        query("SELECT EXISTS (SELECT 1 FROM account WHERE user_id = $1 AND username IS NULL)")
+            .bind(user_id)
+            .fetch_one::<(bool,)>(transaction)
+            .await?;
+    Ok(deleted)
+}
+
+/// Whether the author has just said the same.
+async fn is_duplicate(
+    transaction: &mut Transaction,
+    posted: &TweetPosted,
+) -> Result<bool, DatabaseError> {
+    let age_max = i64::try_from(DUPLICATE_AGE_MAX.as_micros()).unwrap_or(i64::MAX);
+    // No id is negative, so -1 stands for none.
+    let id = |reference: Option<TweetRef>| reference.map_or(-1, |to| to.tweet_id.as_i64());
+    let (duplicate,) = query(
+        "SELECT EXISTS (
+             SELECT 1 FROM (
+                 SELECT text, replied_to_id, quoted_id, retweeted_id, created_at FROM tweet
+                 WHERE author_id = $1 ORDER BY tweet_id DESC LIMIT $2
+             ) AS newest
+             WHERE text = $3 AND coalesce(replied_to_id, -1) = $4 AND coalesce(quoted_id, -1) = $5
+               AND retweeted_id IS NULL AND created_at > $6
+         )",
+    )
+    .bind(posted.author_id)
+    .bind(DUPLICATE_TWEETS_MAX)
+    .bind(&posted.text)
+    .bind(id(posted.replied_to))
+    .bind(id(posted.quoted))
+    .bind(posted.created_at.as_micros().saturating_sub(age_max))
+    .fetch_one::<(bool,)>(transaction)
+    .await?;
+    Ok(duplicate)
+}
+
+impl State {
+    /// The change of a reply's visibility.
+    fn visibility(&self, by: UserId, at: Timestamp) -> Result<ReplyVisibility, DatabaseError> {
+        let bad = || DatabaseError::Corrupt(format!("a bad column of the tweet {}", self.tweet_id));
+        Ok(ReplyVisibility {
+            tweet_id: TweetId::from_i64(self.tweet_id).ok_or_else(bad)?,
+            author_id: UserId::from_i64(self.author_id).ok_or_else(bad)?,
+            conversation_id: TweetId::from_i64(self.conversation_id).ok_or_else(bad)?,
+            hidden_by: by,
+            at,
+        })
+    }
 }

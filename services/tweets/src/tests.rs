@@ -1,7 +1,10 @@
 //! The service as a whole: requests in, answers and events out.
 
 mod harness;
+mod hiding;
 mod listing;
 mod posting;
 mod reading;
+mod retweets;
 mod storing;
+mod upgrade;

@@ -2,10 +2,10 @@
 
 use pillion_chassis::parameters::Fields;
 use pillion_chassis::{Timestamp, TweetId, UserId};
-use pillion_events::{ReplySettings, TweetPosted};
+use pillion_events::{Mention, ReplySettings, TweetPosted};
+use pillion_text::{Tag, Url};
 use serde::Serialize;
 
-use crate::text::{self, Entities};
 use crate::tweet::Tweet;
 
 /// A tweet: `id`, `text` and `edit_history_tweet_ids` always, the rest as `tweet.fields` asks.
@@ -30,10 +30,17 @@ pub(crate) struct TweetBody {
     referenced_tweets: Vec<Reference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reply_settings: Option<ReplySettings>,
+    /// For the gateway, which takes it off: whose tweet it is and, of a retweet, whose tweet it
+    /// repeats. Who may not see one of them does not see the tweet.
+    #[serde(rename = "_authors")]
+    authors: Vec<UserId>,
+    /// For the gateway: whether who began the conversation hid it.
+    #[serde(rename = "_hidden", skip_serializing_if = "std::ops::Not::not")]
+    hidden: bool,
 }
 
 /// What has come of a tweet. X wants all six to be there. Replies and quotes are counted here;
-/// nobody can retweet, like, bookmark or look unseen yet, so the other four are truly 0.
+/// the gateway puts in what the engagements service counts.
 #[derive(Debug, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the API's names")]
 struct PublicMetrics {
@@ -43,6 +50,28 @@ struct PublicMetrics {
     quote_count: u64,
     bookmark_count: u64,
     impression_count: u64,
+}
+
+/// What a text holds, in X's shape.
+#[derive(Debug, Serialize)]
+struct Entities {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hashtags: Vec<Tag>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mentions: Vec<Named>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cashtags: Vec<Tag>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    urls: Vec<Url>,
+}
+
+/// A mention, and whom it names if that was anybody when the tweet was posted.
+#[derive(Debug, Serialize)]
+struct Named {
+    #[serde(flatten)]
+    at: pillion_text::Mention,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<UserId>,
 }
 
 /// A tweet that this one points at.
@@ -56,8 +85,9 @@ struct Reference {
 impl TweetBody {
     /// The fields that were asked for.
     pub(crate) fn new(tweet: Tweet, fields: &Fields) -> Self {
-        let Tweet { posted, reply_count, quote_count } = tweet;
-        let entities = fields.has("entities").then(|| text::entities(&posted.text));
+        let references =
+            if fields.has("referenced_tweets") { references(&tweet) } else { Vec::new() };
+        let Tweet { posted, retweeted, hidden, reply_count, quote_count } = tweet;
         let replied_to = posted.replied_to.filter(|_| fields.has("in_reply_to_user_id"));
         Self {
             id: posted.tweet_id,
@@ -65,7 +95,7 @@ impl TweetBody {
             author_id: fields.has("author_id").then_some(posted.author_id),
             conversation_id: fields.has("conversation_id").then_some(posted.conversation_id),
             created_at: fields.has("created_at").then_some(posted.created_at),
-            entities: entities.filter(|entities| !entities.is_empty()),
+            entities: fields.has("entities").then(|| Entities::of(&posted)).flatten(),
             in_reply_to_user_id: replied_to.map(|to| to.author_id),
             public_metrics: fields.has("public_metrics").then_some(PublicMetrics {
                 retweet_count: 0,
@@ -75,19 +105,39 @@ impl TweetBody {
                 bookmark_count: 0,
                 impression_count: 0,
             }),
-            referenced_tweets: if fields.has("referenced_tweets") {
-                references(&posted)
-            } else {
-                Vec::new()
-            },
+            referenced_tweets: references,
             reply_settings: fields.has("reply_settings").then_some(posted.reply_settings),
+            authors: std::iter::once(posted.author_id)
+                .chain(retweeted.map(|to| to.author_id))
+                .collect(),
+            hidden,
             text: posted.text,
         }
     }
 }
 
-fn references(posted: &TweetPosted) -> Vec<Reference> {
-    let replied_to = posted.replied_to.map(|to| Reference { kind: "replied_to", id: to.tweet_id });
-    let quoted = posted.quoted.map(|to| Reference { kind: "quoted", id: to.tweet_id });
-    replied_to.into_iter().chain(quoted).collect()
+impl Entities {
+    /// What a tweet's text holds; `None` when it holds nothing.
+    fn of(posted: &TweetPosted) -> Option<Self> {
+        let found = pillion_text::entities(&posted.text);
+        if found.is_empty() {
+            return None;
+        }
+        let pillion_text::Entities { hashtags, mentions, cashtags, urls } = found;
+        let named = |at: pillion_text::Mention| {
+            let is_named = |to: &&Mention| to.username.eq_ignore_ascii_case(&at.username);
+            let id = posted.mentions.iter().find(is_named).map(|to| to.user_id);
+            Named { at, id }
+        };
+        let mentions = mentions.into_iter().map(named).collect();
+        Some(Self { hashtags, mentions, cashtags, urls })
+    }
+}
+
+fn references(tweet: &Tweet) -> Vec<Reference> {
+    let Tweet { posted, retweeted, .. } = tweet;
+    [("retweeted", *retweeted), ("replied_to", posted.replied_to), ("quoted", posted.quoted)]
+        .into_iter()
+        .filter_map(|(kind, to)| Some(Reference { kind, id: to?.tweet_id }))
+        .collect()
 }

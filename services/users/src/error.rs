@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use pillion_chassis::event_log::AppendError;
-use pillion_chassis::{Problem, UserId};
+use pillion_chassis::{DatabaseError, Problem, UserId};
 
 use crate::profile::Username;
 
@@ -15,6 +15,9 @@ pub(crate) enum Error {
     /// That account exists and is not what was asked to be made.
     #[error("the account {0} exists with another profile")]
     AnotherProfile(UserId),
+    /// The account of the token does not exist any more.
+    #[error("there is no account {0}")]
+    Gone(UserId),
     /// That account was deleted; its id is not used again.
     #[error("the account {0} was deleted")]
     Deleted(UserId),
@@ -24,6 +27,12 @@ pub(crate) enum Error {
     /// The change could not be stored.
     #[error(transparent)]
     Store(#[from] AppendError),
+}
+
+impl From<DatabaseError> for Error {
+    fn from(error: DatabaseError) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 impl From<Problem> for Error {
@@ -38,6 +47,7 @@ impl IntoResponse for Error {
             Self::UsernameTaken(_) | Self::AnotherProfile(_) | Self::Deleted(_) => {
                 Problem::conflict(format!("Nothing was changed: {self}."))
             }
+            Self::Gone(user_id) => Problem::account_gone(user_id),
             Self::Refused(problem) => problem,
             Self::Store(error) => error.into(),
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use pillion_chassis::problem::InvalidParameter;
 use pillion_chassis::{Timestamp, UserId};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -12,6 +13,8 @@ pub(crate) struct Profile {
     pub(crate) user_id: UserId,
     pub(crate) username: Username,
     pub(crate) about: About,
+    /// Whether only followers whom the owner approved see the tweets.
+    pub(crate) protected: bool,
     pub(crate) created_at: Timestamp,
 }
 
@@ -35,6 +38,82 @@ pub(crate) struct Username(String);
 pub(crate) struct UsernameError;
 
 const USERNAME_CHARS_MAX: usize = 15;
+
+/// X's bounds for what a profile says.
+const NAME_CHARS_MAX: usize = 50;
+const DESCRIPTION_CHARS_MAX: usize = 160;
+const LOCATION_CHARS_MAX: usize = 30;
+const URL_CHARS_MAX: usize = 100;
+
+/// Reads what an owner says about themselves and collects what is wrong with it. A text that is
+/// empty is none.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    /// What is wrong, in the order of the checks.
+    pub(crate) errors: Vec<InvalidParameter>,
+}
+
+impl Checks {
+    /// Says that what was sent under a name breaks its rule.
+    pub(crate) fn refuse(&mut self, name: &str, value: &str, rule: &str) {
+        self.errors.push(InvalidParameter {
+            name: name.to_owned(),
+            values: vec![value.to_owned()],
+            message: format!("$.{name}: [{value}] is not valid: {rule}"),
+        });
+    }
+
+    /// The name, without space around it.
+    pub(crate) fn name(&mut self, sent: &str) -> String {
+        let name = sent.trim();
+        if !is_line(name, NAME_CHARS_MAX) || name.is_empty() {
+            let rule = format!("a name is one line of 1 to {NAME_CHARS_MAX} characters");
+            self.refuse("name", sent, &rule);
+        }
+        name.to_owned()
+    }
+
+    /// The description.
+    pub(crate) fn description(&mut self, sent: String) -> Option<String> {
+        if sent.chars().count() > DESCRIPTION_CHARS_MAX {
+            let rule = format!("a description has at most {DESCRIPTION_CHARS_MAX} characters");
+            self.refuse("description", &sent, &rule);
+        }
+        Some(sent).filter(|text| !text.is_empty())
+    }
+
+    /// The location.
+    pub(crate) fn location(&mut self, sent: String) -> Option<String> {
+        if !is_line(&sent, LOCATION_CHARS_MAX) {
+            let rule = format!("a location is one line of at most {LOCATION_CHARS_MAX} characters");
+            self.refuse("location", &sent, &rule);
+        }
+        Some(sent).filter(|text| !text.is_empty())
+    }
+
+    /// The owner's page.
+    pub(crate) fn url(&mut self, sent: String) -> Option<String> {
+        if !sent.is_empty() && !is_page(&sent) {
+            let rule = format!(
+                "a url begins with http:// or https:// and has at most {URL_CHARS_MAX} \
+                 characters without spaces"
+            );
+            self.refuse("url", &sent, &rule);
+        }
+        Some(sent).filter(|text| !text.is_empty())
+    }
+}
+
+fn is_line(text: &str, chars_max: usize) -> bool {
+    text.chars().count() <= chars_max && !text.chars().any(char::is_control)
+}
+
+fn is_page(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+        && text.chars().count() <= URL_CHARS_MAX
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+}
 
 impl Username {
     /// As its owner writes it.

@@ -1,31 +1,29 @@
-//! What the service needs of its database.
+//! Profiles, kept together with their events.
 
-mod sqlite;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use async_trait::async_trait;
+use pillion_chassis::database::Migrations;
 use pillion_chassis::event_log::AppendError;
-use pillion_chassis::{DatabaseError, Timestamp, UserId};
+use pillion_chassis::journal::Journal;
+use pillion_chassis::sql::{Query, list, query};
+use pillion_chassis::{Database, DatabaseError, Timestamp, UserId};
+use pillion_events::{UserDeleted, UserEvent, UserProfileChanged, UserRegistered};
 
-pub(crate) use sqlite::{MIGRATIONS as SQLITE_MIGRATIONS, SqliteStore};
-
+use crate::NAME;
+use crate::change_profile::Change;
 use crate::error::Error;
-use crate::profile::{Profile, Username};
+use crate::profile::{About, Profile, Username};
+use crate::projection::{self, UserProjection};
 
-/// Profiles, kept together with their events.
-#[async_trait]
-pub(crate) trait Store: Send + Sync + std::fmt::Debug {
-    /// Makes an account, unless it exists with the same profile already.
-    async fn register(&self, profile: &Profile) -> Result<Registration, Error>;
+/// What makes the tables.
+pub(crate) static MIGRATIONS: Migrations = Migrations {
+    sqlite: sqlx::migrate!("migrations/sqlite"),
+    postgres: sqlx::migrate!("migrations/postgres"),
+};
 
-    /// Deletes an account for good; whether there was one.
-    async fn delete(&self, user_id: UserId, at: Timestamp) -> Result<bool, AppendError>;
-
-    /// Those of these accounts that exist, in any order.
-    async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<Profile>, DatabaseError>;
-
-    /// The accounts that have these handles, in any order.
-    async fn by_usernames(&self, usernames: &[Username]) -> Result<Vec<Profile>, DatabaseError>;
-}
+/// Above every character, so that `prefix..prefix + LAST` holds all words with the prefix.
+const LAST: char = char::MAX;
 
 /// What became of a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,4 +32,254 @@ pub(crate) enum Registration {
     Made(Profile),
     /// It was there with the same profile: the request came twice.
     Same(Profile),
+}
+
+/// Which accounts a search finds.
+#[derive(Debug, Clone)]
+pub(crate) struct Search {
+    /// Prefixes of words, in lower case, of which an account must have all; at least one.
+    pub(crate) prefixes: BTreeSet<String>,
+    /// With a larger id than this.
+    pub(crate) above_id: i64,
+    /// With a smaller id than this.
+    pub(crate) below_id: i64,
+    /// The largest ids first, else the smallest.
+    pub(crate) latest_first: bool,
+    /// At most so many.
+    pub(crate) count_max: u32,
+}
+
+/// The service's storage.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    database: Database,
+    journal: Journal,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    user_id: i64,
+    username: String,
+    name: String,
+    description: Option<String>,
+    location: Option<String>,
+    url: Option<String>,
+    protected: bool,
+    created_at: i64,
+    deleted_at: Option<i64>,
+}
+
+impl TryFrom<Row> for Profile {
+    type Error = DatabaseError;
+
+    fn try_from(row: Row) -> Result<Self, DatabaseError> {
+        let bad = |column: &str| DatabaseError::Corrupt(format!("a profile with a bad {column}"));
+        let Row { name, description, location, url, protected, .. } = row;
+        Ok(Self {
+            user_id: UserId::from_i64(row.user_id).ok_or_else(|| bad("user_id"))?,
+            username: row.username.parse().map_err(|_| bad("username"))?,
+            about: About { name, description, location, url },
+            protected,
+            created_at: Timestamp::from_micros(row.created_at),
+        })
+    }
+}
+
+fn stream(user_id: UserId) -> String {
+    format!("user/{user_id}")
+}
+
+impl Store {
+    /// The store on a migrated database.
+    pub(crate) async fn open(database: Database) -> Result<Self, DatabaseError> {
+        let journal = Journal::new(NAME, database.clone(), Arc::new(UserProjection));
+        let store = Self { database, journal };
+        store.index_all().await?;
+        Ok(store)
+    }
+
+    /// The service's events and tables.
+    pub(crate) fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
+    /// Makes an account, unless it exists with the same profile already.
+    pub(crate) async fn register(&self, profile: &Profile) -> Result<Registration, Error> {
+        let mut transaction = self.database.write().await?;
+        if let Some(row) = by_id(profile.user_id).fetch_optional::<Row>(&mut transaction).await? {
+            if row.deleted_at.is_some() {
+                return Err(Error::Deleted(profile.user_id));
+            }
+            let there = Profile::try_from(row)?;
+            if (&there.username, &there.about) != (&profile.username, &profile.about) {
+                return Err(Error::AnotherProfile(profile.user_id));
+            }
+            return Ok(Registration::Same(there));
+        }
+        // An account keeps its handle even when it is deleted.
+        let (taken,): (bool,) =
+            query("SELECT EXISTS (SELECT 1 FROM profile WHERE username_key = $1)")
+                .bind(profile.username.key())
+                .fetch_one(&mut transaction)
+                .await?;
+        if taken {
+            return Err(Error::UsernameTaken(profile.username.clone()));
+        }
+        let About { name, description, location, url } = profile.about.clone();
+        let event = UserEvent::Registered(UserRegistered {
+            user_id: profile.user_id,
+            username: profile.username.to_string(),
+            name,
+            description,
+            location,
+            url,
+            created_at: profile.created_at,
+        });
+        let stream = stream(profile.user_id);
+        self.journal.record(&mut transaction, &stream, 0, &event, profile.created_at).await?;
+        transaction.commit().await?;
+        Ok(Registration::Made(profile.clone()))
+    }
+
+    /// Changes a profile, unless it says the same already; the profile as it is then. Refused
+    /// with [`Error::Gone`] when there is no such account.
+    pub(crate) async fn change(
+        &self,
+        user_id: UserId,
+        change: Change,
+        at: Timestamp,
+    ) -> Result<Profile, Error> {
+        let mut transaction = self.database.write().await?;
+        let row = by_id(user_id).fetch_optional::<Row>(&mut transaction).await?;
+        let Some(row @ Row { deleted_at: None, .. }) = row else {
+            return Err(Error::Gone(user_id));
+        };
+        let before = Profile::try_from(row)?;
+        let after = change.apply_to(before.clone());
+        if after == before {
+            return Ok(before);
+        }
+        let About { name, description, location, url } = after.about.clone();
+        let event = UserEvent::ProfileChanged(UserProfileChanged {
+            user_id,
+            name,
+            description,
+            location,
+            url,
+            protected: after.protected,
+            changed_at: at,
+        });
+        let stream = stream(user_id);
+        let version = self.journal.version(&mut transaction, &stream).await?;
+        self.journal.record(&mut transaction, &stream, version, &event, at).await?;
+        transaction.commit().await?;
+        Ok(after)
+    }
+
+    /// Deletes an account for good; whether there was one.
+    pub(crate) async fn delete(&self, user_id: UserId, at: Timestamp) -> Result<bool, AppendError> {
+        let mut transaction = self.database.write().await?;
+        let row = by_id(user_id).fetch_optional::<Row>(&mut transaction).await?;
+        if row.is_none_or(|row| row.deleted_at.is_some()) {
+            return Ok(false);
+        }
+        let event = UserEvent::Deleted(UserDeleted { user_id, deleted_at: at });
+        let stream = stream(user_id);
+        let version = self.journal.version(&mut transaction, &stream).await?;
+        self.journal.record(&mut transaction, &stream, version, &event, at).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Those of these accounts that exist, in any order.
+    pub(crate) async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<Profile>, DatabaseError> {
+        let rows = query(
+            "SELECT user_id, username, name, description, location, url, protected, created_at,
+                    deleted_at
+             FROM profile
+             WHERE user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+               AND deleted_at IS NULL",
+        )
+        .bind(list(ids));
+        profiles(rows.fetch_all(&self.database).await?)
+    }
+
+    /// The accounts that have these handles, in any order.
+    pub(crate) async fn by_usernames(
+        &self,
+        usernames: &[Username],
+    ) -> Result<Vec<Profile>, DatabaseError> {
+        let rows = query(
+            "SELECT user_id, username, name, description, location, url, protected, created_at,
+                    deleted_at
+             FROM profile
+             WHERE username_key IN (SELECT value FROM json_each($1)) AND deleted_at IS NULL",
+        )
+        .bind(list(usernames.iter().map(Username::key)));
+        profiles(rows.fetch_all(&self.database).await?)
+    }
+
+    /// The accounts that a search finds, in the order of their ids.
+    pub(crate) async fn search(&self, search: &Search) -> Result<Vec<Profile>, DatabaseError> {
+        let words: Vec<String> = (0..search.prefixes.len())
+            .map(|index| (2 * index + 1, 2 * index + 2))
+            .map(|(from, to)| {
+                format!("SELECT user_id FROM profile_word WHERE word >= ${from} AND word < ${to}")
+            })
+            .collect();
+        let bound = 2 * words.len();
+        let sql = format!(
+            "SELECT user_id, username, name, description, location, url, protected, created_at,
+                    deleted_at
+             FROM profile
+             WHERE user_id IN ({}) AND user_id > ${} AND user_id < ${}
+             ORDER BY user_id {} LIMIT ${}",
+            words.join(" INTERSECT "),
+            bound + 1,
+            bound + 2,
+            if search.latest_first { "DESC" } else { "ASC" },
+            bound + 3,
+        );
+        let query = search
+            .prefixes
+            .iter()
+            .fold(query(sql), |query, prefix| query.bind(prefix).bind(format!("{prefix}{LAST}")));
+        let rows = query.bind(search.above_id).bind(search.below_id).bind(search.count_max);
+        profiles(rows.fetch_all(&self.database).await?)
+    }
+
+    /// Makes accounts findable that were made before there was a search, as the projection makes
+    /// new ones.
+    async fn index_all(&self) -> Result<(), DatabaseError> {
+        let unindexed = || {
+            query(
+                "SELECT user_id, username, name FROM profile
+                 WHERE deleted_at IS NULL AND NOT EXISTS
+                     (SELECT 1 FROM profile_word WHERE profile_word.user_id = profile.user_id)",
+            )
+        };
+        if unindexed().fetch_optional::<(i64, String, String)>(&self.database).await?.is_none() {
+            return Ok(());
+        }
+        let mut transaction = self.database.write().await?;
+        let rows: Vec<(i64, String, String)> = unindexed().fetch_all(&mut transaction).await?;
+        for (user_id, username, name) in rows {
+            projection::index(&mut transaction, user_id, &username, &name).await?;
+        }
+        transaction.commit().await
+    }
+}
+
+/// An account, deleted or not.
+fn by_id(user_id: UserId) -> Query {
+    query(
+        "SELECT user_id, username, name, description, location, url, protected, created_at,
+                deleted_at
+         FROM profile WHERE user_id = $1",
+    )
+    .bind(user_id)
+}
+
+fn profiles(rows: Vec<Row>) -> Result<Vec<Profile>, DatabaseError> {
+    rows.into_iter().map(Profile::try_from).collect()
 }

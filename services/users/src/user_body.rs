@@ -31,20 +31,29 @@ pub(crate) struct UserBody {
 impl UserBody {
     /// The fields that were asked for.
     pub(crate) fn new(profile: Profile, fields: &Fields) -> Self {
-        let Profile { user_id, username, about, created_at } = profile;
+        Self::choose(profile, |name| fields.has(name))
+    }
+
+    /// All that the owner can change and see.
+    pub(crate) fn whole(profile: Profile) -> Self {
+        Self::choose(profile, |_| true)
+    }
+
+    fn choose(profile: Profile, has: impl Fn(&str) -> bool) -> Self {
+        let Profile { user_id, username, about, protected, created_at } = profile;
         let About { name, description, location, url } = about;
         Self {
             id: user_id,
             name,
             username: username.to_string(),
-            created_at: fields.has("created_at").then_some(created_at),
-            description: description.filter(|_| fields.has("description")),
-            location: location.filter(|_| fields.has("location")),
-            url: url.filter(|_| fields.has("url")),
-            // No route verifies an account or protects it, so these hold for everyone.
-            protected: fields.has("protected").then_some(false),
-            verified: fields.has("verified").then_some(false),
-            verified_type: fields.has("verified_type").then_some("none"),
+            created_at: has("created_at").then_some(created_at),
+            description: description.filter(|_| has("description")),
+            location: location.filter(|_| has("location")),
+            url: url.filter(|_| has("url")),
+            protected: has("protected").then_some(protected),
+            // No route verifies an account, so these hold for everyone.
+            verified: has("verified").then_some(false),
+            verified_type: has("verified_type").then_some("none"),
         }
     }
 }

@@ -1,31 +1,62 @@
 //! Peers in other processes, called over HTTP.
+//!
+//! A service can have several addresses. A call goes to the one with the fewest calls in flight
+//! among those that are well: an address is passed over while its health checks fail, while it
+//! has asked to be left alone (`Retry-After`), and while its circuit is open because calls to it
+//! failed. When none is well, calls go to those whose checks fail all the same, for a check may
+//! be wrong; only open circuits refuse at once.
+//!
+//! A call is repeated, after a short random pause, where that can do no harm: when nothing was
+//! sent, or when the method is idempotent (RFC 9110, 9.2.2) and the connection broke, the answer
+//! did not come, or it was 503. Repeats stay under a fifth of the calls, so that a service in
+//! trouble does not get more to do.
+
+mod address;
+mod health;
+mod retry;
+mod settings;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 
-use super::{PEER_ANSWER_TIME_MAX, PeerError, Peers};
+pub use settings::PeerSettings;
 
-/// Connections kept open to a peer while nothing is asked: about what one service sends at once.
-const IDLE_CONNECTIONS_MAX: usize = 64;
-/// Shorter than the minute after which a server closes an idle connection, or a request would
-/// now and then go into one that is just being closed.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
-/// Within one data centre a connection stands in a millisecond; longer means that nobody is there.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+use self::address::{Addresses, Place};
+use self::retry::{Failure, Pauses};
+use super::{PeerError, Peers};
+use crate::random::{Random, SystemRandom};
 
-/// Peers in other processes, with a pool of connections.
+/// A request's body up to this size is kept to be sent again; all that services send each other
+/// is smaller. A larger one is sent once.
+const REPEATED_BODY_BYTES_MAX: u64 = 64 * 1024;
+/// A connection without traffic, such as a quiet stream's, is probed after this.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long an address that answered 503 with `Retry-After` is left alone at most.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// Peers in other processes, with a pool of connections to each.
 #[derive(Debug)]
 pub struct HttpPeers {
     client: Client<HttpConnector, Body>,
-    addresses: HashMap<String, Authority>,
+    services: HashMap<String, Arc<Addresses>>,
+    settings: PeerSettings,
+    random: Arc<dyn Random>,
 }
 
 /// An address of a peer is not one.
@@ -39,26 +70,80 @@ pub struct PeerAddressError {
 }
 
 impl HttpPeers {
-    /// Peers at these addresses: a service's name and `http://HOST:PORT`.
+    /// Peers at these addresses: a service's name and `http://HOST:PORT`; a service that runs in
+    /// several places is there as often. Default settings; see [`HttpPeers::with_settings`].
     pub fn new(
         addresses: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, PeerAddressError> {
-        let addresses = addresses
-            .into_iter()
-            .map(|(service, address)| match authority(&address) {
-                Some(authority) => Ok((service, authority)),
-                None => Err(PeerAddressError { service, address }),
-            })
-            .collect::<Result<_, _>>()?;
+        Self::with_settings(addresses, PeerSettings::default(), Arc::new(SystemRandom))
+    }
+
+    /// The same with bounds of the caller's own. [`HttpPeers::health_checks`] is to be run beside
+    /// it; without, every address counts as healthy.
+    pub fn with_settings(
+        addresses: impl IntoIterator<Item = (String, String)>,
+        settings: PeerSettings,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, PeerAddressError> {
+        let mut authorities: HashMap<String, Vec<Authority>> = HashMap::new();
+        for (service, address) in addresses {
+            let Some(authority) = authority(&address) else {
+                return Err(PeerAddressError { service, address });
+            };
+            authorities.entry(service).or_default().push(authority);
+        }
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
+        connector.set_connect_timeout(Some(settings.connect_timeout));
+        connector.set_keepalive(Some(KEEP_ALIVE));
         let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .pool_idle_timeout(IDLE_TIME_MAX)
+            .pool_max_idle_per_host(settings.idle_connections_max)
+            .pool_idle_timeout(settings.idle_timeout)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Self { client, addresses })
+        let services = authorities
+            .into_iter()
+            .map(|(service, authorities)| {
+                let addresses = Addresses::new(&service, authorities, &settings);
+                (service, Arc::new(addresses))
+            })
+            .collect();
+        Ok(Self { client, services, settings, random })
+    }
+
+    /// One attempt at an address.
+    async fn attempt(
+        &self,
+        mut place: Place,
+        request: Request<Body>,
+        until: Instant,
+    ) -> Result<Response<Body>, Failure> {
+        match timeout_at(until, self.client.request(request)).await {
+            Ok(Ok(response)) => {
+                place.answered();
+                let busy = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+                if busy && let Some(time) = retry_after(response.headers()) {
+                    place.rest(time.min(RETRY_AFTER_MAX));
+                }
+                // The place is free when the body is out or dropped: streams count, too.
+                let response = response.map(|body| {
+                    Body::new(body.map_err(move |error| {
+                        let _held = &place;
+                        error
+                    }))
+                });
+                if busy { Err(Failure::Busy(response)) } else { Ok(response) }
+            }
+            Ok(Err(error)) => {
+                place.failed();
+                let (not_sent, error) = (error.is_connect(), error.into());
+                Err(if not_sent { Failure::NotSent(error) } else { Failure::Broken(error) })
+            }
+            Err(_) => {
+                place.failed();
+                Err(Failure::TimedOut)
+            }
+        }
     }
 }
 
@@ -68,76 +153,106 @@ fn authority(address: &str) -> Option<Authority> {
     (parts.scheme == Some(Scheme::HTTP) && bare).then_some(parts.authority).flatten()
 }
 
+/// The header in its form with seconds, the only one that our services use.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// A request that can be made for each attempt.
+struct Repeated {
+    parts: Parts,
+    /// `None` once a body that could not be kept has been sent.
+    body: Option<Kept>,
+}
+
+enum Kept {
+    Whole(Bytes),
+    Once(Body),
+}
+
+impl Repeated {
+    async fn of(request: Request<Body>) -> Result<Self, axum::Error> {
+        let (parts, body) = request.into_parts();
+        let bounded = body.size_hint().exact();
+        let body = if bounded.is_some_and(|bytes| bytes <= REPEATED_BODY_BYTES_MAX) {
+            Kept::Whole(body.collect().await?.to_bytes())
+        } else {
+            Kept::Once(body)
+        };
+        Ok(Self { parts, body: Some(body) })
+    }
+
+    /// The request for an address, unless its body is gone.
+    fn request(&mut self, authority: &Authority) -> Option<Result<Request<Body>, http::Error>> {
+        let body = match self.body.take()? {
+            Kept::Whole(bytes) => {
+                self.body = Some(Kept::Whole(bytes.clone()));
+                Body::from(bytes)
+            }
+            Kept::Once(body) => body,
+        };
+        let path = self.parts.uri.path_and_query().cloned();
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(authority.clone())
+            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
+            .build();
+        Some(uri.and_then(|uri| {
+            let mut request = Request::builder().method(&self.parts.method).uri(uri).body(body)?;
+            request.headers_mut().clone_from(&self.parts.headers);
+            Ok(request)
+        }))
+    }
+}
+
 #[async_trait]
 impl Peers for HttpPeers {
     async fn call(
         &self,
         service: &str,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Result<Response<Body>, PeerError> {
-        let address =
-            self.addresses.get(service).ok_or_else(|| PeerError::Unknown(service.to_owned()))?;
+        let addresses =
+            self.services.get(service).ok_or_else(|| PeerError::Unknown(service.to_owned()))?;
         let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| {
             PeerError::Unreachable { service: service.to_owned(), source }
         };
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::builder()
-            .scheme(Scheme::HTTP)
-            .authority(address.clone())
-            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
-            .build()
-            .map_err(|error| unreachable(error.into()))?;
-        match tokio::time::timeout(PEER_ANSWER_TIME_MAX, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response.map(Body::new)),
-            Ok(Err(error)) => Err(unreachable(error.into())),
-            Err(_) => Err(PeerError::TimedOut(service.to_owned())),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::Router;
-    use axum::routing::get;
-    use http::Method;
-
-    use super::*;
-    use crate::peers::{Onward, body_of};
-
-    #[tokio::test]
-    async fn a_service_in_another_process_answers() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new()
-            .route("/a", get(async |uri: Uri| uri.query().unwrap_or_default().to_owned()));
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
-        let peers = HttpPeers::new([("users".to_owned(), address)]).unwrap();
-        for _ in 0..2 {
-            let request =
-                Onward::default().request(Method::GET, "/a?b=c").body(Body::empty()).unwrap();
-            let response = peers.call("users", request).await.unwrap();
-            assert_eq!(body_of("users", response.into_body()).await.unwrap(), "b=c");
-        }
-        server.abort();
-    }
-
-    #[tokio::test]
-    async fn a_service_that_is_down_is_said_to_be() {
-        // Bound and dropped at once: nobody listens there now.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("http://127.0.0.1:{port}");
-        let peers = HttpPeers::new([("users".to_owned(), address)]).unwrap();
-        let error = peers.call("users", Request::new(Body::empty())).await.unwrap_err();
-        assert!(matches!(&error, PeerError::Unreachable { service, .. } if service == "users"));
-        let problem = crate::Problem::from(error);
-        assert_eq!(problem.status(), 503);
-    }
-
-    #[test]
-    fn an_address_must_be_one() {
-        for address in ["users:80", "https://a", "http://a/b", "", "http://"] {
-            let error = HttpPeers::new([("users".to_owned(), address.to_owned())]).unwrap_err();
-            assert!(error.to_string().contains("http://HOST:PORT"), "{address}");
+        let end = Instant::now() + self.settings.answer_timeout;
+        let idempotent = request.method().is_idempotent();
+        let mut repeated =
+            Repeated::of(request).await.map_err(|error| unreachable(error.into()))?;
+        let mut pauses = Pauses::new(&self.random);
+        let mut tried = Vec::new();
+        addresses.called();
+        loop {
+            let place =
+                addresses.choose(&tried).map_err(|reason| unreachable(reason.into()))?;
+            tried.push(place.index());
+            let request = match repeated.request(place.authority()) {
+                Some(request) => request.map_err(|error| unreachable(error.into()))?,
+                None => return Err(unreachable("its body can be sent once only".into())),
+            };
+            // What is left after half of the time is for another address, if there is one.
+            let until = if idempotent && addresses.has_fresh(&tried) {
+                Instant::now() + end.saturating_duration_since(Instant::now()) / 2
+            } else {
+                end
+            };
+            let failure = match self.attempt(place, request, until).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            let pause_end = Instant::now() + pauses.pause();
+            let again = failure.is_harmless(idempotent)
+                && repeated.body.is_some()
+                && pause_end < end
+                && addresses.may_repeat(&tried);
+            if !again {
+                return failure.conclude(service);
+            }
+            drop(failure);
+            sleep_until(pause_end).await;
         }
     }
 }

@@ -55,6 +55,8 @@ async fn the_table_has_every_public_route_of_every_service_and_no_other() {
         .collect();
     let public: BTreeSet<String> = TABLE
         .iter()
+        // Those that take no other service to know which items an answer has.
+        .filter(|route| route.owner != crate::NAME)
         .map(|route| format!("{}: {} {}", route.owner, route.verb.method(), route.template))
         .collect();
     assert_eq!(owned, public);

@@ -62,8 +62,16 @@ impl World {
             pillion_identity::service(deps("identity").await, config).await.unwrap();
         let users = pillion_users::service(deps("users").await).await.unwrap();
         let tweets = pillion_tweets::service(deps("tweets").await).await.unwrap();
+        let others = [
+            pillion_graph::service(deps("graph").await).await.unwrap(),
+            pillion_engagements::service(deps("engagements").await).await.unwrap(),
+            pillion_timelines::service(deps("timelines").await).await.unwrap(),
+            pillion_search::service(deps("search").await).await.unwrap(),
+            pillion_notifications::service(deps("notifications").await).await.unwrap(),
+        ];
         let mut routes = Vec::new();
-        for Service { name, router, routes: table, .. } in [identity, users, tweets] {
+        let services = [identity, users, tweets].into_iter().chain(others);
+        for Service { name, router, routes: table, .. } in services {
             peers.register(name, router.layer(map_request(believe)));
             routes.extend(table.into_iter().map(|route| (name, route)));
         }

@@ -7,7 +7,7 @@ use axum::extract::Request;
 use pillion_chassis::{Scopes, UserId};
 use serde_json::json;
 
-use super::{Fixture, claims, decoded, now_s};
+use super::{Fixture, claims, decoded, now_s, on_each};
 use crate::signer::KEY_ANNOUNCED;
 use crate::{Config, JwkSet};
 
@@ -23,65 +23,73 @@ fn kid(token: &str) -> String {
 
 #[tokio::test]
 async fn a_token_has_exactly_the_claims_that_verifiers_need() {
-    let fixture = Fixture::new().await;
-    let (first, second) = (token(&fixture), token(&fixture));
-    let mut claims = claims(&fixture.handle.jwks(), &first);
-    let jti = claims["jti"].take();
-    assert_ne!(jti, decoded(second.split('.').nth(1).unwrap())["jti"]);
-    let now = now_s(&fixture.clock);
-    assert_eq!(
-        claims,
-        json!({
-            "iss": "pillion", "aud": "pillion-api", "sub": "12", "client_id": "demo",
-            "scope": "tweet.read tweet.write", "iat": now, "nbf": now, "exp": now + 3600,
-            "jti": null,
-        })
-    );
+    on_each(async |fixture: Fixture| {
+        let (first, second) = (token(&fixture), token(&fixture));
+        let mut claims = claims(&fixture.handle.jwks(), &first);
+        let jti = claims["jti"].take();
+        assert_ne!(jti, decoded(second.split('.').nth(1).unwrap())["jti"]);
+        let now = now_s(&fixture.clock);
+        assert_eq!(
+            claims,
+            json!({
+                "iss": "pillion", "aud": "pillion-api", "sub": "12", "client_id": "demo",
+                "scope": "tweet.read tweet.write", "iat": now, "nbf": now, "exp": now + 3600,
+                "jti": null,
+            })
+        );
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_keys_are_published_and_outlive_a_restart() {
-    let fixture = Fixture::new().await;
-    let request = || Request::get("/.well-known/jwks.json").body(Body::empty()).unwrap();
-    let before = fixture.send(request()).await;
-    let key = &before.body["keys"][0];
-    for (member, value) in [("kty", "OKP"), ("crv", "Ed25519"), ("alg", "EdDSA"), ("use", "sig")] {
-        assert_eq!(key[member], value);
-    }
-    assert!(key.get("d").is_none());
-    let published: JwkSet = serde_json::from_value(before.body.clone()).unwrap();
-    assert_eq!(published, fixture.handle.jwks());
-    let token = token(&fixture);
-    let fixture = fixture.restart().await;
-    assert_eq!(fixture.send(request()).await.body, before.body);
-    claims(&fixture.handle.jwks(), &token);
+    on_each(async |fixture: Fixture| {
+        let request = || Request::get("/.well-known/jwks.json").body(Body::empty()).unwrap();
+        let before = fixture.send(request()).await;
+        let key = &before.body["keys"][0];
+        for (member, value) in
+            [("kty", "OKP"), ("crv", "Ed25519"), ("alg", "EdDSA"), ("use", "sig")]
+        {
+            assert_eq!(key[member], value);
+        }
+        assert!(key.get("d").is_none());
+        let published: JwkSet = serde_json::from_value(before.body.clone()).unwrap();
+        assert_eq!(published, fixture.handle.jwks());
+        let token = token(&fixture);
+        let fixture = fixture.restart().await;
+        assert_eq!(fixture.send(request()).await.body, before.body);
+        claims(&fixture.handle.jwks(), &token);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_new_key_is_announced_before_it_signs_and_the_old_one_kept_while_needed() {
-    let fixture = Fixture::new().await;
-    let mut changes = fixture.handle.jwks_changes();
-    changes.mark_unchanged();
-    let old = token(&fixture);
-    fixture.handle.rotate_keys().await.unwrap();
-    assert!(changes.has_changed().unwrap());
-    assert_eq!(changes.borrow_and_update().keys.len(), 2);
-    assert_eq!(kid(&token(&fixture)), kid(&old));
+    on_each(async |fixture: Fixture| {
+        let mut changes = fixture.handle.jwks_changes();
+        changes.mark_unchanged();
+        let old = token(&fixture);
+        fixture.handle.rotate_keys().await.unwrap();
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(changes.borrow_and_update().keys.len(), 2);
+        assert_eq!(kid(&token(&fixture)), kid(&old));
 
-    fixture.clock.advance(KEY_ANNOUNCED);
-    let new = token(&fixture);
-    assert_ne!(kid(&new), kid(&old));
-    claims(&changes.borrow(), &new);
-    claims(&changes.borrow(), &old);
+        fixture.clock.advance(KEY_ANNOUNCED);
+        let new = token(&fixture);
+        assert_ne!(kid(&new), kid(&old));
+        claims(&changes.borrow(), &new);
+        claims(&changes.borrow(), &old);
 
-    fixture.clock.advance(Duration::from_hours(2));
-    fixture.handle.rotate_keys().await.unwrap();
-    let kids: Vec<_> = fixture.handle.jwks().keys.into_iter().map(|key| key.kid).collect();
-    assert_eq!(kids.len(), 2);
-    assert!(!kids.contains(&kid(&old)) && kids.contains(&kid(&new)));
-    let fixture = fixture.restart().await;
-    assert_eq!(fixture.handle.jwks().keys.len(), 2);
-    assert_eq!(kid(&token(&fixture)), kid(&new));
+        fixture.clock.advance(Duration::from_hours(2));
+        fixture.handle.rotate_keys().await.unwrap();
+        let kids: Vec<_> = fixture.handle.jwks().keys.into_iter().map(|key| key.kid).collect();
+        assert_eq!(kids.len(), 2);
+        assert!(!kids.contains(&kid(&old)) && kids.contains(&kid(&new)));
+        let fixture = fixture.restart().await;
+        assert_eq!(fixture.handle.jwks().keys.len(), 2);
+        assert_eq!(kid(&token(&fixture)), kid(&new));
+    })
+    .await;
 }
 
 #[test]

@@ -1,16 +1,21 @@
-//! The service with a clock that stands still and a users service that knows three accounts.
+//! The service with a clock that stands still, a users service that knows three accounts and a
+//! graph service that knows what it is told.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::routing::get;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use pillion_chassis::event_log::{self, Recorded};
+use pillion_chassis::testing::{BACKENDS, TestDatabase, deliver, empty};
 use pillion_chassis::{
-    Caller, Database, Deps, FakeClock, Ids, InProcessPeers, Json, Scopes, SystemRandom, UserId,
+    Backend, Caller, Clock, Database, Deps, FakeClock, Ids, InProcessPeers, Journal, Json, Scopes,
+    SystemRandom, UserId,
 };
+use pillion_events::{EngagementEvent, UserEvent};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -22,10 +27,21 @@ pub(super) const GONE: u64 = 99;
 
 pub(super) struct Harness {
     pub(super) router: Router,
-    pub(super) database: Database,
+    pub(super) journal: Journal,
     pub(super) clock: Arc<FakeClock>,
     pub(super) peers: Arc<InProcessPeers>,
-    folder: tempfile::TempDir,
+    /// What the other services know and were asked.
+    pub(super) others: Arc<Others>,
+    test: TestDatabase,
+}
+
+/// Runs a test on an empty database of each kind.
+pub(super) async fn on_each(test: impl AsyncFn(Harness)) {
+    for backend in BACKENDS {
+        eprintln!("on {backend:?}");
+        let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
+        test(Harness::start(empty(backend).await, clock).await).await;
+    }
 }
 
 #[derive(Debug)]
@@ -50,30 +66,33 @@ impl Reply {
 }
 
 impl Harness {
-    pub(super) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
-        Self::start_in(folder, clock).await
-    }
-
-    async fn start_in(folder: tempfile::TempDir, clock: Arc<FakeClock>) -> Self {
-        let database = Database::open(folder.path().join("tweets.sqlite")).await.unwrap();
+    async fn start(test: TestDatabase, clock: Arc<FakeClock>) -> Self {
         let peers = Arc::new(InProcessPeers::new());
-        peers.register("users", users());
+        let others = Arc::new(Others::default());
+        peers.register("users", others.clone().users());
+        peers.register("graph", others.clone().graph());
         let deps = Deps {
             clock: clock.clone(),
             ids: Arc::new(Ids::new(clock.clone(), 0).unwrap()),
             random: Arc::new(SystemRandom),
-            database: database.clone(),
+            database: test.database.clone(),
             peers: peers.clone(),
         };
         let service = crate::service(deps).await.unwrap();
-        Self { router: service.router, database, clock, peers, folder }
+        let journal = service.journal.unwrap();
+        Self { router: service.router, journal, clock, peers, others, test }
     }
 
-    pub(super) async fn restart(self) -> Self {
-        self.database.close().await;
-        Self::start_in(self.folder, self.clock).await
+    pub(super) async fn restart(mut self) -> Self {
+        if self.test.database.backend() == Backend::Sqlite {
+            self.test.database.close().await;
+            self.test.database = Database::open(self.test.database.place()).await.unwrap();
+        }
+        Self::start(self.test, self.clock).await
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.test.database
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, by: u64, body: &str) -> Reply {
@@ -96,7 +115,7 @@ impl Harness {
             .method(method)
             .uri(path)
             .header("content-type", "application/json")
-            .header("authorization", "Bearer token")
+            .header("authorization", format!("Bearer {}", caller_id(caller.as_ref())))
             .body(Body::from(body.to_owned()))
             .unwrap();
         if let Some(caller) = caller {
@@ -120,6 +139,31 @@ impl Harness {
         self.post(by, &json!({"text": text})).await.id()
     }
 
+    /// The body of a tweet, with these fields; null when it is not there.
+    pub(super) async fn read(&self, id: &str, fields: &str) -> Value {
+        let path = format!("/internal/tweets?ids={id}&tweet.fields={fields}");
+        let body = self.get(&path).await.body;
+        body.pointer("/data/0").cloned().unwrap_or_default()
+    }
+
+    /// Takes up an event of the users service.
+    pub(super) async fn hear_users(&self, event: &UserEvent) -> Recorded {
+        let at = self.clock.now();
+        deliver(&self.journal, "users", "user/1", event, at).await
+    }
+
+    /// Takes up an event of the engagements service.
+    pub(super) async fn hear_engagements(&self, event: &EngagementEvent) -> Recorded {
+        let at = self.clock.now();
+        deliver(&self.journal, "engagements", "user/1", event, at).await
+    }
+
+    /// Hides or shows a reply.
+    pub(super) async fn set_hidden(&self, by: u64, id: &str, hidden: bool) -> Reply {
+        let body = json!({"hidden": hidden}).to_string();
+        self.send("PUT", &format!("/2/tweets/{id}/hidden"), by, &body).await
+    }
+
     pub(super) async fn reply_to(&self, by: u64, id: &str, text: &str) -> Reply {
         self.post(by, &json!({"text": text, "reply": {"in_reply_to_tweet_id": id}})).await
     }
@@ -133,26 +177,112 @@ impl Harness {
     }
 
     pub(super) async fn events(&self) -> Vec<Recorded> {
-        event_log::read_after(&self.database, 0, 10_000).await.unwrap()
+        event_log::read_after(self.database(), crate::NAME, 0, 10_000).await.unwrap()
     }
 }
 
-/// A users service that knows Ann, Bob and Cid, and wants the caller's token.
-fn users() -> Router {
-    Router::new().route(
-        "/2/users/{id}",
-        get(async |Path(id): Path<u64>, headers: HeaderMap| {
-            if headers.get("authorization").is_none_or(|token| token != "Bearer token") {
-                return (StatusCode::UNAUTHORIZED, Json(json!({"title": "Unauthorized"})));
-            }
-            let username = match id {
-                ANN => "ann",
-                BOB => "Bob",
-                CID => "cid",
-                _ => return (StatusCode::OK, Json(json!({"errors": [{"value": id}]}))),
+fn caller_id(caller: Option<&Caller>) -> u64 {
+    caller.and_then(|caller| caller.user_id).map_or(0, UserId::get)
+}
+
+/// A users service that knows Ann, Bob and Cid, and a graph service that knows what it is told.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    /// The paths that were asked for.
+    calls: Mutex<Vec<String>>,
+    /// Who cannot see whose tweets, and why.
+    pub(super) hidden: Mutex<Vec<(u64, u64, &'static str)>>,
+    /// Who follows whom.
+    pub(super) follows: Mutex<Vec<(u64, u64)>>,
+}
+
+type Query = axum::extract::Query<HashMap<String, String>>;
+
+fn user(id: u64) -> Option<Value> {
+    let username = match id {
+        ANN => "ann",
+        BOB => "Bob",
+        CID => "cid",
+        _ => return None,
+    };
+    Some(json!({"id": id.to_string(), "name": username, "username": username}))
+}
+
+impl Others {
+    /// The paths that were asked for since the last time.
+    pub(super) fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    /// Who asks; whoever answers wants the caller's token.
+    fn called(&self, uri: &Uri, headers: &HeaderMap) -> u64 {
+        self.calls.lock().unwrap().push(uri.to_string());
+        let token = headers["authorization"].to_str().unwrap();
+        token.strip_prefix("Bearer ").unwrap().parse().unwrap()
+    }
+
+    fn users(self: Arc<Self>) -> Router {
+        let one = async |State(others): State<Arc<Self>>,
+                         Path(id): Path<u64>,
+                         uri: Uri,
+                         headers: HeaderMap| {
+            others.called(&uri, &headers);
+            Json(match user(id) {
+                Some(user) => json!({"data": user}),
+                None => json!({"errors": [{"value": id}]}),
+            })
+        };
+        let by =
+            async |State(others): State<Arc<Self>>, query: Query, uri: Uri, headers: HeaderMap| {
+                others.called(&uri, &headers);
+                let names: Vec<&str> = query["usernames"].split(',').collect();
+                assert!(names.iter().all(|name| (1..=15).contains(&name.len())), "{names:?}");
+                let asked = |user: &Value| {
+                    let username = user["username"].as_str().unwrap();
+                    names.iter().any(|name| name.eq_ignore_ascii_case(username))
+                };
+                let users = [ANN, BOB, CID].into_iter().filter_map(user).filter(asked);
+                Json(match users.collect::<Vec<_>>() {
+                    none if none.is_empty() => json!({"errors": [{}]}),
+                    users => json!({"data": users}),
+                })
             };
-            let user = json!({"id": id.to_string(), "name": username, "username": username});
-            (StatusCode::OK, Json(json!({"data": user})))
-        }),
-    )
+        Router::new()
+            .route("/2/users/{id}", get(one))
+            .route("/2/users/by", get(by))
+            .with_state(self)
+    }
+
+    fn graph(self: Arc<Self>) -> Router {
+        let visibility =
+            async |State(others): State<Arc<Self>>, query: Query, uri: Uri, headers: HeaderMap| {
+                let caller = others.called(&uri, &headers);
+                let users: Vec<u64> =
+                    query["users"].split(',').map(|id| id.parse().unwrap()).collect();
+                let hidden = others.hidden.lock().unwrap();
+                let of = |(who, whose, reason): &(u64, u64, &str)| {
+                    (*who == caller && users.contains(whose))
+                        .then(|| json!({"id": whose.to_string(), "reason": reason}))
+                };
+                Json(match hidden.iter().filter_map(of).collect::<Vec<_>>() {
+                    none if none.is_empty() => json!({}),
+                    users => json!({"data": users}),
+                })
+            };
+        let relation =
+            async |State(others): State<Arc<Self>>, query: Query, uri: Uri, headers: HeaderMap| {
+                let caller = others.called(&uri, &headers);
+                let user: u64 = query["user"].parse().unwrap();
+                let follows = others.follows.lock().unwrap();
+                Json(json!({"data": {
+                    "following": follows.contains(&(caller, user)),
+                    "followed_by": follows.contains(&(user, caller)),
+                    "blocking": false, "blocked_by": false, "muting": false,
+                }}))
+            };
+        Router::new()
+            .route("/internal/visibility", get(visibility))
+            .route("/internal/relation", get(relation))
+            .with_state(self)
+    }
 }

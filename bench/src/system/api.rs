@@ -1,0 +1,119 @@
+//! The public API as the population uses it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::clock;
+use crate::system::population::user_id;
+use crate::workload::{SCOPE, SECRET, token};
+
+/// Connections at once: half of what the server takes from one address.
+const CONNECTIONS_MAX: usize = 256;
+
+/// More than the server lets a request take.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// What an app asks for to show tweets.
+const SHOWN: &str = "max_results=20&tweet.fields=created_at,public_metrics&expansions=author_id";
+
+/// A client of one system, for all users.
+#[derive(Debug)]
+pub(crate) struct Api {
+    http: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    authorizations: Vec<HeaderValue>,
+    turns: Semaphore,
+}
+
+impl Api {
+    /// With a token for each of these users.
+    pub(crate) fn new(base: &str, users: usize) -> Result<Self> {
+        let now_us = clock::now_us();
+        let authorization = |user: usize| {
+            let token = token(user as u64, SCOPE, now_us, SECRET);
+            HeaderValue::try_from(format!("Bearer {token}")).context("a token is text")
+        };
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let mut http = Client::builder(TokioExecutor::new());
+        http.pool_max_idle_per_host(CONNECTIONS_MAX);
+        Ok(Self {
+            http: http.build(connector),
+            base: base.to_owned(),
+            authorizations: (0..users).map(authorization).collect::<Result<_>>()?,
+            turns: Semaphore::new(CONNECTIONS_MAX),
+        })
+    }
+
+    /// A user's home timeline.
+    pub(crate) async fn home(&self, user: usize) -> Result<Value> {
+        let id = user_id(user);
+        let path = format!("/2/users/{id}/timelines/reverse_chronological?{SHOWN}");
+        self.call(user, Method::GET, &path, Bytes::new()).await
+    }
+
+    /// Another user's tweets.
+    pub(crate) async fn tweets_of(&self, user: usize, of: usize) -> Result<Value> {
+        let path = format!("/2/users/{}/tweets?{SHOWN}", user_id(of));
+        self.call(user, Method::GET, &path, Bytes::new()).await
+    }
+
+    /// What search finds; `query` needs no escaping but of spaces.
+    pub(crate) async fn search(&self, user: usize, query: &str) -> Result<Value> {
+        let query = query.replace(' ', "%20");
+        let path = format!("/2/tweets/search/recent?query={query}&{SHOWN}");
+        self.call(user, Method::GET, &path, Bytes::new()).await
+    }
+
+    /// Posts a tweet; gives its id.
+    pub(crate) async fn post(&self, user: usize, text: &str) -> Result<String> {
+        let body = json!({ "text": text }).to_string();
+        let answer = self.call(user, Method::POST, "/2/tweets", body.into()).await?;
+        let id = answer.pointer("/data/id").and_then(Value::as_str);
+        Ok(id.context("a tweet without an id")?.to_owned())
+    }
+
+    /// One request; anything but success is an error that begins with the status.
+    async fn call(&self, user: usize, method: Method, path: &str, body: Bytes) -> Result<Value> {
+        let authorization = self.authorizations.get(user).context("no such user")?.clone();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::AUTHORIZATION, authorization);
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body))?;
+        let exchange = async {
+            let _turn = self.turns.acquire().await?;
+            let (head, body) = self.http.request(request).await?.into_parts();
+            Ok::<_, anyhow::Error>((head.status, body.collect().await?.to_bytes()))
+        };
+        let answer = tokio::time::timeout(DEADLINE, exchange).await;
+        let (status, body) = answer.context("no answer in time")??;
+        if !status.is_success() {
+            bail!("{}: {}", status.as_u16(), String::from_utf8_lossy(&body));
+        }
+        let answer: Value = serde_json::from_slice(&body).context("an answer is no JSON")?;
+        // A read whose parts could not be fetched is a success with errors in it.
+        if let Some(errors) = answer.get("errors") {
+            bail!("errors in an answer: {errors}");
+        }
+        Ok(answer)
+    }
+}
+
+/// Whether a page of tweets holds this one.
+pub(crate) fn holds(page: &Value, id: &str) -> bool {
+    let tweets = page.get("data").and_then(Value::as_array);
+    tweets.into_iter().flatten().any(|tweet| tweet.get("id").and_then(Value::as_str) == Some(id))
+}

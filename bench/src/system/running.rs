@@ -1,0 +1,212 @@
+//! `pillion up` as a process of its own: the project's configuration, on free ports, with limits
+//! that no load reaches.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use toml::{Table, Value as Toml};
+
+use crate::places;
+use crate::workload::{KID, LIMIT, SECRET};
+
+/// Plugins are compiled at the first start on a data folder.
+const READY_DEADLINE: Duration = Duration::from_mins(2);
+
+/// More than the server's own deadline for draining.
+const EXIT_DEADLINE: Duration = Duration::from_secs(30);
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// A tick of the kernel's count of CPU time: 100 a second on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A folder with a data folder in it, and what it takes to serve it. Removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+}
+
+/// A running system. Ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) url: String,
+}
+
+impl Place {
+    /// With an empty data folder.
+    pub(crate) fn new() -> Result<Self> {
+        let place = Self { folder: tempfile::tempdir()? };
+        fs::create_dir(place.data())?;
+        let project = places::project();
+        let text = fs::read_to_string(project.join("pillion.toml")).context("no pillion.toml")?;
+        let config = configuration(&text, &project).context("pillion.toml")?;
+        fs::write(place.config(), config)?;
+        fs::write(place.folder.path().join("bench.key"), SECRET)?;
+        Ok(place)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("pillion.toml")
+    }
+
+    /// The bytes of the data folder's databases.
+    pub(crate) fn database_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(self.data())? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains(".sqlite") {
+                bytes += entry.metadata()?.len();
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Starts the program and waits until it is ready.
+    pub(crate) fn start(&self) -> Result<Running> {
+        let ready = self.folder.path().join("ready.json");
+        if ready.exists() {
+            fs::remove_file(&ready)?;
+        }
+        let log_path = self.folder.path().join("server.log");
+        let program = places::program()?;
+        let child = Command::new(&program)
+            .args(["up", "--no-seed", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .arg("--config")
+            .arg(self.config())
+            .arg("--data")
+            .arg(self.data())
+            .arg("--ready-file")
+            .arg(&ready)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log_path)?)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut running = Running { child, url: String::new() };
+        let log = || fs::read_to_string(&log_path).unwrap_or_default();
+        let began = Instant::now();
+        let text = loop {
+            if let Ok(text) = fs::read_to_string(&ready) {
+                break text;
+            }
+            if let Some(status) = running.child.try_wait()? {
+                bail!("pillion ended with {status} before it was ready:\n{}", log());
+            }
+            if began.elapsed() > READY_DEADLINE {
+                bail!("pillion is not ready in time:\n{}", log());
+            }
+            thread::sleep(POLL);
+        };
+        let ready: Value = serde_json::from_str(&text)?;
+        let url = ready.get("url").and_then(Value::as_str).context("the ready file has no url")?;
+        url.clone_into(&mut running.url);
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// CPU time that all of its threads have used so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
+            .context("pillion has ended")?;
+        // The second field, the program's name, may hold anything; the 14th and 15th are times
+        // in user mode and in the kernel.
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest).context("no stat")?;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u32 = ticks.map(|field| field.parse().unwrap_or(0_u32)).sum();
+        Ok(TICK * ticks)
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let began = Instant::now();
+        while began.elapsed() < EXIT_DEADLINE {
+            if let Some(status) = self.child.try_wait()? {
+                if !status.success() {
+                    bail!("pillion ended with {status}");
+                }
+                return Ok(());
+            }
+            thread::sleep(POLL);
+        }
+        bail!("pillion does not end");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After `stop` there is nothing left to end.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// The project's configuration with our key beside identity's, and limits far above any load.
+fn configuration(text: &str, project: &Path) -> Result<String> {
+    let mut config: Table = text.parse()?;
+    let plugins = project.join("target/plugins").display().to_string();
+    insert(&mut config, &["host"], "plugin_dir", plugins.into())?;
+    insert(&mut config, &["keysets", "access-tokens", "hs256"], KID, "bench.key".into())?;
+    let windows = &["plugins", "ratelimit", "config", "windows"];
+    raise(table(&mut config, windows)?);
+    Ok(toml::to_string(&config)?)
+}
+
+/// Every number of requests, whoever's, at every depth.
+fn raise(limits: &mut Table) {
+    for (key, value) in limits.iter_mut() {
+        match value {
+            Toml::Table(inner) => raise(inner),
+            Toml::Integer(limit) if key == "user" || key == "app" => *limit = LIMIT.into(),
+            _ => {}
+        }
+    }
+}
+
+fn insert(config: &mut Table, path: &[&str], key: &str, value: Toml) -> Result<()> {
+    table(config, path)?.insert(key.to_owned(), value);
+    Ok(())
+}
+
+fn table<'a>(config: &'a mut Table, path: &[&str]) -> Result<&'a mut Table> {
+    let mut at = config;
+    for key in path {
+        let inner = at.entry(*key).or_insert_with(|| Toml::Table(Table::new()));
+        at = inner.as_table_mut().with_context(|| format!("{key} is no section"))?;
+    }
+    Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_raised_and_the_rest_stays() {
+        let project = places::project();
+        let text = fs::read_to_string(project.join("pillion.toml")).unwrap();
+        let before: Table = text.parse().unwrap();
+        let mut after: Table = configuration(&text, &project).unwrap().parse().unwrap();
+        let windows = ["plugins", "ratelimit", "config", "windows"];
+        let default = table(&mut after, &windows).unwrap()["default"].clone();
+        assert_eq!(default["user"].as_integer(), Some(LIMIT.into()));
+        assert_eq!(default["window_s"].as_integer(), Some(900));
+        let routes = table(&mut after, &windows).unwrap()["routes"].clone();
+        assert_eq!(routes["POST /2/tweets"]["user"].as_integer(), Some(LIMIT.into()));
+        assert_eq!(after["services"], before["services"]);
+        assert_eq!(after["plugins"]["auth"], before["plugins"]["auth"]);
+    }
+}

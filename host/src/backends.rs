@@ -1,0 +1,529 @@
+//! `kv` and `limiter` outside this process: which back end holds them, how long a call may take,
+//! and what happens while one does not answer.
+//!
+//! All traffic with a back end is done by a thread of its own, so that a call can be awaited from
+//! any executor (or from none, while a plugin is loaded), and so that a caller who gives up leaves
+//! no half-sent command behind: what was begun is finished and its answer dropped.
+
+mod health;
+mod redis;
+mod sqlite;
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
+
+use crate::error::HostError;
+use crate::limiter::{Bucket, Verdict, Window};
+use crate::options::{HostOptions, StateBackend};
+use health::Health;
+
+pub(crate) use redis::check_url;
+
+/// Calls that one back end may be busy with at once. With the default time-out of 250 ms that is
+/// 4,000 calls a second to one that answers nothing, and millions to one that works.
+const IN_FLIGHT_MAX: usize = 1_024;
+
+/// Completion hooks that may be waiting at once; each holds a request's data.
+const COMPLETIONS_MAX: usize = 1_024;
+
+/// How long the host's start waits for a back end's first answer before it goes on without.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How often a back end that is idle or down is asked whether it is there.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// One take from a plugin's limiter.
+#[derive(Debug)]
+pub(crate) struct Take {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) key: String,
+    pub(crate) quota: Quota,
+    /// Keys that the plugin may have.
+    pub(crate) keys_max: usize,
+}
+
+/// What a take is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Quota {
+    Bucket(Bucket),
+    Window(Window),
+}
+
+/// What became of a take.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Judged {
+        verdict: Verdict,
+        /// The plugin's keys, about.
+        keys: u64,
+    },
+    /// There is no room for another key.
+    Full,
+}
+
+/// One access to a plugin's entries.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) key: String,
+    pub(crate) operation: Operation,
+}
+
+/// What is done to an entry.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    Get,
+    Delete,
+    Set {
+        value: Vec<u8>,
+        /// Milliseconds until it goes; `None` keeps it.
+        ttl_ms: Option<u64>,
+        /// Bytes that the plugin's entries may count.
+        bytes_max: usize,
+        condition: Condition,
+    },
+}
+
+/// What must be there for a value to be set.
+#[derive(Debug)]
+pub(crate) enum Condition {
+    Anything,
+    Nothing,
+    Equal(Vec<u8>),
+}
+
+/// What became of an access.
+#[derive(Debug)]
+pub(crate) enum Accessed {
+    Value(Option<Vec<u8>>),
+    Changed {
+        /// Whether it was deleted or set.
+        done: bool,
+        /// Bytes that the plugin's entries count now.
+        bytes: u64,
+    },
+    /// The bound of bytes is reached.
+    Full,
+}
+
+/// Why a back end gave no answer.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    reason: String,
+    kind: FailureKind,
+}
+
+/// What a failure says about the calls to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FailureKind {
+    /// Nothing: it was about this call.
+    Refused,
+    /// It took as long as it may, like a time-out.
+    Slow,
+    /// The back end itself is gone: there is no use in asking again at once.
+    Gone,
+}
+
+/// What a plugin is told when there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable(pub(crate) String);
+
+/// A time to live so long that the entry may as well be kept: 100 years.
+const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000;
+
+/// A time to live too long for the clock is no time to live.
+fn bounded_ttl(ttl_ms: Option<u64>) -> Option<u64> {
+    ttl_ms.filter(|ttl_ms| *ttl_ms <= TTL_MS_MAX)
+}
+
+/// The host's back ends, and the thread that talks with them.
+#[derive(Debug)]
+pub(crate) struct Backends {
+    pub(crate) outside: Outside,
+    runtime: Option<Runtime>,
+}
+
+/// What plugins' calls go to. `None` is this process's memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outside {
+    pub(crate) kv: Option<Arc<Backend>>,
+    pub(crate) limiter: Option<Arc<Backend>>,
+    /// The executor of the thread that talks with them; there when one of them is.
+    pub(crate) handle: Option<Handle>,
+    completions: Option<Arc<Semaphore>>,
+}
+
+impl Backends {
+    /// Opens what the options name. A back end that does not answer is no error: the log says
+    /// so, plugins are told that it is unavailable, and it is asked again and again.
+    pub(crate) fn open(options: &HostOptions) -> Result<Self, HostError> {
+        if !options.kv.awaits() && !options.limiter.awaits() {
+            return Ok(Self { outside: Outside::default(), runtime: None });
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("pillion-state")
+            .enable_all()
+            .build()
+            .map_err(|source| HostError::Io {
+                what: "cannot start the thread for the plugins' state".to_owned(),
+                source,
+            })?;
+        let handle = runtime.handle().clone();
+        let kv = Backend::open(&options.kv, &handle, options.state_call_max)?;
+        let limiter = if options.limiter == options.kv {
+            kv.clone()
+        } else {
+            Backend::open(&options.limiter, &handle, options.state_call_max)?
+        };
+        let completions = Some(Arc::new(Semaphore::new(COMPLETIONS_MAX)));
+        let outside = Outside { kv, limiter, handle: Some(handle), completions };
+        Ok(Self { outside, runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Backends {
+    fn drop(&mut self) {
+        // A runtime that is dropped on a worker of another would panic.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Outside {
+    /// Runs `hooks` when there is room, on the caller's executor or else on the own one.
+    pub(crate) fn later(&self, hooks: impl Future<Output = ()> + Send + 'static) -> bool {
+        let (Some(own), Some(completions)) = (&self.handle, &self.completions) else {
+            return false;
+        };
+        let Ok(permit) = Arc::clone(completions).try_acquire_owned() else {
+            return false;
+        };
+        let handle = Handle::try_current().unwrap_or_else(|_| own.clone());
+        drop(handle.spawn(async move {
+            hooks.await;
+            drop(permit);
+        }));
+        true
+    }
+
+    /// Each back end once.
+    fn all(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let same = match (&self.kv, &self.limiter) {
+            (Some(kv), Some(limiter)) => Arc::ptr_eq(kv, limiter),
+            _ => false,
+        };
+        self.kv.iter().chain(self.limiter.iter().filter(move |_| !same))
+    }
+}
+
+#[derive(Debug)]
+enum Store {
+    Sqlite(sqlite::Sqlite),
+    Redis(redis::Redis),
+}
+
+/// How a call ended, for metrics.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Answered,
+    Failed,
+    TimedOut,
+    /// Not asked, because it is down.
+    Down,
+    /// Not asked, because too many calls were under way.
+    Busy,
+}
+
+impl Outcome {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Answered, "answered"),
+        (Self::Failed, "failed"),
+        (Self::TimedOut, "timed-out"),
+        (Self::Down, "down"),
+        (Self::Busy, "busy"),
+    ];
+}
+
+/// Upper bounds of the histogram of answers, in microseconds.
+const BUCKETS_US: [u64; 9] = [100, 200, 500, 1_000, 2_000, 5_000, 20_000, 100_000, 500_000];
+
+#[derive(Debug, Default)]
+struct Counters {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    buckets: [AtomicU64; BUCKETS_US.len()],
+    micros: AtomicU64,
+}
+
+/// One back end, shared by `kv` and `limiter` when both are kept there.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    kind: &'static str,
+    /// Where it is, without credentials.
+    place: String,
+    store: Store,
+    handle: Handle,
+    call_max: Duration,
+    in_flight: Arc<Semaphore>,
+    health: Health,
+    counters: Counters,
+}
+
+impl Backend {
+    fn open(
+        options: &StateBackend,
+        handle: &Handle,
+        call_max: Duration,
+    ) -> Result<Option<Arc<Self>>, HostError> {
+        let (kind, place, store) = match options {
+            StateBackend::Memory => return Ok(None),
+            StateBackend::Sqlite(path) => {
+                let store = Store::Sqlite(sqlite::Sqlite::open(path, handle, call_max)?);
+                ("sqlite", path.display().to_string(), store)
+            }
+            StateBackend::Redis(url) => {
+                let redis = redis::Redis::open(url)?;
+                ("redis", redis.place(), Store::Redis(redis))
+            }
+        };
+        let backend = Arc::new(Self {
+            kind,
+            place,
+            store,
+            handle: handle.clone(),
+            call_max,
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            health: Health::default(),
+            counters: Counters::default(),
+        });
+        let (answered, first_answer) = mpsc::channel();
+        let watched = Arc::downgrade(&backend);
+        drop(handle.spawn(async move {
+            let mut answered = Some(answered);
+            while let Some(backend) = watched.upgrade() {
+                backend.probe().await;
+                if let Some(answered) = answered.take() {
+                    // Nobody listens when the host's start went on without.
+                    let _gone = answered.send(());
+                }
+                drop(backend);
+                tokio::time::sleep(PROBE_INTERVAL).await;
+            }
+        }));
+        if first_answer.recv_timeout(FIRST_ANSWER_MAX).is_err() {
+            tracing::warn!(backend = kind, place = backend.place, "has not answered yet");
+        }
+        Ok(Some(backend))
+    }
+
+    /// Asks whether it is there, unless a call has just shown it.
+    async fn probe(&self) {
+        if self.health.is_up() && self.health.take_answered() {
+            return;
+        }
+        let answer = tokio::time::timeout(self.call_max, async {
+            match &self.store {
+                Store::Sqlite(sqlite) => sqlite.probe().await,
+                Store::Redis(redis) => redis.probe().await,
+            }
+        });
+        match answer.await {
+            Ok(Ok(())) => {
+                if let Some(after) = self.health.answered() {
+                    tracing::info!(
+                        backend = self.kind, place = self.place, seconds = after.as_secs_f64(),
+                        "the plugins' state is available again"
+                    );
+                }
+            }
+            Ok(Err(failure)) => self.failed(failure.reason, true),
+            Err(_) => self.failed(self.slow(), false),
+        }
+    }
+
+    fn slow(&self) -> String {
+        format!("no answer within {} ms", self.call_max.as_millis())
+    }
+
+    fn failed(&self, reason: String, gone: bool) {
+        if let Some(reason) = self.health.failed(reason, gone) {
+            if let Store::Redis(redis) = &self.store {
+                redis.disconnect();
+            }
+            tracing::error!(
+                backend = self.kind, place = self.place, reason,
+                "the plugins' state is unavailable; plugins are told so at once until it answers"
+            );
+        }
+    }
+
+    /// Takes from a limiter; waits `wait_max` at most.
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        take: Take,
+        wait_max: Duration,
+    ) -> Result<Taken, Unavailable> {
+        let this = Arc::clone(self);
+        self.call(wait_max, async move {
+            match &this.store {
+                Store::Sqlite(sqlite) => sqlite.take(take).await,
+                Store::Redis(redis) => redis.take(&take).await,
+            }
+        })
+        .await
+    }
+
+    /// Reads or changes an entry; waits `wait_max` at most.
+    pub(crate) async fn access(
+        self: &Arc<Self>,
+        access: Access,
+        wait_max: Duration,
+    ) -> Result<Accessed, Unavailable> {
+        let this = Arc::clone(self);
+        self.call(wait_max, async move {
+            match &this.store {
+                Store::Sqlite(sqlite) => sqlite.access(access).await,
+                Store::Redis(redis) => redis.access(&access).await,
+            }
+        })
+        .await
+    }
+
+    async fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        wait_max: Duration,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let unavailable = |reason: &str| {
+            Err(Unavailable(format!("{} at {}: {reason}", self.kind, self.place)))
+        };
+        if let Some(reason) = self.health.down() {
+            self.count(Outcome::Down);
+            return unavailable(&reason);
+        }
+        if wait_max.is_zero() {
+            return unavailable("the hook has waited for as long as it may (limits.wait_ms)");
+        }
+        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
+            self.count(Outcome::Busy);
+            return unavailable(&format!("{IN_FLIGHT_MAX} calls are under way already"));
+        };
+        let this = Arc::clone(self);
+        let task = self.handle.spawn(async move {
+            let began = Instant::now();
+            let limit = this.call_max.min(wait_max);
+            let answer = tokio::time::timeout(limit, work).await;
+            drop(permit);
+            match answer {
+                Ok(Ok(answer)) => {
+                    this.health.answered();
+                    this.count(Outcome::Answered);
+                    this.observe(began.elapsed());
+                    Ok(answer)
+                }
+                Ok(Err(failure)) => {
+                    this.count(Outcome::Failed);
+                    if failure.kind != FailureKind::Refused {
+                        let gone = failure.kind == FailureKind::Gone;
+                        this.failed(failure.reason.clone(), gone);
+                    }
+                    Err(failure.reason)
+                }
+                Err(_) => {
+                    this.count(Outcome::TimedOut);
+                    // One that only had what was left of a hook's wait proves nothing.
+                    if limit == this.call_max {
+                        this.failed(this.slow(), false);
+                    }
+                    Err(this.slow())
+                }
+            }
+        });
+        match task.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(reason)) => unavailable(&reason),
+            Err(_) => unavailable("the host is shutting down"),
+        }
+    }
+
+    fn count(&self, outcome: Outcome) {
+        if let Some(counter) = self.counters.outcomes.get(outcome as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn observe(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.counters.micros.fetch_add(micros, Ordering::Relaxed);
+        let bucket = BUCKETS_US.iter().position(|bound| micros <= *bound);
+        if let Some(bucket) = bucket.and_then(|place| self.counters.buckets.get(place)) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Prometheus' text format; writing to a String cannot fail.
+pub(crate) fn render(outside: &Outside, out: &mut String) {
+    let all: Vec<(String, &Backend)> = outside
+        .all()
+        .map(|backend| {
+            let place = backend.place.replace('\\', "\\\\").replace('"', "\\\"");
+            (format!("backend=\"{}\",place=\"{place}\"", backend.kind), &**backend)
+        })
+        .collect();
+    if all.is_empty() {
+        return;
+    }
+    let mut head = |name: &str, kind: &str, help: &str, lines: String| {
+        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}");
+    };
+    let mut lines = String::new();
+    for (labels, backend) in &all {
+        let up = u64::from(backend.health.is_up());
+        let _ = writeln!(lines, "pillion_state_up{{{labels}}} {up}");
+    }
+    head("pillion_state_up", "gauge", "1 while a back end of kv or limiter answers.", lines);
+    let mut lines = String::new();
+    for (labels, backend) in &all {
+        for ((_, name), count) in Outcome::ALL.iter().zip(&backend.counters.outcomes) {
+            let count = count.load(Ordering::Relaxed);
+            let _ = writeln!(
+                lines,
+                "pillion_state_calls_total{{{labels},outcome=\"{name}\"}} {count}"
+            );
+        }
+    }
+    head("pillion_state_calls_total", "counter", "Calls to back ends of kv or limiter.", lines);
+    let mut lines = String::new();
+    for (labels, backend) in &all {
+        histogram(labels, &backend.counters, &mut lines);
+    }
+    head("pillion_state_call_seconds", "histogram", "How long their answers took.", lines);
+}
+
+fn histogram(labels: &str, counters: &Counters, out: &mut String) {
+    let mut below = 0;
+    for (bound, count) in BUCKETS_US.iter().zip(&counters.buckets) {
+        below += count.load(Ordering::Relaxed);
+        let bound = Duration::from_micros(*bound).as_secs_f64();
+        let _ = writeln!(
+            out,
+            "pillion_state_call_seconds_bucket{{{labels},le=\"{bound}\"}} {below}"
+        );
+    }
+    let [answered, ..] = &counters.outcomes;
+    let count = answered.load(Ordering::Relaxed);
+    let seconds = Duration::from_micros(counters.micros.load(Ordering::Relaxed)).as_secs_f64();
+    let _ = writeln!(
+        out,
+        "pillion_state_call_seconds_bucket{{{labels},le=\"+Inf\"}} {count}\n\
+         pillion_state_call_seconds_sum{{{labels}}} {seconds}\n\
+         pillion_state_call_seconds_count{{{labels}}} {count}"
+    );
+}

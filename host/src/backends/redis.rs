@@ -1,0 +1,189 @@
+//! `kv` and `limiter` in Redis or Valkey: one connection on which commands are pipelined, and a
+//! script for each change, so that it is atomic however many hosts share the server.
+//!
+//! All names of one plugin share a hash tag. Limits are as durable as the server is: one that
+//! restarts empty, or fails over to a replica that lags, begins the windows anew.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind,
+};
+
+use super::{Access, Accessed, Condition, Failure, FailureKind, Operation, Quota, Take, Taken, bounded_ttl};
+use crate::error::HostError;
+use crate::kv::cost;
+use crate::limiter::Verdict;
+
+/// Before every name.
+const PREFIX: &str = "pillion:";
+
+/// Whether this is a URL that [`Redis::open`] takes. Never repeats it: it may hold a password.
+pub(crate) fn check_url(url: &str) -> Result<(), String> {
+    Client::open(url).map(drop).map_err(|error| {
+        format!(
+            "not the URL of a Redis ({}): write redis://[user:password@]HOST:PORT[/DATABASE]",
+            error.category()
+        )
+    })
+}
+
+#[derive(Debug)]
+pub(super) struct Redis {
+    client: Client,
+    config: AsyncConnectionConfig,
+    connection: Mutex<Option<MultiplexedConnection>>,
+    gcra: Script,
+    window: Script,
+    set: Script,
+    delete: Script,
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        // A server that cannot be written to, or is not ready, is as good as none.
+        let gone = error.is_unrecoverable_error()
+            || error.is_io_error()
+            || matches!(
+                error.kind(),
+                ErrorKind::Server(
+                    ServerErrorKind::ReadOnly
+                        | ServerErrorKind::BusyLoading
+                        | ServerErrorKind::MasterDown
+                )
+            );
+        let kind = if gone { FailureKind::Gone } else { FailureKind::Refused };
+        Self { reason: error.to_string(), kind }
+    }
+}
+
+impl Redis {
+    pub(super) fn open(url: &str) -> Result<Self, HostError> {
+        let client = Client::open(url)
+            .map_err(|_| HostError::State(check_url(url).err().unwrap_or_default()))?;
+        // Whoever calls keeps the time.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        Ok(Self {
+            client,
+            config,
+            connection: Mutex::default(),
+            gcra: Script::new(concat!(include_str!("limiter.lua"), include_str!("gcra.lua"))),
+            window: Script::new(concat!(include_str!("limiter.lua"), include_str!("window.lua"))),
+            set: Script::new(concat!(include_str!("kv.lua"), include_str!("kv_set.lua"))),
+            delete: Script::new(concat!(include_str!("kv.lua"), include_str!("kv_delete.lua"))),
+        })
+    }
+
+    /// The address and the number of the database.
+    pub(super) fn place(&self) -> String {
+        let info = self.client.get_connection_info();
+        format!("{}/{}", info.addr(), info.redis_settings().db())
+    }
+
+    fn connection(&self) -> Result<MultiplexedConnection, Failure> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection
+            .clone()
+            .ok_or_else(|| Failure { reason: "not connected yet".to_owned(), kind: FailureKind::Gone })
+    }
+
+    /// Drops the connection, so that the next probe makes a new one.
+    pub(super) fn disconnect(&self) {
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Connects if it is not connected, and waits for an answer.
+    pub(super) async fn probe(&self) -> Result<(), Failure> {
+        let connected = self.connection().ok();
+        let mut connection = match connected {
+            Some(connection) => connection,
+            None => self.client.get_multiplexed_async_connection_with_config(&self.config).await?,
+        };
+        let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        Ok(())
+    }
+
+    pub(super) async fn take(&self, take: &Take) -> Result<Taken, Failure> {
+        let Take { plugin, key, quota, keys_max } = take;
+        // A bucket and a window of the same key are two cells.
+        let (script, cell) = match quota {
+            Quota::Bucket(_) => (&self.gcra, format!("g:{key}")),
+            Quota::Window(_) => (&self.window, format!("w:{key}")),
+        };
+        let mut call = script.prepare_invoke();
+        call.key(format!("{PREFIX}{{{plugin}}}:limiter:{cell}"))
+            .key(format!("{PREFIX}{{{plugin}}}:limiter"))
+            .arg(cell)
+            .arg(keys_max);
+        match quota {
+            Quota::Bucket(bucket) => call.arg(bucket.increment).arg(bucket.capacity),
+            Quota::Window(window) => call.arg(window.limit).arg(window.length / 1_000),
+        };
+        let answer = self.run(&call).await?;
+        match *answer {
+            [allowed, remaining, reset, retry_after, keys] => Ok(Taken::Judged {
+                verdict: Verdict {
+                    allowed: allowed == 1,
+                    remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+                    reset: nanos(reset),
+                    retry_after: nanos(retry_after),
+                },
+                keys: keys.unsigned_abs(),
+            }),
+            [-1] => Ok(Taken::Full),
+            _ => Err(unexpected(&answer)),
+        }
+    }
+
+    pub(super) async fn access(&self, access: &Access) -> Result<Accessed, Failure> {
+        let Access { plugin, key, operation } = access;
+        let value_key = format!("{PREFIX}{{{plugin}}}:kv:value:{key}");
+        let script = match operation {
+            Operation::Get => {
+                let mut connection = self.connection()?;
+                let value = redis::cmd("GET").arg(value_key).query_async(&mut connection).await?;
+                return Ok(Accessed::Value(value));
+            }
+            Operation::Delete => &self.delete,
+            Operation::Set { .. } => &self.set,
+        };
+        let mut call = script.prepare_invoke();
+        call.key(value_key);
+        for name in ["costs", "expiries", "bytes"] {
+            call.key(format!("{PREFIX}{{{plugin}}}:kv:{name}"));
+        }
+        call.arg(key);
+        if let Operation::Set { value, ttl_ms, bytes_max, condition } = operation {
+            let ttl = bounded_ttl(*ttl_ms).map(|ttl_ms| ttl_ms.to_string()).unwrap_or_default();
+            call.arg(value).arg(cost(key, value)).arg(bytes_max).arg(ttl);
+            match condition {
+                Condition::Anything => call.arg("").arg(""),
+                Condition::Nothing => call.arg("absent").arg(""),
+                Condition::Equal(expected) => call.arg("equal").arg(expected),
+            };
+        }
+        let answer = self.run(&call).await?;
+        match *answer {
+            [done, bytes] => Ok(Accessed::Changed { done: done == 1, bytes: bytes.unsigned_abs() }),
+            [-1] => Ok(Accessed::Full),
+            _ => Err(unexpected(&answer)),
+        }
+    }
+
+    async fn run(&self, call: &ScriptInvocation<'_>) -> Result<Vec<i64>, Failure> {
+        Ok(call.invoke_async(&mut self.connection()?).await?)
+    }
+}
+
+fn nanos(number: i64) -> Duration {
+    Duration::from_nanos(number.unsigned_abs())
+}
+
+fn unexpected(answer: &[i64]) -> Failure {
+    Failure { reason: format!("its script answered {answer:?}"), kind: FailureKind::Refused }
+}

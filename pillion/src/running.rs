@@ -1,0 +1,138 @@
+//! Asks a running process over its admin API and shows its answer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+use crate::admin::{AdminFile, file_name};
+use crate::cli::Running;
+use crate::output::{print, table};
+
+/// A process that says nothing about itself for this long does not run well.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A change may compile a component, which the host gives two minutes, and then waits for the
+/// requests of the generation before it.
+const CHANGE_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// Some hundred generations with all of their plugins.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Prints the answer, as JSON or as a table of what `row` makes of each entry.
+pub(crate) fn show(
+    process: &Running,
+    answer: &Value,
+    columns: &[&str],
+    row: fn(&Value) -> Value,
+) -> Result<()> {
+    let data = answer.get("data").context("the answer holds no `data`")?;
+    if process.json {
+        return print(&serde_json::to_string_pretty(data)?);
+    }
+    let entries = match data {
+        Value::Array(entries) => entries.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let rows: Vec<Value> = entries.iter().map(row).collect();
+    print(&table(columns, &rows))
+}
+
+/// Where and with which token.
+fn address(process: &Running) -> Result<AdminFile> {
+    if let (Some(url), Some(token)) = (&process.admin_url, &process.admin_token) {
+        return Ok(AdminFile { url: url.clone(), token: token.clone(), pid: 0 });
+    }
+    let path = process.data.join(file_name(process.service.as_deref()));
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "no running Pillion found: {} cannot be read; name its data folder with --data DIR",
+            path.display()
+        )
+    })?;
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+}
+
+/// Sends a request to the admin API and gives the answer, or the reason why there is none.
+pub(crate) fn ask(process: &Running, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+    let admin = address(process)?;
+    let changes = method != Method::GET;
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", admin.url.trim_end_matches('/')))
+        .header(AUTHORIZATION, format!("Bearer {}", admin.token))
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .with_context(|| format!("{}{path} is no address", admin.url))?;
+    let timeout = if changes { CHANGE_TIMEOUT } else { ANSWER_TIMEOUT };
+    let (status, body) = exchange(&admin.url, request, timeout, changes)?;
+    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if !status.is_success() {
+        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
+        let errors = answer.get("errors").and_then(Value::as_array).into_iter().flatten();
+        let messages: Vec<&str> = errors.filter_map(|it| it.get("message")?.as_str()).collect();
+        bail!("{}", if messages.is_empty() { detail.to_owned() } else { messages.join("; ") });
+    }
+    Ok(answer)
+}
+
+/// One request to the process at `url` and its whole answer, or what to make of having none.
+fn exchange(
+    url: &str,
+    request: Request<Full<Bytes>>,
+    timeout: Duration,
+    changes: bool,
+) -> Result<(StatusCode, Bytes)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answered = runtime.block_on(async {
+        tokio::time::timeout(timeout, async {
+            let client = Client::builder(TokioExecutor::new()).build_http();
+            let response = client.request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+            anyhow::Ok((status, body.to_bytes()))
+        })
+        .await
+    });
+    let Ok(answered) = answered else {
+        let still = if changes {
+            "; the change may still succeed: `pillion plugin history` tells whether it did"
+        } else {
+            ""
+        };
+        bail!("{url} gave no answer within {timeout:?}{still}");
+    };
+    answered.with_context(|| {
+        format!("cannot reach {url}; if that process has ended, start it with `pillion up`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_without_an_answer_may_still_succeed() {
+        // Takes connections, and never answers.
+        let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let ask = |changes: bool| {
+            let request = Request::post(&url).body(Full::default()).unwrap();
+            let timeout = Duration::from_millis(50);
+            exchange(&url, request, timeout, changes).unwrap_err().to_string()
+        };
+        let silence = format!("{url} gave no answer within 50ms");
+        assert_eq!(ask(false), silence);
+        let change = ask(true);
+        assert!(change.starts_with(&silence), "{change}");
+        assert!(change.contains("may still succeed: `pillion plugin history`"), "{change}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Reading a service's stream from a position on, through whatever happens to the server.
+
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull::{Batch, Config};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
+
+use super::{NatsBroker, failed, position, sequence, stream};
+use crate::broker::{BrokerError, Subscription, decode};
+use crate::event_log::Recorded;
+
+/// Events that the server sends ahead at a time, until they are asked for again.
+const PULL_COUNT_MAX: usize = 256;
+/// How long the server keeps a pull waiting. A pull that it has lost (it was killed, and the
+/// connection did not break) is noticed five seconds later; a lost connection at once.
+const PULL_TIME_MAX: Duration = Duration::from_secs(5);
+/// The server forgets a consumer that has not pulled for this long. A subscriber who is slower
+/// than that gets another one.
+const CONSUMER_IDLE_TIME_MAX: Duration = Duration::from_mins(1);
+
+/// Events of a stream. The position here is the only one that counts: the consumer at the server
+/// acknowledges nothing, and is replaced whenever there is doubt about where it stands.
+#[derive(Debug)]
+pub(super) struct NatsSubscription {
+    broker: NatsBroker,
+    source: String,
+    /// Of the last event that was given out.
+    position: i64,
+    pull: Option<Pull>,
+}
+
+/// A consumer at the server, which begins right after the position, or earlier.
+struct Pull {
+    consumer: PullConsumer,
+    /// What it was asked for last, until that comes to its end.
+    batch: Option<Batch>,
+    /// Changes with every new connection.
+    connected: watch::Receiver<()>,
+    /// Whether it has sent nothing yet.
+    is_new: bool,
+}
+
+impl NatsSubscription {
+    pub(super) fn new(broker: NatsBroker, source: &str, position: i64) -> Self {
+        Self { broker, source: source.to_owned(), position, pull: None }
+    }
+
+    /// A new consumer. When the stream ends before the position (it was wiped), the server lets
+    /// it begin at that end instead.
+    async fn consumer(&self) -> Result<PullConsumer, BrokerError> {
+        let stream = stream::open(&self.broker.context, self.broker.options, &self.source).await?;
+        let start_sequence = sequence(self.position + 1)?;
+        let config = Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: CONSUMER_IDLE_TIME_MAX,
+            num_replicas: 1,
+            memory_storage: true,
+            ..Config::default()
+        };
+        stream.create_consumer(config).await.map_err(failed)
+    }
+
+    /// What the server was asked for, and what tells that it is another connection now. Asks
+    /// when there is nothing to wait for.
+    async fn asked(&mut self) -> Result<(&mut Batch, &mut watch::Receiver<()>), BrokerError> {
+        // Taken out while it is waited for: what a pull brings that was cancelled on its way
+        // comes to nobody, and only another consumer brings it again.
+        let mut pull = if let Some(pull) = self.pull.take() {
+            pull
+        } else {
+            let mut connected = self.broker.connected.clone();
+            connected.mark_unchanged();
+            self.broker.connection().await?;
+            Pull { consumer: self.consumer().await?, batch: None, connected, is_new: true }
+        };
+        let batch = if let Some(batch) = pull.batch.take() {
+            batch
+        } else {
+            self.broker.connection().await?;
+            let batch = pull.consumer.batch();
+            let batch = batch.max_messages(PULL_COUNT_MAX).expires(PULL_TIME_MAX);
+            batch.messages().await.map_err(failed)?
+        };
+        let pull = self.pull.insert(pull);
+        Ok((pull.batch.insert(batch), &mut pull.connected))
+    }
+
+    /// Waits for the next message; none: ask again.
+    async fn wait(&mut self) -> Result<Option<Message>, BrokerError> {
+        let (batch, connected) = self.asked().await?;
+        let next = tokio::select! {
+            next = batch.next() => next,
+            // The server that knew of the pull is gone.
+            _ = connected.changed() => {
+                self.pull = None;
+                return Ok(None);
+            }
+        };
+        self.received(next)
+    }
+
+    /// The next message that is here already.
+    fn ready(&mut self) -> Result<Option<Message>, BrokerError> {
+        match self.pull.as_mut().and_then(|pull| pull.batch.as_mut()?.next().now_or_never()) {
+            Some(next) => self.received(next),
+            None => Ok(None),
+        }
+    }
+
+    fn received(
+        &mut self,
+        next: Option<Result<Message, async_nats::Error>>,
+    ) -> Result<Option<Message>, BrokerError> {
+        match next {
+            Some(Ok(message)) => Ok(Some(message)),
+            // The consumer is gone; another one is made, unless this one was fresh from the press.
+            Some(Err(error)) => match self.pull.take() {
+                Some(pull) if !pull.is_new => Ok(None),
+                _ => Err(BrokerError::Unavailable(error)),
+            },
+            None => {
+                if let Some(pull) = self.pull.as_mut() {
+                    pull.batch = None;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The event of a message if it is the one that is due.
+    fn accept(&mut self, message: &Message) -> Result<Option<Recorded>, BrokerError> {
+        let is_new = self.pull.as_mut().is_some_and(|pull| std::mem::take(&mut pull.is_new));
+        let found = match message.info() {
+            Ok(info) => position(info.stream_sequence)?,
+            Err(error) => return Err(BrokerError::Failed(error)),
+        };
+        if found <= self.position {
+            return Ok(None);
+        }
+        if found > self.position + 1 {
+            self.pull = None;
+            if !is_new {
+                return Ok(None);
+            }
+            // It was asked for the one that is due, and has none.
+            let (name, after) = (self.source.clone(), self.position);
+            return Err(BrokerError::Gap { name, after, found });
+        }
+        match decode(&self.source, found, &message.payload) {
+            Ok(event) => {
+                self.position = found;
+                Ok(Some(event))
+            }
+            Err(error) => {
+                self.pull = None;
+                Err(error)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Subscription for NatsSubscription {
+    async fn next(&mut self, max: usize) -> Result<Vec<Recorded>, BrokerError> {
+        let mut events = Vec::new();
+        while events.is_empty() {
+            let Some(message) = self.wait().await? else { continue };
+            events.extend(self.accept(&message)?);
+            // No waiting from here on: nobody can cancel it and take events with him.
+            while events.len() < max.max(1) {
+                // What goes wrong now goes wrong again when it is alone; those before it count.
+                match self.ready() {
+                    Ok(Some(message)) => match self.accept(&message) {
+                        Ok(event) => events.extend(event),
+                        Err(_) => break,
+                    },
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        }
+        Ok(events)
+    }
+}
+
+impl std::fmt::Debug for Pull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pull").field("is_new", &self.is_new).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,285 @@
+//! Why a database cannot be opened, and why one that runs did not do what it was asked.
+
+use sqlx::migrate::MigrateError;
+
+use crate::problem::Problem;
+
+/// Why a database cannot be used; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file or its folder cannot be read and written.
+    #[error(
+        "cannot write the database {place}: its folder is missing, read-only or somebody else's; \
+         make it writable or choose another with --data"
+    )]
+    NotWritable {
+        /// The file.
+        place: String,
+        /// What `SQLite` says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The disk is full.
+    #[error("the disk that holds the database {place} is full; make room and start again")]
+    DiskFull {
+        /// The file, or the server and database.
+        place: String,
+    },
+    /// The URL says nothing that leads to a database.
+    #[error(
+        "the database URL is not one of PostgreSQL: {reason}; write \
+         postgres://ROLE:PASSWORD@HOST:PORT/DATABASE"
+    )]
+    Url {
+        /// What is wrong with it. Never the URL itself, which holds a password.
+        reason: String,
+    },
+    /// The server is not there, or refuses the role.
+    #[error("cannot reach the database {place}: {source}")]
+    Unreachable {
+        /// The server and database.
+        place: String,
+        /// What went wrong.
+        source: sqlx::Error,
+    },
+    /// Somebody else's tables are in it.
+    #[error(
+        "{place} is not one of Pillion's databases; move it away, or choose another folder with \
+         --data or another database"
+    )]
+    Foreign {
+        /// The file, or the server and database.
+        place: String,
+    },
+    /// The schema is from the future.
+    #[error(
+        "the database {place} was written by a newer version of Pillion (it has migration \
+         {migration}); run that version, or restore a backup from before the update"
+    )]
+    Newer {
+        /// The file, or the server and database.
+        place: String,
+        /// The number of the migration that this build does not have.
+        migration: i64,
+    },
+    /// The schema is from the past, and nobody said to bring it up to date.
+    #[error(
+        "the database {place} lacks migration {migration}; run `pillion migrate` with the same \
+         configuration, while no older version of the service runs"
+    )]
+    Older {
+        /// The file, or the server and database.
+        place: String,
+        /// The first missing migration.
+        migration: i64,
+    },
+    /// The schema is not the one that this build made.
+    #[error(
+        "the database {place} belongs to another service, or to a build in which migration \
+         {migration} was different; move it away or restore the right one"
+    )]
+    Different {
+        /// The file, or the server and database.
+        place: String,
+        /// The number of the migration that differs.
+        migration: i64,
+    },
+    /// A setting that the promises rest on did not take hold.
+    #[error("the database {place} has {setting} = {found} instead of {expected}")]
+    Setting {
+        /// The file, or the server and database.
+        place: String,
+        /// The setting's name.
+        setting: &'static str,
+        /// Its value.
+        found: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// Anything else.
+    #[error("cannot open the database {place}")]
+    Other {
+        /// The file, or the server and database.
+        place: String,
+        /// What it says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A migration failed; the schema is as it was before it.
+    #[error("cannot bring the database {place} up to date")]
+    Migration {
+        /// The file, or the server and database.
+        place: String,
+        /// What went wrong.
+        #[source]
+        source: MigrateError,
+    },
+}
+
+/// Why a running service's database did not do what it was asked. Nothing was written, but for
+/// a commit that ended in [`DatabaseError::Unavailable`]: then nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// Too many others are at it.
+    #[error("the database is busy")]
+    Busy(#[source] sqlx::Error),
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full(#[source] sqlx::Error),
+    /// The disk does not read or write, or the server is not there.
+    #[error("the database cannot be read or written")]
+    Unavailable(#[source] sqlx::Error),
+    /// Anything else: our own mistake, or a damaged file.
+    #[error("the database failed")]
+    Failed(#[source] sqlx::Error),
+    /// A column holds what no column of ours should.
+    #[error("the database holds {0}")]
+    Corrupt(String),
+}
+
+impl DatabaseError {
+    /// Whether the same may go well a little later without anybody's doing: what is asked is
+    /// not at fault.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Full(_) | Self::Unavailable(_))
+    }
+
+    /// Whether a row like that is there already.
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Failed(error)
+            if error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation))
+    }
+}
+
+/// `SQLite`'s primary result codes that call for an answer of their own.
+mod code {
+    pub(super) const BUSY: u32 = 5;
+    pub(super) const LOCKED: u32 = 6;
+    pub(super) const READONLY: u32 = 8;
+    pub(super) const IOERR: u32 = 10;
+    pub(super) const FULL: u32 = 13;
+    pub(super) const CANTOPEN: u32 = 14;
+    pub(super) const NOTADB: u32 = 26;
+}
+
+/// What kind of failure it is, whichever database says so.
+enum Kind {
+    Busy,
+    Full,
+    NotWritable,
+    Foreign,
+    Unavailable,
+    Other,
+}
+
+fn kind_of(error: &sqlx::Error) -> Kind {
+    let Some(database) = error.as_database_error() else {
+        return match error {
+            sqlx::Error::PoolTimedOut => Kind::Busy,
+            sqlx::Error::PoolClosed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => Kind::Unavailable,
+            _ => Kind::Other,
+        };
+    };
+    let code = database.code().unwrap_or_default();
+    if database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        return postgres_kind(&code);
+    }
+    // The primary result code is the lower eight bits.
+    match code.parse::<u32>().map(|extended| extended & 0xff) {
+        Ok(code::BUSY | code::LOCKED) => Kind::Busy,
+        Ok(code::FULL) => Kind::Full,
+        Ok(code::CANTOPEN | code::READONLY) => Kind::NotWritable,
+        Ok(code::IOERR) => Kind::Unavailable,
+        Ok(code::NOTADB) => Kind::Foreign,
+        _ => Kind::Other,
+    }
+}
+
+/// By `PostgreSQL`'s error codes (its manual, appendix A).
+fn postgres_kind(code: &str) -> Kind {
+    match code {
+        "53100" => Kind::Full,
+        // Too many connections; a lock or a statement that took too long; others were first.
+        "53300" | "53400" | "55P03" | "57014" | "40001" | "40P01" | "25P03" => Kind::Busy,
+        "25006" => Kind::NotWritable,
+        // It stops, has crashed, or is not up yet; its disk fails.
+        _ if code.starts_with("08") || code.starts_with("57P") || code.starts_with("58") => {
+            Kind::Unavailable
+        }
+        _ => Kind::Other,
+    }
+}
+
+pub(super) fn open_error(place: &str, source: sqlx::Error) -> OpenError {
+    let place = place.to_owned();
+    match kind_of(&source) {
+        Kind::NotWritable => OpenError::NotWritable { place, source },
+        Kind::Full => OpenError::DiskFull { place },
+        Kind::Foreign => OpenError::Foreign { place },
+        Kind::Unavailable => OpenError::Unreachable { place, source },
+        // The first connection of a pool: nobody else can be at it, so the server is not there.
+        Kind::Busy if matches!(source, sqlx::Error::PoolTimedOut) => {
+            OpenError::Unreachable { place, source }
+        }
+        Kind::Busy | Kind::Other => OpenError::Other { place, source },
+    }
+}
+
+pub(crate) fn migration_error(place: &str, error: MigrateError) -> OpenError {
+    let named = || place.to_owned();
+    match error {
+        MigrateError::VersionMissing(migration) => OpenError::Newer { place: named(), migration },
+        MigrateError::VersionMismatch(migration) => {
+            OpenError::Different { place: named(), migration }
+        }
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
+            if !matches!(kind_of(&source), Kind::Other | Kind::Busy) =>
+        {
+            open_error(place, source)
+        }
+        source => OpenError::Migration { place: named(), source },
+    }
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        match kind_of(&error) {
+            Kind::Busy => Self::Busy(error),
+            Kind::Full => Self::Full(error),
+            Kind::Unavailable | Kind::NotWritable => Self::Unavailable(error),
+            Kind::Foreign | Kind::Other => Self::Failed(error),
+        }
+    }
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        /// A turn comes soon.
+        const BUSY_RETRY_AFTER_S: u32 = 1;
+        /// A server that restarts needs some seconds.
+        const UNAVAILABLE_RETRY_AFTER_S: u32 = 5;
+        /// Somebody has to make room first.
+        const FULL_RETRY_AFTER_S: u32 = 30;
+        match &error {
+            DatabaseError::Busy(_) => {
+                let detail = "The database is busy and nothing was changed; try again.";
+                Self::unavailable(detail, BUSY_RETRY_AFTER_S)
+            }
+            DatabaseError::Full(_) => {
+                let detail = "The disk is full and nothing was changed; try again later.";
+                Self::unavailable(detail, FULL_RETRY_AFTER_S)
+            }
+            DatabaseError::Unavailable(_) => {
+                let detail = "The database cannot be used now. If this was a write, read first \
+                              whether it was done before you try again.";
+                Self::unavailable(detail, UNAVAILABLE_RETRY_AFTER_S)
+            }
+            DatabaseError::Failed(_) | DatabaseError::Corrupt(_) => return Self::internal(&error),
+        }
+        .caused_by(&error)
+    }
+}

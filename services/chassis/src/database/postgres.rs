@@ -1,0 +1,112 @@
+//! A database of a `PostgreSQL` server: one writer at a time over all processes, several readers,
+//! and time-outs on both ends.
+
+use std::str::FromStr;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Postgres, Transaction};
+
+use super::TURN_TIME_MAX;
+use super::error::{OpenError, open_error};
+
+/// Reads of one service at a time in one process. A server takes some hundred connections from
+/// all processes together.
+const READERS_MAX: u32 = 8;
+
+/// What a session is bound by: a statement that hangs must not hold its locks for ever. A write
+/// waits for its turn no longer than on `SQLite`.
+const SETTINGS: [(&str, &str); 5] = [
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "1800ms"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("synchronous_commit", "on"),
+    ("client_encoding", "UTF8"),
+];
+
+/// The lock that a service's writer holds: "Pillion" in ASCII. Every service has a database of
+/// its own, and so a lock of its own.
+const WRITER_LOCK: i64 = 0x0050_696c_6c69_6f6e;
+
+/// The connections to one database.
+#[derive(Debug, Clone)]
+pub(crate) struct Pools {
+    pub(crate) writer: PgPool,
+    pub(crate) readers: PgPool,
+}
+
+/// Connects to the database that the URL names; also its name for messages, without a password.
+pub(super) async fn connect(url: &str) -> Result<(String, Pools), OpenError> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let reason = "it does not begin with postgres://".to_owned();
+        return Err(OpenError::Url { reason });
+    }
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| OpenError::Url { reason: error.to_string() })?
+        .application_name("pillion")
+        .options(SETTINGS)
+        .disable_statement_logging();
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    let place = format!("{}:{}/{database}", options.get_host(), options.get_port());
+    let failed = |error| open_error(&place, error);
+    let pool = || {
+        PgPoolOptions::new()
+            .min_connections(1)
+            .acquire_timeout(TURN_TIME_MAX)
+            .test_before_acquire(true)
+    };
+    let writer =
+        pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
+    claim(&place, &writer).await?;
+    check_settings(&place, &writer).await?;
+    let readers = pool()
+        .max_connections(READERS_MAX)
+        .connect_with(options.options([("default_transaction_read_only", "on")]))
+        .await
+        .map_err(failed)?;
+    Ok((place, Pools { writer, readers }))
+}
+
+/// Takes a database that is empty or ours, refuses any other.
+async fn claim(place: &str, pool: &PgPool) -> Result<(), OpenError> {
+    let (ours, tables): (bool, i64) = sqlx::query_as(
+        "SELECT coalesce(bool_or(tablename = '_chassis_migrations'), FALSE), count(*)
+         FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(|error| open_error(place, error))?;
+    if ours || tables == 0 { Ok(()) } else { Err(OpenError::Foreign { place: place.to_owned() }) }
+}
+
+/// What only the server's owner can set is said aloud, for without it an acknowledged write does
+/// not outlive a power cut.
+async fn check_settings(place: &str, pool: &PgPool) -> Result<(), OpenError> {
+    for (setting, show) in [("fsync", "SHOW fsync"), ("full_page_writes", "SHOW full_page_writes")] {
+        let (found,): (String,) = sqlx::query_as(show)
+            .fetch_one(pool)
+            .await
+            .map_err(|error| open_error(place, error))?;
+        if found != "on" {
+            tracing::warn!(
+                database = place, setting, found,
+                "the database server may lose acknowledged writes in a power cut; set it to on"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Begins a transaction whose turn it is. Writers of a service come one after the other, as on
+/// `SQLite`: a lock in the transaction, taken before anything else and held until its commit, so
+/// that positions in the event log are handed out in the order of the commits. Without it a
+/// reader with a cursor would pass by an event that got its number early and was committed late.
+pub(super) async fn begin(
+    writer: &PgPool,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut transaction = writer.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(WRITER_LOCK)
+        .execute(&mut *transaction)
+        .await?;
+    Ok(transaction)
+}

@@ -1,0 +1,96 @@
+//! Carries a service's events from its log to the broker, in their order.
+//!
+//! It keeps no mark of its own: where to go on is what the broker says it has. So a broker that
+//! lost everything is filled again from the log, and of several relays of one service only one
+//! gets each event through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Journal;
+use crate::broker::{Broker, BrokerError};
+use crate::crash::crash_point;
+use crate::database::DatabaseError;
+use crate::event_log;
+use crate::service::Shutdown;
+
+/// Events that go to the broker at once.
+const BATCH_EVENTS_MAX: u32 = 256;
+/// How often it looks for events that another process recorded, and asks the broker whether it
+/// still has what it had.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long it waits after a failure; the broker or the database needs time to come back.
+const BACK_OFF: Duration = Duration::from_millis(500);
+/// A failure that lasts is told again after so many of them.
+const TELL_EVERY: u32 = 120;
+
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error("the log cannot be read")]
+    Log(#[from] DatabaseError),
+    #[error("the broker does not take events")]
+    Broker(#[from] BrokerError),
+    #[error(
+        "the broker has events up to {broker}, but the log ends at {log}: the database was \
+         restored from a backup, or the broker belongs to another system; delete the broker's \
+         data of this service and it will be filled from the log"
+    )]
+    Ahead { broker: i64, log: i64 },
+}
+
+/// Publishes until the shutdown.
+pub(super) async fn run(journal: Journal, broker: Arc<dyn Broker>, mut shutdown: Shutdown) {
+    let mut failures = 0_u32;
+    while !shutdown.is_requested() {
+        let published = tokio::select! {
+            () = shutdown.requested() => return,
+            published = publish_all(&journal, &*broker) => published,
+        };
+        let pause = match published {
+            Ok(()) => {
+                if failures > 0 {
+                    tracing::info!(service = journal.name, "events are published again");
+                }
+                failures = 0;
+                POLL_INTERVAL
+            }
+            Err(error) => {
+                if failures % TELL_EVERY == 0 {
+                    tracing::error!(
+                        service = journal.name,
+                        error = &error as &dyn std::error::Error,
+                        "events are not published; they wait in the log"
+                    );
+                }
+                failures += 1;
+                BACK_OFF
+            }
+        };
+        tokio::select! {
+            () = shutdown.requested() => return,
+            () = journal.recorded.notified(), if failures == 0 => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Publishes what the log has beyond the broker.
+async fn publish_all(journal: &Journal, broker: &dyn Broker) -> Result<(), RelayError> {
+    let mut last = broker.last_position(journal.name).await?;
+    loop {
+        let events =
+            event_log::read_after(&journal.database, journal.name, last, BATCH_EVENTS_MAX).await?;
+        let Some(newest) = events.last().map(|event| event.position) else {
+            let log = event_log::last_position(&journal.database).await?;
+            return if log < last { Err(RelayError::Ahead { broker: last, log }) } else { Ok(()) };
+        };
+        crash_point!("publish.before");
+        last = match broker.publish(journal.name, last, &events).await {
+            Ok(()) => newest,
+            // Another relay was faster, or the broker was emptied meanwhile.
+            Err(BrokerError::OutOfOrder { last }) => last,
+            Err(error) => return Err(error.into()),
+        };
+        crash_point!("publish.after");
+    }
+}

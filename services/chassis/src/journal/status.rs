@@ -1,0 +1,66 @@
+//! How far the events of a service have come: what operators and metrics ask.
+
+use serde::Serialize;
+
+use super::Journal;
+use crate::broker::Broker;
+use crate::database::DatabaseError;
+use crate::event_log;
+use crate::sql::query;
+
+/// How far a service's events have come.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The service.
+    pub service: &'static str,
+    /// Events in its log.
+    pub recorded: i64,
+    /// Of these, how many the broker has; `None` when it cannot be asked.
+    pub published: Option<i64>,
+    /// What it takes of other services.
+    pub sources: Vec<SourceStatus>,
+    /// Events that are kept aside.
+    pub parked: i64,
+}
+
+/// How far a service has come with the events of another.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceStatus {
+    /// The other service.
+    pub source: &'static str,
+    /// The last event that was taken up or parked.
+    pub position: i64,
+    /// Events that the broker has beyond it; `None` when it cannot be asked.
+    pub lag: Option<i64>,
+    /// How often the next event was tried in vain.
+    pub attempts: i64,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+impl Journal {
+    /// How far its events have come.
+    pub async fn status(&self, broker: &dyn Broker) -> Result<Status, DatabaseError> {
+        let rows = query("SELECT source, position, attempts, error FROM cursor")
+            .fetch_all::<(String, i64, i64, Option<String>)>(&self.database)
+            .await?;
+        let mut sources = Vec::new();
+        for source in self.projection.follows() {
+            let row = rows.iter().find(|(name, ..)| name == source).cloned();
+            let (_, position, attempts, error) = row.unwrap_or_default();
+            let last = broker.last_position(source).await.ok();
+            let lag = last.map(|last| (last - position).max(0));
+            sources.push(SourceStatus { source, position, lag, attempts, error });
+        }
+        let (parked,) = query("SELECT count(*) FROM parked")
+            .fetch_one::<(i64,)>(&self.database)
+            .await?;
+        Ok(Status {
+            service: self.name,
+            recorded: event_log::last_position(&self.database).await?,
+            published: broker.last_position(self.name).await.ok(),
+            sources,
+            parked,
+        })
+    }
+}

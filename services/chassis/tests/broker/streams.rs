@@ -1,0 +1,140 @@
+//! Streams at a NATS server that are not as they should be.
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::{self, Context};
+
+use super::*;
+
+async fn shared() -> (Context, NatsBroker, String) {
+    let Place::Server(url) = Place::server().await else { panic!("a server") };
+    let context = jetstream::new(async_nats::connect(&url).await.unwrap());
+    (context, small(&url).await, source())
+}
+
+fn config(source: &str) -> Config {
+    Config {
+        name: format!("PILLION-{source}"),
+        subjects: vec![format!("pillion.events.{source}")],
+        storage: StorageType::File,
+        discard: DiscardPolicy::New,
+        ..Config::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_made_as_promised() {
+    let (context, broker, source) = shared().await;
+    relay(&broker, &log(&source, 3), 3).await;
+    let stream = context.get_stream(format!("PILLION-{source}")).await.unwrap();
+    let config = &stream.cached_info().config;
+    assert_eq!(config.subjects, [format!("pillion.events.{source}")]);
+    assert_eq!((config.storage, config.discard), (StorageType::File, DiscardPolicy::New));
+    assert_eq!((config.max_bytes, config.num_replicas), (16 * 1024 * 1024, 1));
+    assert!(config.deny_delete && config.deny_purge);
+    let message = stream.get_raw_message(2).await.unwrap();
+    assert_eq!(message.headers.get("Nats-Msg-Id").unwrap().as_str(), format!("{source}/2"));
+    assert!(stream.delete_message(2).await.is_err());
+}
+
+/// Holes are the one thing that publishing again does not fill.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_holes_is_filled_anew() {
+    let (context, broker, source) = shared().await;
+    let stream = context.create_stream(config(&source)).await.unwrap();
+    let log = log(&source, 12);
+    relay(&broker, &log[..10], 10).await;
+    assert!(stream.delete_message(4).await.unwrap());
+
+    let mut subscription = broker.subscribe(&source, 0).await.unwrap();
+    assert_eq!(collect(&mut *subscription, 3, 10).await, log[..3]);
+    let stopped = subscription.next(10).await;
+    assert!(matches!(stopped, Err(BrokerError::Gap { after: 3, found: 5, .. })), "{stopped:?}");
+
+    assert_eq!(broker.last_position(&source).await.unwrap(), 0);
+    relay(&broker, &log, 10).await;
+    assert_eq!(collect(&mut *subscription, 9, 10).await, log[3..]);
+}
+
+/// The first ones too: a stream that begins later than with the first event is no copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_stream_is_filled_anew() {
+    let (context, broker, source) = shared().await;
+    let stream = context.create_stream(config(&source)).await.unwrap();
+    let log = log(&source, 5);
+    relay(&broker, &log[..4], 4).await;
+    stream.purge().await.unwrap();
+    let mut subscription = broker.subscribe(&source, 0).await.unwrap();
+    let (came, ()) = tokio::join!(collect(&mut *subscription, 5, 10), relay(&broker, &log, 10));
+    assert_eq!(came, log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_event_stops_the_subscription() {
+    let (context, broker, source) = shared().await;
+    let log = log(&source, 3);
+    relay(&broker, &log[..1], 1).await;
+    let subject = format!("pillion.events.{source}");
+    context.publish(subject, "not an event".into()).await.unwrap().await.unwrap();
+    let mut subscription = broker.subscribe(&source, 0).await.unwrap();
+    assert_eq!(subscription.next(10).await.unwrap(), log[..1]);
+    for _ in 0..2 {
+        let stopped = subscription.next(10).await;
+        assert!(matches!(stopped, Err(BrokerError::Corrupt { position: 2, .. })), "{stopped:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_would_drop_events_is_refused() {
+    let (context, broker, source) = shared().await;
+    let forgetful = Config { max_age: Duration::from_hours(1), ..config(&source) };
+    context.create_stream(forgetful).await.unwrap();
+    let refused = broker.publish(&source, 0, &log(&source, 1)).await;
+    let Err(error @ BrokerError::Setting { setting: "max_age", .. }) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(
+        error.to_string(),
+        format!("the broker's stream PILLION-{source} has max_age = 3600s where it must be 0ns")
+    );
+    let refused = broker.last_position(&source).await;
+    assert!(matches!(refused, Err(BrokerError::Setting { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_stream_takes_no_more_and_keeps_what_it_has() {
+    let (_, _, source) = shared().await;
+    let Place::Server(url) = Place::server().await else { panic!("a server") };
+    let options = NatsOptions { stream_bytes_max: 8 * 1024, ..NatsOptions::default() };
+    let broker = NatsBroker::connect_with(&url, options).await.unwrap();
+    let log = log(&source, 100);
+    let refused = broker.publish(&source, 0, &log).await;
+    assert!(matches!(refused, Err(BrokerError::Full(_))), "{refused:?}");
+    let last = usize::try_from(broker.last_position(&source).await.unwrap()).unwrap();
+    assert!((5..50).contains(&last), "{last}");
+    let mut subscription = broker.subscribe(&source, 0).await.unwrap();
+    assert_same(&collect(&mut *subscription, last, 64).await, &log[..last]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_configured_is_refused_without_telling_a_password() {
+    for url in ["", "nats://", "http://user:secret@host", "nats://user:secret@host:port"] {
+        let refused = NatsBroker::connect(url).await;
+        let Err(error @ BrokerError::Configuration { .. }) = refused else {
+            panic!("{url}: {refused:?}");
+        };
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+    let options = NatsOptions { replicas: 2, ..NatsOptions::default() };
+    let refused = NatsBroker::connect_with("nats://127.0.0.1:1", options).await;
+    assert!(matches!(refused, Err(BrokerError::Configuration { .. })), "{refused:?}");
+}
+
+/// Whoever publishes learns that it is the event's fault, and the server stays connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_too_large_for_the_server_is_refused() {
+    let (_, broker, source) = shared().await;
+    let large = Recorded { data: "x".repeat(2 * 1024 * 1024), ..event(&source, 1) };
+    let refused = broker.publish(&source, 0, &[large]).await;
+    assert!(matches!(refused, Err(BrokerError::Failed(_))), "{refused:?}");
+    broker.publish(&source, 0, &[event(&source, 1)]).await.unwrap();
+}

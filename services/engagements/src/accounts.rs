@@ -1,0 +1,25 @@
+//! Asks the users service about an account.
+
+use pillion_chassis::{Onward, Peers, UserId};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::ask::ask;
+use crate::error::Error;
+
+/// The service that knows accounts.
+pub(crate) const USERS: &str = "users";
+
+/// Whether there is such an account.
+pub(crate) async fn exists(
+    peers: &dyn Peers,
+    onward: &Onward,
+    user_id: UserId,
+) -> Result<bool, Error> {
+    #[derive(Deserialize)]
+    struct Found {
+        data: Option<IgnoredAny>,
+    }
+    let found: Found = ask(peers, onward, USERS, &format!("/2/users/{user_id}")).await?;
+    Ok(found.data.is_some())
+}

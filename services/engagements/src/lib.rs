@@ -1,0 +1,67 @@
+//! The engagements service: owns likes, retweets and bookmarks, and counts them. Event-sourced.
+//!
+//! Every change is an event in the log; the tables are what a fold of the log, and of the tweets
+//! and users services' events, makes of it (see [`projection`]).
+
+mod accounts;
+mod ask;
+mod bookmark;
+mod counts;
+mod error;
+mod like;
+mod like_counts;
+mod list_tweets;
+mod list_users;
+mod own;
+mod page;
+mod projection;
+mod retweet;
+mod routes;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tweet;
+mod visibility;
+
+use std::sync::Arc;
+
+use pillion_chassis::page::PageTokens;
+use pillion_chassis::{Clock, Deps, Ids, Journal, Peers, Service, StartError};
+
+use projection::Tables;
+use store::Store;
+
+/// The service's name.
+pub const NAME: &str = "engagements";
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+struct Engagements {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+    peers: Arc<dyn Peers>,
+    pages: Arc<PageTokens>,
+}
+
+/// Brings the database up to date and builds the service.
+pub async fn service(deps: Deps) -> Result<Service, StartError> {
+    let Deps { clock, ids, random, database, peers } = deps;
+    database.migrate(&store::MIGRATIONS).await?;
+    let pages = Arc::new(PageTokens::load(&database, &*random).await?);
+    let journal = Journal::new(NAME, database, Arc::new(Tables));
+    let store = Store::new(journal.clone());
+    // The clock may have gone back while the service was down, and later retweets need larger ids.
+    if let Some(last) = store.last_retweet_id().await? {
+        ids.start_after(last.get());
+    }
+    let engagements = Engagements { store, clock, ids, peers, pages };
+    let (router, route_ids) = routes::routes().finish(engagements);
+    Ok(Service {
+        name: NAME,
+        router,
+        routes: route_ids,
+        workers: Vec::new(),
+        journal: Some(journal),
+    })
+}

@@ -1,0 +1,9 @@
+//! The service as a whole, on both back ends: requests and foreign events in, answers and own
+//! events out.
+
+mod counting;
+mod engaging;
+mod harness;
+mod listing;
+mod refusing;
+mod storing;

@@ -1,0 +1,79 @@
+//! Asks the tweets service about a tweet, and whether the caller may do something with it.
+
+use pillion_chassis::{Onward, Peers, TweetId, UserId};
+use serde::Deserialize;
+
+use crate::Engagements;
+use crate::ask::ask;
+use crate::error::Error;
+use crate::store::Kind;
+use crate::visibility::{self, Reason};
+
+/// The service that knows tweets.
+pub(crate) const TWEETS: &str = "tweets";
+
+/// A tweet that is not a retweet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Which tweet.
+    pub(crate) tweet_id: TweetId,
+    /// Who wrote it.
+    pub(crate) author_id: UserId,
+}
+
+/// The tweet with which the caller wants to do something: there, and one that the caller may see.
+/// A retweet's id stands for the tweet that is retweeted.
+pub(crate) async fn find_target(
+    engagements: &Engagements,
+    onward: &Onward,
+    kind: Kind,
+    caller: UserId,
+    tweet_id: TweetId,
+) -> Result<Source, Error> {
+    let peers = &*engagements.peers;
+    let source_id = engagements.store.source_of(tweet_id).await?;
+    let source = find(peers, onward, source_id).await?.ok_or(Error::NoTweet { kind, tweet_id })?;
+    match visibility::find(peers, onward, Some(caller), source.author_id).await? {
+        Some(Reason::BlockedBy) => Err(Error::BlockedBy(kind)),
+        Some(Reason::Protected) => Err(Error::NotAuthorized(kind)),
+        Some(Reason::Blocking | Reason::Muting) | None => Ok(source),
+    }
+}
+
+/// A tweet, unless it does not exist or was deleted.
+pub(crate) async fn find(
+    peers: &dyn Peers,
+    onward: &Onward,
+    tweet_id: TweetId,
+) -> Result<Option<Source>, Error> {
+    #[derive(Deserialize)]
+    struct Found {
+        #[serde(default)]
+        data: Vec<Tweet>,
+    }
+    #[derive(Deserialize)]
+    struct Tweet {
+        author_id: UserId,
+        #[serde(default)]
+        referenced_tweets: Vec<Reference>,
+        /// The tweet's author; of a retweet the source's author as well.
+        #[serde(default, rename = "_authors")]
+        authors: Vec<UserId>,
+    }
+    #[derive(Deserialize)]
+    struct Reference {
+        #[serde(rename = "type")]
+        kind: String,
+        id: TweetId,
+    }
+    let path = format!("/internal/tweets?ids={tweet_id}&tweet.fields=author_id,referenced_tweets");
+    let found: Found = ask(peers, onward, TWEETS, &path).await?;
+    let Some(tweet) = found.data.into_iter().next() else {
+        return Ok(None);
+    };
+    let retweeted = tweet.referenced_tweets.iter().find(|to| to.kind == "retweeted");
+    Ok(Some(match (retweeted, tweet.authors.get(1)) {
+        (Some(source), Some(author_id)) => Source { tweet_id: source.id, author_id: *author_id },
+        _ => Source { tweet_id, author_id: tweet.author_id },
+    }))
+}

@@ -1,0 +1,82 @@
+//! `public_metrics`: numbers that other services keep than those that own tweets and users.
+
+use std::collections::HashMap;
+
+use futures_util::future::try_join3;
+use pillion_chassis::Problem;
+use serde_json::{Map, Value, json};
+
+use super::text;
+use crate::fetch::{ENGAGEMENTS, FOLLOW_COUNTS, Fetch, LIKE_COUNTS, TWEET_COUNTS};
+use crate::fields::METRICS;
+
+/// The numbers of those tweets that engagements knows; the others are the tweets service's.
+const OF_TWEETS: [&str; 3] = ["retweet_count", "like_count", "bookmark_count"];
+/// The numbers of users. Nothing is listed here, for there are no lists.
+const OF_USERS: [&str; 5] =
+    ["followers_count", "following_count", "tweet_count", "listed_count", "like_count"];
+
+/// Numbers by id. A number that is not there is 0.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics(HashMap<String, Map<String, Value>>);
+
+impl Metrics {
+    /// Those of tweets.
+    pub(crate) async fn of_tweets(fetch: Fetch<'_>, ids: &[String]) -> Result<Self, Problem> {
+        let mut metrics = Self::default();
+        metrics.add(fetch.list(&ENGAGEMENTS, ids, "").await?);
+        Ok(metrics)
+    }
+
+    /// Those of users.
+    pub(crate) async fn of_users(fetch: Fetch<'_>, ids: &[String]) -> Result<Self, Problem> {
+        let (follows, tweets, likes) = try_join3(
+            fetch.list(&FOLLOW_COUNTS, ids, ""),
+            fetch.list(&TWEET_COUNTS, ids, ""),
+            fetch.list(&LIKE_COUNTS, ids, ""),
+        )
+        .await?;
+        let mut metrics = Self::default();
+        [follows, tweets, likes].into_iter().for_each(|found| metrics.add(found));
+        Ok(metrics)
+    }
+
+    fn add(&mut self, found: Vec<Value>) {
+        for item in found {
+            if let (Some(id), Value::Object(numbers)) = (text(&item, "id"), &item) {
+                self.0.entry(id.to_owned()).or_default().extend(numbers.clone());
+            }
+        }
+    }
+
+    /// Adds to the numbers that a tweet shows, if it shows any.
+    pub(crate) fn show_in_tweet(&self, tweet: &mut Value) {
+        let Some(numbers) = text(tweet, "id").and_then(|id| self.0.get(id)) else {
+            return;
+        };
+        let shown = tweet.get_mut(METRICS).and_then(Value::as_object_mut);
+        let Some(shown) = shown else {
+            return;
+        };
+        for name in OF_TWEETS {
+            if let Some(number) = numbers.get(name) {
+                shown.insert(name.to_owned(), number.clone());
+            }
+        }
+    }
+
+    /// Makes a user show their numbers.
+    pub(crate) fn show_in_user(&self, user: &mut Value) {
+        let numbers = text(user, "id").and_then(|id| self.0.get(id));
+        let shown: Map<String, Value> = OF_USERS
+            .into_iter()
+            .map(|name| {
+                let number = numbers.and_then(|numbers| numbers.get(name));
+                (name.to_owned(), number.cloned().unwrap_or(json!(0)))
+            })
+            .collect();
+        if let Some(user) = user.as_object_mut() {
+            user.insert(METRICS.to_owned(), shown.into());
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The lists that only the user themself sees, newest first: blocks, mutes, requests to follow.
+
+use axum::extract::State;
+use pillion_chassis::{Parameters, Path, UserCaller, UserId};
+
+use crate::Graph;
+use crate::error::Error;
+use crate::own;
+use crate::page::{Listed, PageQuery};
+use crate::store::{List, PAGE_USERS, PAGE_USERS_DEFAULT};
+
+/// `GET /2/users/{id}/blocking`
+pub(crate) async fn blocking(
+    State(graph): State<Graph>,
+    caller: UserCaller,
+    Path(id): Path<UserId>,
+    query: Parameters,
+) -> Result<Listed<UserId>, Error> {
+    own::require("id", id, &caller)?;
+    list(&graph, List::Blocking, id, query).await
+}
+
+/// `GET /2/users/{id}/muting`
+pub(crate) async fn muting(
+    State(graph): State<Graph>,
+    caller: UserCaller,
+    Path(id): Path<UserId>,
+    query: Parameters,
+) -> Result<Listed<UserId>, Error> {
+    own::require("id", id, &caller)?;
+    list(&graph, List::Muting, id, query).await
+}
+
+/// `GET /pillion/v1/follow-requests`: who asks the caller to be let in as a follower.
+pub(crate) async fn follow_requests(
+    State(graph): State<Graph>,
+    caller: UserCaller,
+    query: Parameters,
+) -> Result<Listed<UserId>, Error> {
+    list(&graph, List::Requests, caller.user_id, query).await
+}
+
+async fn list(
+    graph: &Graph,
+    list: List,
+    owner: UserId,
+    mut query: Parameters,
+) -> Result<Listed<UserId>, Error> {
+    let page = PageQuery::take(&mut query, PAGE_USERS, PAGE_USERS_DEFAULT);
+    query.finish()?;
+    let page = page.open(&graph.pages, format!("{list:?} of {owner}"))?;
+    let rows = graph.store.list(list, owner, &page.window()).await?;
+    Ok(page.answer(&graph.pages, rows))
+}

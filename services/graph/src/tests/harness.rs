@@ -1,0 +1,300 @@
+//! The service with a clock that stands still and a users service that knows a few accounts.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Query;
+use axum::routing::get;
+use http::{HeaderMap, Request, StatusCode};
+use pillion_chassis::broker::{Broker as _, EmbeddedBroker};
+use pillion_chassis::testing::{self, BACKENDS, TestDatabase};
+use pillion_chassis::{
+    Backend, Caller, Clock as _, Deps, FakeClock, Ids, InProcessPeers, Journal, Json, Recorded,
+    Scopes, SystemRandom, UserId, event_log,
+};
+use pillion_events::{GraphEvent, UserDeleted, UserEvent, UserProfileChanged, UserRegistered};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub(super) const ANN: u64 = 11;
+pub(super) const BOB: u64 = 12;
+pub(super) const CID: u64 = 13;
+/// An account that was deleted; its tokens still verify.
+pub(super) const GONE: u64 = 99;
+
+/// Runs a test on a service of its own on each back end.
+pub(super) async fn on_both(test: impl AsyncFn(Harness)) {
+    for backend in BACKENDS {
+        test(Harness::start(backend).await).await;
+    }
+}
+
+pub(super) struct Harness {
+    pub(super) router: Router,
+    pub(super) journal: Journal,
+    pub(super) clock: Arc<FakeClock>,
+    pub(super) peers: Arc<InProcessPeers>,
+    /// The accounts of the users service, and whether they are protected.
+    accounts: Arc<Mutex<HashMap<u64, bool>>>,
+    /// How often the users service was asked.
+    asked: Arc<AtomicUsize>,
+    delivered: Mutex<Vec<Recorded>>,
+    _database: TestDatabase,
+}
+
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Reply {
+    /// What `data` holds.
+    pub(super) fn data(&self) -> &Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        &self.body["data"]
+    }
+
+    /// The ids on the page.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        assert_eq!(self.status, 200, "{}", self.body);
+        let data = self.body["data"].as_array().cloned().unwrap_or_default();
+        data.iter().map(|user| user["id"].as_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Asserts a 400 about this parameter, and gives what it says.
+    pub(super) fn invalid(&self, parameter: &str) -> &str {
+        assert_eq!(self.status, 400, "{}", self.body);
+        assert_eq!(self.body["title"], "Invalid Request");
+        let error = &self.body["errors"][0];
+        assert!(error["parameters"].get(parameter).is_some(), "{}", self.body);
+        error["message"].as_str().unwrap()
+    }
+
+    /// A token of `meta`.
+    pub(super) fn token(&self, name: &str) -> Option<String> {
+        self.body["meta"][name].as_str().map(str::to_owned)
+    }
+}
+
+impl Harness {
+    async fn start(backend: Backend) -> Self {
+        let database = testing::empty(backend).await;
+        let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
+        let peers = Arc::new(InProcessPeers::new());
+        let accounts =
+            Arc::new(Mutex::new(HashMap::from([(ANN, false), (BOB, false), (CID, false)])));
+        let asked = Arc::new(AtomicUsize::new(0));
+        peers.register("users", users(accounts.clone(), asked.clone()));
+        let deps = Deps {
+            clock: clock.clone(),
+            ids: Arc::new(Ids::new(clock.clone(), 0).unwrap()),
+            random: Arc::new(SystemRandom),
+            database: database.database.clone(),
+            peers: peers.clone(),
+        };
+        let service = crate::service(deps).await.unwrap();
+        let journal = service.journal.unwrap();
+        let delivered = Mutex::default();
+        let router = service.router;
+        Self { router, journal, clock, peers, accounts, asked, delivered, _database: database }
+    }
+
+    pub(super) async fn send(&self, method: &str, path: &str, by: u64, body: &str) -> Reply {
+        self.send_as(method, path, Some(caller(UserId::new(by))), body).await
+    }
+
+    pub(super) async fn send_as(
+        &self,
+        method: &str,
+        path: &str,
+        caller: Option<Caller>,
+        body: &str,
+    ) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .header("authorization", "Bearer token")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        Reply { status, body: serde_json::from_slice(&bytes).unwrap() }
+    }
+
+    pub(super) async fn get(&self, by: u64, path: &str) -> Reply {
+        self.send("GET", path, by, "").await
+    }
+
+    /// `what` is `following`, `blocking` or `muting`.
+    pub(super) async fn begin(&self, by: u64, what: &str, target: u64) -> Reply {
+        let body = json!({"target_user_id": target.to_string()}).to_string();
+        self.send("POST", &format!("/2/users/{by}/{what}"), by, &body).await
+    }
+
+    pub(super) async fn end(&self, by: u64, what: &str, target: u64) -> Reply {
+        self.send("DELETE", &format!("/2/users/{by}/{what}/{target}"), by, "").await
+    }
+
+    pub(super) async fn follow(&self, by: u64, target: u64) {
+        let reply = self.begin(by, "following", target).await;
+        assert_eq!(*reply.data(), json!({"following": true, "pending_follow": false}));
+    }
+
+    pub(super) async fn ask(&self, by: u64, target: u64) {
+        let reply = self.begin(by, "following", target).await;
+        assert_eq!(*reply.data(), json!({"following": false, "pending_follow": true}));
+    }
+
+    /// `answer` is `accept` or `deny`.
+    pub(super) async fn answer(&self, by: u64, answer: &str, requester: u64) -> Reply {
+        self.send("POST", &format!("/pillion/v1/follow-requests/{requester}/{answer}"), by, "")
+            .await
+    }
+
+    /// The list `what` of a user, as somebody sees it.
+    pub(super) async fn list(&self, by: u64, of: u64, what: &str) -> Vec<u64> {
+        self.get(by, &format!("/2/users/{of}/{what}")).await.ids()
+    }
+
+    /// How many follow a user and how many they follow.
+    pub(super) async fn counts(&self, user: u64) -> (i64, i64) {
+        let reply = self.get(ANN, &format!("/internal/follow_counts?users={user}")).await;
+        let counts = &reply.data()[0];
+        (counts["followers_count"].as_i64().unwrap(), counts["following_count"].as_i64().unwrap())
+    }
+
+    /// Who the caller does not see, and why.
+    pub(super) async fn reasons(&self, by: u64, users: &[u64]) -> Vec<(u64, String)> {
+        let users: Vec<String> = users.iter().map(u64::to_string).collect();
+        let path = format!("/internal/visibility?users={}", users.join(","));
+        let reply = self.get(by, &path).await;
+        let hidden = reply.data().as_array().cloned().unwrap_or_default();
+        hidden
+            .iter()
+            .map(|user| {
+                let id = user["id"].as_str().unwrap().parse().unwrap();
+                (id, user["reason"].as_str().unwrap().to_owned())
+            })
+            .collect()
+    }
+
+    /// The service's own events as `name source>target`.
+    pub(super) async fn events(&self) -> Vec<String> {
+        let events = event_log::read_after(self.journal.database(), crate::NAME, 0, 10_000);
+        let events = events.await.unwrap();
+        events
+            .iter()
+            .map(|event| {
+                let relation = *event.decode::<GraphEvent>().unwrap().relation();
+                assert_eq!(event.stream_id, format!("user/{}", relation.user_id));
+                let name = event.name.strip_prefix("graph.").unwrap();
+                format!("{name} {}>{}", relation.user_id, relation.target_user_id)
+            })
+            .collect()
+    }
+
+    /// How often the users service was asked so far.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// A new account.
+    pub(super) fn add_account(&self, user: u64) {
+        self.accounts.lock().unwrap().insert(user, false);
+    }
+
+    /// The users service tells of a new account.
+    pub(super) async fn register(&self, user: u64) {
+        self.add_account(user);
+        self.deliver(UserEvent::Registered(UserRegistered {
+            user_id: UserId::new(user).unwrap(),
+            username: format!("user{user}"),
+            name: "name".to_owned(),
+            description: None,
+            location: None,
+            url: None,
+            created_at: self.clock.now(),
+        }))
+        .await;
+    }
+
+    /// An owner protects the account, or makes it public, and the users service tells of it.
+    pub(super) async fn protect(&self, user: u64, protected: bool) {
+        self.accounts.lock().unwrap().insert(user, protected);
+        self.deliver(UserEvent::ProfileChanged(UserProfileChanged {
+            user_id: UserId::new(user).unwrap(),
+            name: "name".to_owned(),
+            description: None,
+            location: None,
+            url: None,
+            protected,
+            changed_at: self.clock.now(),
+        }))
+        .await;
+    }
+
+    /// The users service forgets the account and tells of it.
+    pub(super) async fn delete_account(&self, user: u64) {
+        self.accounts.lock().unwrap().remove(&user);
+        self.tell_of_deletion(user).await;
+    }
+
+    /// The users service tells that the account is gone.
+    pub(super) async fn tell_of_deletion(&self, user: u64) {
+        let user_id = UserId::new(user).unwrap();
+        let deleted_at = self.clock.now();
+        self.deliver(UserEvent::Deleted(UserDeleted { user_id, deleted_at })).await;
+    }
+
+    async fn deliver(&self, event: UserEvent) {
+        let at = self.clock.now();
+        let recorded = testing::deliver(&self.journal, "users", "user/1", &event, at).await;
+        self.delivered.lock().unwrap().push(recorded);
+    }
+
+    /// Asserts that the tables are what a fold of all events makes of them.
+    pub(super) async fn assert_rebuilds(&self) {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = EmbeddedBroker::open(folder.path().join("broker.sqlite")).await.unwrap();
+        let delivered = self.delivered.lock().unwrap().clone();
+        broker.publish("users", 0, &delivered).await.unwrap();
+        let rebuilt = self.journal.rebuild(&broker).await.unwrap();
+        assert!(rebuilt.is_identical(), "{rebuilt:?}");
+        let events = self.events().await.len() + delivered.len();
+        assert_eq!(rebuilt.events, u64::try_from(events).unwrap());
+    }
+}
+
+/// A token of a user, or of an app alone.
+pub(super) fn caller(user_id: Option<UserId>) -> Caller {
+    Caller { user_id, client_id: "web".to_owned(), scopes: Scopes::default() }
+}
+
+/// A users service that knows these accounts, and wants the caller's token.
+fn users(accounts: Arc<Mutex<HashMap<u64, bool>>>, asked: Arc<AtomicUsize>) -> Router {
+    let handler = async move |query: Query<HashMap<String, String>>, headers: HeaderMap| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        if headers.get("authorization").is_none_or(|token| token != "Bearer token") {
+            return (StatusCode::UNAUTHORIZED, Json(json!({"title": "Unauthorized"})));
+        }
+        assert_eq!(query["user.fields"], "protected");
+        let known = accounts.lock().unwrap();
+        let ids = query["ids"].split(',').map(|id| id.parse::<u64>().unwrap());
+        let found: Vec<Value> = ids
+            .filter_map(|id| Some((id, known.get(&id)?)))
+            .map(|(id, protected)| json!({"id": id.to_string(), "protected": protected}))
+            .collect();
+        let body = if found.is_empty() { json!({"errors": [{}]}) } else { json!({"data": found}) };
+        (StatusCode::OK, Json(body))
+    };
+    Router::new().route("/2/users", get(handler))
+}

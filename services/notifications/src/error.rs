@@ -1,0 +1,59 @@
+//! Why a request is refused, and how that is answered.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use pillion_chassis::{AppendError, DatabaseError, Problem};
+
+/// X's type of problem for a stream that cannot be opened.
+const STREAMING_CONNECTION: &str = "https://api.twitter.com/2/problems/streaming-connection";
+/// Streams end after some minutes, and places become free.
+const RETRY_AFTER_S: u32 = 5;
+
+/// Why a request was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The user has as many live streams as one may have.
+    #[error("you have {0} streams open, and that is the most; close one of them")]
+    TooManyStreams(usize),
+    /// There are as many live streams as the process can have, or it shuts down.
+    #[error("no stream can be opened now; try again")]
+    NoStreams,
+    /// The request is wrong or not allowed.
+    #[error("the request was refused")]
+    Refused(Problem),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] AppendError),
+}
+
+impl From<DatabaseError> for Error {
+    fn from(error: DatabaseError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        match self {
+            Self::TooManyStreams(_) => Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                STREAMING_CONNECTION,
+                "ConnectionException",
+                format!("This stream was not opened: {self}."),
+            )
+            .with("connection_issue", "TooManyConnections"),
+            Self::NoStreams => {
+                Problem::unavailable("No stream can be opened now; try again.", RETRY_AFTER_S)
+            }
+            Self::Refused(problem) => problem,
+            Self::Store(error) => error.into(),
+        }
+        .into_response()
+    }
+}

@@ -1,0 +1,10 @@
+//! The service as a whole: events and requests in, answers and streams out, on both back ends.
+
+mod agreement;
+mod counting;
+mod harness;
+mod plans;
+mod rules;
+mod searching;
+mod storing;
+mod streaming;

@@ -1,0 +1,95 @@
+//! The index as a fold: whatever comes first, the same is found, and a rebuild changes nothing.
+
+use pillion_chassis::broker::EmbeddedBroker;
+use pillion_chassis::testing::BACKENDS;
+use pillion_chassis::{Broker, Recorded};
+
+use super::harness::{ANN, BOB, CID, Draft, Harness};
+
+#[tokio::test]
+async fn a_retweet_that_comes_first_waits_for_its_tweet() {
+    for backend in BACKENDS {
+        let service = Harness::start(backend).await;
+        let tweet = service.next_id();
+        let retweet = service.retweet(BOB, tweet, ANN).await;
+        assert!(service.found("from:bob").await.is_empty());
+        assert!(service.found("from:bob -coffee").await.is_empty());
+        service.post_as(tweet, Draft { by: ANN, text: "tea", ..Draft::default() }).await;
+        assert_eq!(service.found("tea").await, [retweet, tweet], "{backend:?}");
+        assert_eq!(service.found("retweets_of:ann").await, [retweet]);
+        service.delete(ANN, tweet).await;
+        assert!(service.found("tea OR from:bob").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_comes_after_its_account_has_gone_is_not_found() {
+    for backend in BACKENDS {
+        let service = Harness::start(backend).await;
+        let tweet = service.post(ANN, "tea").await;
+        service.delete_user(BOB).await;
+        service.post(BOB, "tea").await;
+        service.retweet(BOB, tweet, ANN).await;
+        let of_bob = service.next_id();
+        service.retweet(CID, of_bob, BOB).await;
+        assert_eq!(service.found("tea OR from:cid OR from:12").await, [tweet], "{backend:?}");
+        service.delete_user(ANN).await;
+        assert!(service.found("tea").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_index_forgets_what_is_deleted() {
+    for backend in BACKENDS {
+        let service = Harness::start(backend).await;
+        let tweet = service.post(ANN, "tea").await;
+        service.retweet(BOB, tweet, ANN).await;
+        service.delete(ANN, tweet).await;
+        let rows: (i64,) = pillion_chassis::sql::query("SELECT COUNT(*) FROM document")
+            .fetch_one(service.database())
+            .await
+            .unwrap();
+        assert_eq!(rows.0, 0);
+        if backend == pillion_chassis::Backend::Sqlite {
+            let mut transaction = service.database().write().await.unwrap();
+            // It fails when the index and the table differ.
+            let check =
+                "INSERT INTO document_terms (document_terms, rank) VALUES ('integrity-check', 1)";
+            pillion_chassis::sql::query(check).execute(&mut transaction).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_makes_the_same_index() {
+    for backend in BACKENDS {
+        let service = Harness::start(backend).await;
+        let early = service.next_id();
+        let waiting = service.retweet(BOB, early, ANN).await;
+        service.post_as(early, Draft { by: ANN, text: "tea #hot", ..Draft::default() }).await;
+        let tweet = service.post(BOB, "tea example.com").await;
+        let repeated = service.retweet(CID, tweet, BOB).await;
+        let deleted = service.post(ANN, "tea").await;
+        service.retweet(BOB, deleted, ANN).await;
+        service.delete(ANN, deleted).await;
+        service.protect(CID, true).await;
+        service.protect(CID, false).await;
+        service.register(99, "dan").await;
+        service.post(99, "tea").await;
+        service.delete_user(99).await;
+
+        let folder = tempfile::tempdir().unwrap();
+        let broker = EmbeddedBroker::open(folder.path().join("broker.sqlite")).await.unwrap();
+        for source in ["tweets", "users", "engagements"] {
+            let delivered = service.delivered.lock().unwrap().clone();
+            let events: Vec<Recorded> =
+                delivered.into_iter().filter(|event| event.is_of(source)).collect();
+            broker.publish(source, 0, &events).await.unwrap();
+        }
+        let rebuilt = service.journal.rebuild(&broker).await.unwrap();
+        assert!(rebuilt.is_identical(), "{backend:?} {rebuilt:?}");
+        assert!(rebuilt.tables.iter().all(|table| table.rows > 0));
+        // The full-text index was made again with its table.
+        assert_eq!(service.found("tea").await, [repeated, tweet, waiting, early]);
+    }
+}

@@ -1,0 +1,75 @@
+//! The timelines service: home timelines by fan-out on write, and mentions. Answers ids only;
+//! the gateway fetches the tweets and leaves out what the caller may not see.
+//!
+//! A new tweet goes into the home of everyone who follows its author. The tweets of an author
+//! with very many followers stay in the author's own list and are merged in when a follower
+//! reads. Which of the two holds for a tweet is decided once, when it comes in, so an author who
+//! crosses the bound neither loses a tweet nor shows one twice.
+
+mod error;
+mod home;
+mod mentions;
+mod page;
+mod projection;
+mod routes;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use pillion_chassis::page::PageTokens;
+use pillion_chassis::{Deps, Journal, Service, StartError};
+
+use projection::TimelinesProjection;
+use store::Store;
+
+/// The service's name.
+pub const NAME: &str = "timelines";
+
+/// Ids that a home keeps for its user, the newest: X's number, and eight full pages.
+pub const HOME_TWEETS_MAX: u32 = 800;
+/// Tweets that are kept of an author to be put into a new follower's home or merged at read: a
+/// home has no room for more.
+pub const AUTHOR_TWEETS_MAX: u32 = 800;
+/// Ids that a mentions timeline keeps for its user, the newest: X's number.
+pub const MENTIONS_MAX: u32 = 800;
+
+/// What an operator may set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// The tweets of an author with more followers than this are merged at read. A tweet costs
+    /// some three written rows a follower, so 10,000 of them keep the writer busy for less than
+    /// a second, and a reader rarely follows more than a few accounts above it.
+    pub fanout_followers_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { fanout_followers_max: 10_000 }
+    }
+}
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+struct Timelines {
+    store: Store,
+    pages: Arc<PageTokens>,
+}
+
+/// Brings the database up to date and builds the service as it is by default.
+pub async fn service(deps: Deps) -> Result<Service, StartError> {
+    configured(deps, Config::default()).await
+}
+
+/// Brings the database up to date and builds the service.
+pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartError> {
+    let Deps { random, database, .. } = deps;
+    database.migrate(&store::MIGRATIONS).await?;
+    let pages = Arc::new(PageTokens::load(&database, &*random).await?);
+    let projection = Arc::new(TimelinesProjection::new(config));
+    let journal = Journal::new(NAME, database.clone(), projection);
+    let timelines = Timelines { store: Store::new(database), pages };
+    let (router, routes) = routes::routes().finish(timelines);
+    Ok(Service { name: NAME, router, routes, workers: Vec::new(), journal: Some(journal) })
+}

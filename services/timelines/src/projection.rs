@@ -1,0 +1,128 @@
+//! The service's tables as a fold over what happens to tweets, follows, retweets and accounts.
+
+use async_trait::async_trait;
+use pillion_chassis::database::Transaction;
+use pillion_chassis::event_log::Recorded;
+use pillion_chassis::journal::{ApplyError, Projection};
+use pillion_events::{EngagementEvent, GraphEvent, Retweet, TweetEvent, UserEvent};
+
+use crate::Config;
+use crate::store::{accounts, follows, mentions, posts};
+use crate::store::posts::Post;
+
+/// Keeps the homes.
+#[derive(Debug)]
+pub(crate) struct TimelinesProjection {
+    config: Config,
+}
+
+impl TimelinesProjection {
+    /// With these settings. Others make other tables, but the same timelines.
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    async fn tweet(
+        &self,
+        transaction: &mut Transaction,
+        event: TweetEvent,
+    ) -> Result<(), ApplyError> {
+        match event {
+            TweetEvent::Posted(posted) => {
+                let post = Post::of(&posted);
+                if posts::add(transaction, &post, self.config.fanout_followers_max).await? {
+                    mentions::add(transaction, &posted).await?;
+                }
+            }
+            TweetEvent::Deleted(deleted) => {
+                posts::remove_tweet(transaction, deleted.tweet_id).await?;
+                mentions::remove_tweet(transaction, deleted.tweet_id).await?;
+            }
+            // Hiding takes a reply out of its thread, not out of the homes.
+            TweetEvent::Hidden(_) | TweetEvent::Unhidden(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn engagement(
+        &self,
+        transaction: &mut Transaction,
+        event: EngagementEvent,
+    ) -> Result<(), ApplyError> {
+        match event {
+            EngagementEvent::Retweeted(retweet) => {
+                let post = Post::of_retweet(&retweet);
+                posts::add(transaction, &post, self.config.fanout_followers_max).await?;
+            }
+            EngagementEvent::Unretweeted(Retweet { retweet_id, .. }) => {
+                posts::remove_retweet(transaction, retweet_id).await?;
+            }
+            EngagementEvent::Liked(_)
+            | EngagementEvent::Unliked(_)
+            | EngagementEvent::Bookmarked(_)
+            | EngagementEvent::Unbookmarked(_) => {}
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Projection for TimelinesProjection {
+    fn follows(&self) -> &'static [&'static str] {
+        &["tweets", "graph", "engagements", "users"]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["home", "mention", "post", "follow", "account", "deleted_tweet"]
+    }
+
+    async fn apply(
+        &self,
+        transaction: &mut Transaction,
+        event: &Recorded,
+    ) -> Result<(), ApplyError> {
+        match event.name.as_str() {
+            "tweet.posted" | "tweet.deleted" => self.tweet(transaction, event.decode()?).await,
+            "engagement.retweeted" | "engagement.unretweeted" => {
+                self.engagement(transaction, event.decode()?).await
+            }
+            "graph.followed" | "graph.unfollowed" | "graph.blocked" => {
+                graph(transaction, event.decode()?).await
+            }
+            "user.registered" | "user.deleted" => user(transaction, event.decode()?).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn graph(transaction: &mut Transaction, event: GraphEvent) -> Result<(), ApplyError> {
+    let relation = *event.relation();
+    let (user_id, target_id) = (relation.user_id, relation.target_user_id);
+    match event {
+        GraphEvent::Followed(_) => follows::add(transaction, user_id, target_id).await?,
+        GraphEvent::Unfollowed(_) => follows::remove(transaction, user_id, target_id).await?,
+        // The graph ends the follows between the two with events of their own; until these come,
+        // nobody is to see the other at home.
+        GraphEvent::Blocked(_) => {
+            follows::remove(transaction, user_id, target_id).await?;
+            follows::remove(transaction, target_id, user_id).await?;
+        }
+        GraphEvent::FollowRequested(_)
+        | GraphEvent::FollowRequestRemoved(_)
+        | GraphEvent::Unblocked(_)
+        | GraphEvent::Muted(_)
+        | GraphEvent::Unmuted(_) => {}
+    }
+    Ok(())
+}
+
+async fn user(transaction: &mut Transaction, event: UserEvent) -> Result<(), ApplyError> {
+    match event {
+        UserEvent::Registered(registered) => {
+            accounts::ensure(transaction, registered.user_id).await?;
+        }
+        UserEvent::Deleted(deleted) => accounts::delete(transaction, deleted.user_id).await?,
+        UserEvent::ProfileChanged(_) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Follows come and go, and with them the followee's tweets in the follower's home.
+
+use pillion_chassis::sql::query;
+use pillion_chassis::{DatabaseError, Transaction, UserId};
+
+use super::{accounts, may_be_at_home};
+use crate::HOME_TWEETS_MAX;
+
+/// What a new follow brings home: the followee's tweets, and the replies to the followee by
+/// others whom the follower follows.
+pub(crate) const BACKFILL: &str = concat!(
+    "INSERT INTO home (user_id, tweet_id, author_id, reply_to_author_id, retweet)
+     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id,
+            p.retweeted_id IS NOT NULL
+     FROM follow AS f CROSS JOIN post AS p
+     WHERE f.follower_id = $1 AND f.followee_id = $2 AND p.author_id = $2
+       AND p.fanned_out AND ",
+    may_be_at_home!(),
+    " UNION
+     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id,
+            p.retweeted_id IS NOT NULL
+     FROM follow AS f CROSS JOIN post AS p
+     WHERE f.follower_id = $1 AND p.author_id = f.followee_id AND p.reply_to_author_id = $2
+       AND p.fanned_out
+     ON CONFLICT DO NOTHING"
+);
+
+/// The user follows the target from now on.
+pub(crate) async fn add(
+    transaction: &mut Transaction,
+    user_id: UserId,
+    target_id: UserId,
+) -> Result<(), DatabaseError> {
+    if user_id == target_id
+        || !accounts::ensure(transaction, user_id).await?
+        || !accounts::ensure(transaction, target_id).await?
+    {
+        return Ok(());
+    }
+    let added = query(
+        "INSERT INTO follow (follower_id, followee_id, merged)
+         SELECT $1, user_id, merged FROM account WHERE user_id = $2
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(user_id)
+    .bind(target_id)
+    .execute(&mut *transaction)
+    .await?;
+    if added == 0 {
+        return Ok(());
+    }
+    query("UPDATE account SET followers = followers + 1 WHERE user_id = $1")
+        .bind(target_id)
+        .execute(&mut *transaction)
+        .await?;
+    query(BACKFILL).bind(user_id).bind(target_id).execute(&mut *transaction).await?;
+    query(
+        "DELETE FROM home WHERE user_id = $1
+           AND tweet_id <= (SELECT tweet_id FROM home WHERE user_id = $1
+                            ORDER BY tweet_id DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(user_id)
+    .bind(HOME_TWEETS_MAX)
+    .execute(&mut *transaction)
+    .await?;
+    count(transaction, user_id).await
+}
+
+/// The user does not follow the target any more: its tweets leave the home, and the replies to
+/// it by others.
+pub(crate) async fn remove(
+    transaction: &mut Transaction,
+    user_id: UserId,
+    target_id: UserId,
+) -> Result<(), DatabaseError> {
+    if user_id == target_id {
+        return Ok(());
+    }
+    let removed = query("DELETE FROM follow WHERE follower_id = $1 AND followee_id = $2")
+        .bind(user_id)
+        .bind(target_id)
+        .execute(&mut *transaction)
+        .await?;
+    if removed == 0 {
+        return Ok(());
+    }
+    query("UPDATE account SET followers = followers - 1 WHERE user_id = $1")
+        .bind(target_id)
+        .execute(&mut *transaction)
+        .await?;
+    query(
+        "DELETE FROM home
+         WHERE user_id = $1 AND author_id <> $1
+           AND (author_id = $2 OR reply_to_author_id = $2)",
+    )
+    .bind(user_id)
+    .bind(target_id)
+    .execute(&mut *transaction)
+    .await?;
+    count(transaction, user_id).await
+}
+
+/// Counts the rows of a home anew.
+async fn count(transaction: &mut Transaction, user_id: UserId) -> Result<(), DatabaseError> {
+    query(
+        "UPDATE account SET home_ids = (SELECT count(*) FROM home WHERE user_id = $1)
+         WHERE user_id = $1",
+    )
+    .bind(user_id)
+    .execute(&mut *transaction)
+    .await?;
+    Ok(())
+}

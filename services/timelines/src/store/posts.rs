@@ -1,0 +1,277 @@
+//! Tweets and retweets come and go: in their author's list, and in the homes.
+
+use pillion_chassis::sql::query;
+use pillion_chassis::{DatabaseError, Transaction, TweetId, UserId};
+use pillion_events::{Retweet, TweetPosted, TweetRef};
+
+use super::{accounts, may_be_at_home};
+use crate::{AUTHOR_TWEETS_MAX, HOME_TWEETS_MAX};
+
+/// Puts a tweet into the homes of those who follow its author.
+pub(crate) const FAN_OUT: &str = concat!(
+    "INSERT INTO home (user_id, tweet_id, author_id, reply_to_author_id, retweet)
+     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id,
+            p.retweeted_id IS NOT NULL
+     FROM post AS p CROSS JOIN follow AS f
+     WHERE p.tweet_id = $1 AND f.followee_id = p.author_id AND ",
+    may_be_at_home!(),
+    " ON CONFLICT DO NOTHING"
+);
+
+/// Counts the tweet `$2` of `$1` in the homes that it was put into.
+pub(crate) const COUNT_FAN_OUT: &str = "UPDATE account SET home_ids = home_ids + 1
+     WHERE user_id IN (SELECT h.user_id FROM follow AS f CROSS JOIN home AS h
+                       WHERE f.followee_id = $1 AND h.user_id = f.follower_id
+                         AND h.tweet_id = $2)";
+
+/// Takes the oldest id out of the homes of an author's followers that hold one too many.
+pub(crate) const TRIM_HOMES: &str = "DELETE FROM home WHERE (user_id, tweet_id) IN
+         (SELECT a.user_id, (SELECT min(h.tweet_id) FROM home AS h WHERE h.user_id = a.user_id)
+          FROM follow AS f CROSS JOIN account AS a
+          WHERE f.followee_id = $1 AND a.user_id = f.follower_id AND a.home_ids > $2)";
+
+/// Dooms what an author's list holds too much.
+pub(crate) const DOOM_OLDEST: &str = "UPDATE post SET doomed = TRUE
+     WHERE author_id = $1
+       AND tweet_id <= (SELECT tweet_id FROM post WHERE author_id = $1
+                        ORDER BY tweet_id DESC LIMIT 1 OFFSET $2)";
+
+/// Discounts the doomed tweets in the homes that hold them.
+pub(crate) const COUNT_DOOMED: &str = "UPDATE account SET home_ids = account.home_ids - gone.ids
+     FROM (SELECT h.user_id AS user_id, count(*) AS ids
+           FROM post AS p CROSS JOIN follow AS f CROSS JOIN home AS h
+           WHERE p.doomed AND p.fanned_out AND f.followee_id = p.author_id
+             AND h.user_id = f.follower_id AND h.tweet_id = p.tweet_id
+           GROUP BY h.user_id) AS gone
+     WHERE account.user_id = gone.user_id";
+
+/// Takes the doomed tweets out of the homes.
+pub(crate) const SWEEP_HOMES: &str = "DELETE FROM home WHERE (user_id, tweet_id) IN
+         (SELECT f.follower_id, p.tweet_id FROM post AS p CROSS JOIN follow AS f
+          WHERE p.doomed AND p.fanned_out AND f.followee_id = p.author_id)";
+
+/// What a home shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Post {
+    tweet_id: TweetId,
+    author_id: UserId,
+    reply_to_author_id: Option<UserId>,
+    retweeted: Option<TweetRef>,
+}
+
+impl Post {
+    /// A tweet.
+    pub(crate) fn of(posted: &TweetPosted) -> Self {
+        Self {
+            tweet_id: posted.tweet_id,
+            author_id: posted.author_id,
+            reply_to_author_id: posted.replied_to.map(|to| to.author_id),
+            retweeted: None,
+        }
+    }
+
+    /// A retweet.
+    pub(crate) fn of_retweet(retweet: &Retweet) -> Self {
+        let retweeted = TweetRef { tweet_id: retweet.tweet_id, author_id: retweet.author_id };
+        Self {
+            tweet_id: retweet.retweet_id,
+            author_id: retweet.user_id,
+            reply_to_author_id: None,
+            retweeted: Some(retweeted),
+        }
+    }
+}
+
+/// Takes in a new tweet. `false` when it is not to be shown: it, the tweet that it shares or one
+/// of the authors is gone already, for the services' events come in each at its own pace.
+pub(crate) async fn add(
+    transaction: &mut Transaction,
+    post: &Post,
+    fanout_followers_max: u32,
+) -> Result<bool, DatabaseError> {
+    if is_gone(transaction, post).await? || !accounts::ensure(transaction, post.author_id).await? {
+        return Ok(false);
+    }
+    let (followers, merged): (i64, bool) =
+        query("SELECT followers, merged FROM account WHERE user_id = $1")
+            .bind(post.author_id)
+            .fetch_one(&mut *transaction)
+            .await?;
+    let fanned_out = followers <= i64::from(fanout_followers_max);
+    let added = query(
+        "INSERT INTO post (tweet_id, author_id, reply_to_author_id, retweeted_id,
+                           retweeted_author_id, fanned_out)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+    )
+    .bind(post.tweet_id)
+    .bind(post.author_id)
+    .bind(post.reply_to_author_id)
+    .bind(post.retweeted.map(|tweet| tweet.tweet_id))
+    .bind(post.retweeted.map(|tweet| tweet.author_id))
+    .bind(fanned_out)
+    .execute(&mut *transaction)
+    .await?;
+    if added == 0 {
+        return Ok(false);
+    }
+    trim_author(transaction, post.author_id).await?;
+    if fanned_out {
+        fan_out(transaction, post).await?;
+        if merged {
+            set_unmerged(transaction, post.author_id).await?;
+        }
+    } else if !merged {
+        set_merged(transaction, post.author_id).await?;
+    }
+    Ok(true)
+}
+
+/// A tweet was deleted: it and its retweets go, and none that comes in late is shown.
+pub(crate) async fn remove_tweet(
+    transaction: &mut Transaction,
+    tweet_id: TweetId,
+) -> Result<(), DatabaseError> {
+    query("INSERT INTO deleted_tweet (tweet_id) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(tweet_id)
+        .execute(&mut *transaction)
+        .await?;
+    let doomed = query("UPDATE post SET doomed = TRUE WHERE tweet_id = $1 OR retweeted_id = $1")
+        .bind(tweet_id)
+        .execute(&mut *transaction)
+        .await?;
+    sweep(transaction, doomed).await
+}
+
+/// A retweet was taken back.
+pub(crate) async fn remove_retweet(
+    transaction: &mut Transaction,
+    retweet_id: TweetId,
+) -> Result<(), DatabaseError> {
+    let doomed = query("UPDATE post SET doomed = TRUE WHERE tweet_id = $1")
+        .bind(retweet_id)
+        .execute(&mut *transaction)
+        .await?;
+    sweep(transaction, doomed).await
+}
+
+/// An author is gone, and so are the tweets and everybody's retweets of them.
+pub(super) async fn remove_author(
+    transaction: &mut Transaction,
+    author_id: UserId,
+) -> Result<(), DatabaseError> {
+    let doomed =
+        query("UPDATE post SET doomed = TRUE WHERE author_id = $1 OR retweeted_author_id = $1")
+            .bind(author_id)
+            .execute(&mut *transaction)
+            .await?;
+    sweep(transaction, doomed).await
+}
+
+async fn is_gone(transaction: &mut Transaction, post: &Post) -> Result<bool, DatabaseError> {
+    let retweeted = post.retweeted;
+    let (gone,): (i64,) = query(
+        "SELECT (SELECT count(*) FROM deleted_tweet WHERE tweet_id IN ($1, $2))
+              + (SELECT count(*) FROM account WHERE user_id = $3 AND deleted)",
+    )
+    .bind(post.tweet_id)
+    .bind(retweeted.map(|tweet| tweet.tweet_id))
+    .bind(retweeted.map(|tweet| tweet.author_id))
+    .fetch_one(&mut *transaction)
+    .await?;
+    Ok(gone > 0)
+}
+
+/// Keeps an author's list within its bound. What leaves the list leaves the homes: so a home
+/// never holds what a later event could not find.
+async fn trim_author(
+    transaction: &mut Transaction,
+    author_id: UserId,
+) -> Result<(), DatabaseError> {
+    let doomed = query(DOOM_OLDEST)
+    .bind(author_id)
+    .bind(AUTHOR_TWEETS_MAX)
+    .execute(&mut *transaction)
+    .await?;
+    sweep(transaction, doomed).await
+}
+
+/// Takes the doomed tweets out of the homes of their authors' followers, and away. `doomed` is
+/// how many there are.
+async fn sweep(transaction: &mut Transaction, doomed: u64) -> Result<(), DatabaseError> {
+    if doomed == 0 {
+        return Ok(());
+    }
+    query(COUNT_DOOMED)
+    .execute(&mut *transaction)
+    .await?;
+    query(SWEEP_HOMES)
+    .execute(&mut *transaction)
+    .await?;
+    query("DELETE FROM post WHERE doomed").execute(&mut *transaction).await?;
+    Ok(())
+}
+
+/// Puts a tweet into the followers' homes; each that was full loses its oldest for it.
+async fn fan_out(transaction: &mut Transaction, post: &Post) -> Result<(), DatabaseError> {
+    let added = query(FAN_OUT).bind(post.tweet_id).execute(&mut *transaction).await?;
+    if added == 0 {
+        return Ok(());
+    }
+    query(COUNT_FAN_OUT)
+    .bind(post.author_id)
+    .bind(post.tweet_id)
+    .execute(&mut *transaction)
+    .await?;
+    let trimmed = query(TRIM_HOMES)
+    .bind(post.author_id)
+    .bind(HOME_TWEETS_MAX)
+    .execute(&mut *transaction)
+    .await?;
+    if trimmed > 0 {
+        query(
+            "UPDATE account SET home_ids = $2
+             WHERE home_ids > $2
+               AND user_id IN (SELECT follower_id FROM follow WHERE followee_id = $1)",
+        )
+        .bind(post.author_id)
+        .bind(HOME_TWEETS_MAX)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The author's first tweet that is merged at read: the readers' follows say so from now on.
+async fn set_merged(transaction: &mut Transaction, author_id: UserId) -> Result<(), DatabaseError> {
+    query("UPDATE account SET merged = TRUE WHERE user_id = $1")
+        .bind(author_id)
+        .execute(&mut *transaction)
+        .await?;
+    query("UPDATE follow SET merged = TRUE WHERE followee_id = $1")
+        .bind(author_id)
+        .execute(&mut *transaction)
+        .await?;
+    Ok(())
+}
+
+/// Once the author's last tweet that is merged at read has left the list, readers need not look.
+async fn set_unmerged(
+    transaction: &mut Transaction,
+    author_id: UserId,
+) -> Result<(), DatabaseError> {
+    let unmerged = query(
+        "UPDATE account SET merged = FALSE
+         WHERE user_id = $1
+           AND NOT EXISTS (SELECT 1 FROM post WHERE author_id = $1 AND NOT fanned_out)",
+    )
+    .bind(author_id)
+    .execute(&mut *transaction)
+    .await?;
+    if unmerged > 0 {
+        query("UPDATE follow SET merged = FALSE WHERE followee_id = $1")
+            .bind(author_id)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! How much is kept.
+
+use pillion_chassis::sql::query;
+
+use super::harness::Harness;
+use crate::{AUTHOR_TWEETS_MAX, HOME_TWEETS_MAX, MENTIONS_MAX};
+
+const ANN: u64 = 11;
+const BOB: u64 = 12;
+const CID: u64 = 13;
+/// A few more than any list holds.
+const POSTED: u64 = 805;
+
+async fn count(h: &Harness, sql: &'static str) -> i64 {
+    let (count,) = query(sql).fetch_one::<(i64,)>(&h.test.database).await.unwrap();
+    count
+}
+
+/// The counters are what they count.
+async fn check_counters(h: &Harness) {
+    let wrong = count(
+        h,
+        "SELECT count(*) FROM account AS a
+         WHERE home_ids <> (SELECT count(*) FROM home WHERE user_id = a.user_id)
+            OR followers <> (SELECT count(*) FROM follow
+                             WHERE followee_id = a.user_id AND follower_id <> a.user_id)",
+    )
+    .await;
+    assert_eq!(wrong, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_keep_the_newest() {
+    let mut both = tokio::task::JoinSet::new();
+    for h in Harness::on_both().await {
+        both.spawn(keep_the_newest(h));
+    }
+    while let Some(done) = both.join_next().await {
+        done.unwrap();
+    }
+}
+
+async fn keep_the_newest(h: Harness) {
+    h.follow(ANN, BOB).await;
+    h.follow(ANN, CID).await;
+    h.post(1, CID).await;
+    for id in 0..POSTED {
+        h.mention(1_000 + id, BOB, &[ANN]).await;
+    }
+    let newest: Vec<u64> = (1_005..1_000 + POSTED).rev().collect();
+    assert_eq!(newest.len(), 800);
+    assert_eq!(h.home(ANN).await, newest);
+    assert_eq!(h.home(BOB).await, newest);
+    assert_eq!(h.mentions(ANN).await, newest[..100]);
+    for (sql, bound) in [
+        ("SELECT count(*) FROM home WHERE user_id = 11", HOME_TWEETS_MAX),
+        ("SELECT count(*) FROM mention WHERE user_id = 11", MENTIONS_MAX),
+        ("SELECT count(*) FROM post WHERE author_id = 12", AUTHOR_TWEETS_MAX),
+    ] {
+        assert_eq!(count(&h, sql).await, i64::from(bound), "{sql}");
+    }
+    check_counters(&h).await;
+
+    // One that comes in late and is older than all has no room.
+    h.post(2, CID).await;
+    assert_eq!(h.home(ANN).await, newest);
+    // What a full home lost does not come back, but new things fit.
+    h.delete(1_000 + POSTED - 1, BOB).await;
+    h.post(2_000, CID).await;
+    assert_eq!(h.home(ANN).await[..2], [2_000, 1_000 + POSTED - 2]);
+    check_counters(&h).await;
+
+    // A new follower's home is filled up to its bound, its own and newer tweets among it.
+    h.post(3_000, 20).await;
+    h.follow(20, BOB).await;
+    h.follow(20, CID).await;
+    let home = h.home(20).await;
+    assert_eq!((home.len(), home[0], home[1]), (800, 3_000, 2_000));
+    check_counters(&h).await;
+    h.unfollow(20, BOB).await;
+    assert_eq!(h.home(20).await[0], 3_000);
+    h.delete_user(BOB).await;
+    assert_eq!(h.home(ANN).await, [2_000]);
+    check_counters(&h).await;
+    h.check_rebuild().await;
+}

@@ -1,0 +1,224 @@
+//! Whatever happens, and in whatever order the services' events come in, a home holds exactly
+//! what its definition says.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use pillion_chassis::testing::BACKENDS;
+use pillion_events::{
+    EngagementEvent, Event, GraphEvent, Mention, TweetDeleted, TweetEvent, TweetPosted, TweetRef,
+    UserDeleted, UserEvent,
+};
+
+use super::harness::{AT, Harness, post, relation, retweet, tweet, user};
+use crate::Config;
+
+const USERS: u64 = 6;
+
+/// Numbers that look random and are the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    fn user(&mut self) -> u64 {
+        self.roll(USERS) + 1
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Tweet {
+    author: u64,
+    answers: Option<u64>,
+    /// The tweet that it shares, and whose that is.
+    shares: Option<(u64, u64)>,
+    mentions: BTreeSet<u64>,
+}
+
+/// What is true, and what each service has recorded about it.
+#[derive(Default)]
+struct World {
+    follows: BTreeSet<(u64, u64)>,
+    tweets: BTreeMap<u64, Tweet>,
+    deleted: BTreeSet<u64>,
+    last_id: u64,
+    tweet_log: VecDeque<TweetEvent>,
+    graph_log: VecDeque<GraphEvent>,
+    engagement_log: VecDeque<EngagementEvent>,
+    user_log: VecDeque<UserEvent>,
+}
+
+impl World {
+    fn step(&mut self, dice: &mut Dice) {
+        let (one, two) = (dice.user(), dice.user());
+        if self.deleted.contains(&one) || self.deleted.contains(&two) {
+            return;
+        }
+        match dice.roll(40) {
+            0..=12 => self.post(one, dice),
+            13..=16 => self.retweet(one, dice),
+            17..=20 => self.delete(dice),
+            21..=32 if one != two && self.follows.insert((one, two)) => {
+                self.graph_log.push_back(GraphEvent::Followed(relation(one, two)));
+            }
+            33..=36 => self.unfollow(one, two),
+            37..=38 if one != two => {
+                self.graph_log.push_back(GraphEvent::Blocked(relation(one, two)));
+                self.unfollow(one, two);
+                self.unfollow(two, one);
+            }
+            39 if dice.roll(4) == 0 => self.delete_user(one),
+            _ => {}
+        }
+    }
+
+    fn post(&mut self, author: u64, dice: &mut Dice) {
+        self.last_id += 1;
+        let id = self.last_id;
+        let originals: Vec<(u64, u64)> = self.originals();
+        let to = (dice.roll(2) == 0 && !originals.is_empty())
+            .then(|| originals[dice.roll(originals.len() as u64) as usize]);
+        let named = (dice.roll(3) == 0).then(|| dice.user());
+        let mut mentions: BTreeSet<u64> = named.into_iter().collect();
+        let mention = |id: &u64| Mention { user_id: user(*id), username: "u".to_owned() };
+        self.tweet_log.push_back(TweetEvent::Posted(TweetPosted {
+            replied_to: to
+                .map(|(id, author)| TweetRef { tweet_id: tweet(id), author_id: user(author) }),
+            mentions: mentions.iter().map(mention).collect(),
+            ..post(id, author)
+        }));
+        let answers = to.map(|(_, author)| author);
+        mentions.extend(answers.filter(|to| *to != author));
+        self.tweets.insert(id, Tweet { author, answers, shares: None, mentions });
+    }
+
+    fn retweet(&mut self, by: u64, dice: &mut Dice) {
+        let originals = self.originals();
+        if originals.is_empty() {
+            return;
+        }
+        let of = originals[dice.roll(originals.len() as u64) as usize];
+        self.last_id += 1;
+        self.engagement_log.push_back(EngagementEvent::Retweeted(retweet(self.last_id, by, of)));
+        let shares = Tweet { author: by, answers: None, shares: Some(of), mentions: BTreeSet::new() };
+        self.tweets.insert(self.last_id, shares);
+    }
+
+    /// Those that can be answered and shared.
+    fn originals(&self) -> Vec<(u64, u64)> {
+        let tweets = self.tweets.iter().filter(|(_, tweet)| tweet.shares.is_none());
+        tweets.map(|(id, tweet)| (*id, tweet.author)).collect()
+    }
+
+    fn delete(&mut self, dice: &mut Dice) {
+        let ids: Vec<u64> = self.tweets.keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let id = ids[dice.roll(ids.len() as u64) as usize];
+        let Some(gone) = self.tweets.remove(&id) else { return };
+        match gone.shares {
+            Some(of) => {
+                let event = EngagementEvent::Unretweeted(retweet(id, gone.author, of));
+                self.engagement_log.push_back(event);
+            }
+            None => {
+                let (tweet_id, author_id) = (tweet(id), user(gone.author));
+                let deleted = TweetDeleted { tweet_id, author_id, deleted_at: AT };
+                self.tweet_log.push_back(TweetEvent::Deleted(deleted));
+                self.tweets.retain(|_, tweet| tweet.shares.is_none_or(|(of, _)| of != id));
+            }
+        }
+    }
+
+    fn unfollow(&mut self, one: u64, two: u64) {
+        if self.follows.remove(&(one, two)) {
+            self.graph_log.push_back(GraphEvent::Unfollowed(relation(one, two)));
+        }
+    }
+
+    fn delete_user(&mut self, id: u64) {
+        self.deleted.insert(id);
+        self.follows.retain(|(one, two)| *one != id && *two != id);
+        self.tweets.retain(|_, tweet| {
+            tweet.author != id && tweet.shares.is_none_or(|(_, author)| author != id)
+        });
+        let deleted = UserDeleted { user_id: user(id), deleted_at: AT };
+        self.user_log.push_back(UserEvent::Deleted(deleted));
+    }
+
+    fn home(&self, reader: u64) -> Vec<u64> {
+        let follows = |id: u64| id == reader || self.follows.contains(&(reader, id));
+        let at_home = |tweet: &Tweet| {
+            follows(tweet.author)
+                && (tweet.author == reader
+                    || tweet.answers.is_none_or(|to| to == tweet.author || follows(to)))
+        };
+        let tweets = self.tweets.iter().rev().filter(|(_, tweet)| at_home(tweet));
+        tweets.map(|(id, _)| *id).collect()
+    }
+
+    fn mentions(&self, of: u64) -> Vec<u64> {
+        let tweets = self.tweets.iter().rev().filter(|(_, tweet)| tweet.mentions.contains(&of));
+        tweets.map(|(id, _)| *id).collect()
+    }
+}
+
+/// Delivers what the services recorded, each log in its order, the logs anyhow.
+async fn deliver(h: &Harness, world: &mut World, dice: &mut Dice, share: u64) {
+    async fn next<E: Event>(h: &Harness, source: &str, log: &mut VecDeque<E>) {
+        if let Some(event) = log.pop_front() {
+            h.deliver(source, &event).await;
+        }
+    }
+    let waiting = |world: &World| {
+        world.tweet_log.len()
+            + world.graph_log.len()
+            + world.engagement_log.len()
+            + world.user_log.len()
+    };
+    let left = waiting(world) * share as usize / 100;
+    while waiting(world) > left {
+        match dice.roll(4) {
+            0 => next(h, "tweets", &mut world.tweet_log).await,
+            1 => next(h, "graph", &mut world.graph_log).await,
+            2 => next(h, "engagements", &mut world.engagement_log).await,
+            _ => next(h, "users", &mut world.user_log).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn homes_hold_what_they_are_defined_to_in_any_order_of_delivery() {
+    for backend in BACKENDS {
+        for seed in 1..=4 {
+            let fanout_followers_max = [0, 1, 2, 1_000][seed as usize - 1];
+            let h = Harness::start(backend, Config { fanout_followers_max }).await;
+            let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+            let mut world = World::default();
+            for _ in 0..12 {
+                for _ in 0..25 {
+                    world.step(&mut dice);
+                }
+                // Some of it later.
+                deliver(&h, &mut world, &mut dice, 40).await;
+            }
+            deliver(&h, &mut world, &mut dice, 0).await;
+            let mut shown = 0;
+            for id in (1..=USERS).filter(|id| !world.deleted.contains(id)) {
+                let home = h.home(id).await;
+                assert_eq!(home, world.home(id), "home of {id}, {backend:?}, seed {seed}");
+                let mentions = world.mentions(id);
+                let latest = mentions.len().min(100);
+                assert_eq!(h.mentions(id).await, mentions[..latest], "mentions of {id}");
+                shown += home.len();
+            }
+            assert!(shown > 30, "the homes are not all but empty");
+            h.check_rebuild().await;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Every statement finds its rows by an index: what is kept for others does not slow it down.
+
+use pillion_chassis::sql::{Query, query};
+use pillion_chassis::testing::BACKENDS;
+use pillion_chassis::{Backend, Database};
+
+use super::harness::Harness;
+use crate::Config;
+use crate::store::{self, follows, mentions, posts};
+
+/// How a back end goes about a statement, a line a step.
+async fn plan(database: &Database, sql: &str, bind: impl Fn(Query) -> Query) -> String {
+    let mut transaction = database.write().await.unwrap();
+    match database.backend() {
+        Backend::Sqlite => {
+            let steps: Vec<(i64, i64, i64, String)> =
+                bind(query(format!("EXPLAIN QUERY PLAN {sql}")))
+                    .fetch_all(&mut transaction)
+                    .await
+                    .unwrap();
+            steps.into_iter().map(|(.., step)| step + "\n").collect()
+        }
+        Backend::Postgres => {
+            // Tables that are nearly empty are read whole unless it is forbidden.
+            for setting in ["enable_seqscan", "enable_bitmapscan"] {
+                let set = format!("SET LOCAL {setting} = off");
+                query(set).execute(&mut transaction).await.unwrap();
+            }
+            let steps: Vec<(String,)> = bind(query(format!("EXPLAIN {sql}")))
+                .fetch_all(&mut transaction)
+                .await
+                .unwrap();
+            steps.into_iter().map(|(step,)| step + "\n").collect()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_a_range_of_an_index() {
+    for backend in BACKENDS {
+        let h = Harness::start(backend, Config::default()).await;
+        let window = |query: Query| query.bind(11_i64).bind(5_i64).bind(i64::MAX);
+        let home = |query| window(query).bind(true).bind(true).bind(101_u32);
+        for sql in [store::HOME_LATEST, store::HOME_EARLIEST] {
+            check_sorted(backend, &plan(&h.test.database, sql, home).await);
+        }
+        for sql in [store::MENTIONS_LATEST, store::MENTIONS_EARLIEST] {
+            let plan = plan(&h.test.database, sql, |query| window(query).bind(101_u32)).await;
+            check_sorted(backend, &plan);
+        }
+        for sql in [store::MERGED_LATEST, store::MERGED_EARLIEST] {
+            let plan = plan(&h.test.database, sql, home).await;
+            assert!(!plan.contains("SCAN") && !plan.contains("Seq Scan"), "{plan}");
+            assert!(plan.contains("post_merged"), "{plan}");
+        }
+    }
+}
+
+/// One range, read in its order.
+fn check_sorted(backend: Backend, plan: &str) {
+    match backend {
+        Backend::Sqlite => {
+            assert_eq!(plan.lines().count(), 1, "{plan}");
+            assert!(
+                plan.contains("USING PRIMARY KEY (user_id=? AND tweet_id>? AND tweet_id<?)"),
+                "{plan}"
+            );
+        }
+        Backend::Postgres => {
+            assert!(plan.contains("_pkey"), "{plan}");
+            assert!(!plan.contains("Sort") && !plan.contains("Seq Scan"), "{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn writes_touch_the_followers_only() {
+    for backend in BACKENDS {
+        let h = Harness::start(backend, Config::default()).await;
+        let two = |query: Query| query.bind(11_i64).bind(12_i64);
+        let listed = |query: Query| query.bind("[11]").bind(12_i64);
+        let plans = [
+            (posts::FAN_OUT, plan(&h.test.database, posts::FAN_OUT, |q| q.bind(1_i64)).await),
+            (posts::COUNT_FAN_OUT, plan(&h.test.database, posts::COUNT_FAN_OUT, two).await),
+            (posts::TRIM_HOMES, plan(&h.test.database, posts::TRIM_HOMES, two).await),
+            (posts::DOOM_OLDEST, plan(&h.test.database, posts::DOOM_OLDEST, two).await),
+            (posts::COUNT_DOOMED, plan(&h.test.database, posts::COUNT_DOOMED, |q| q).await),
+            (posts::SWEEP_HOMES, plan(&h.test.database, posts::SWEEP_HOMES, |q| q).await),
+            (mentions::TRIM, plan(&h.test.database, mentions::TRIM, listed).await),
+            (follows::BACKFILL, plan(&h.test.database, follows::BACKFILL, two).await),
+        ];
+        for (sql, plan) in plans {
+            // The doomed have an index of their own, and all of it is wanted. What was selected
+            // is read whole, too.
+            let scans: Vec<&str> = plan
+                .lines()
+                .map(str::trim)
+                .filter(|step| step.starts_with("SCAN") || step.contains("Seq Scan"))
+                .filter(|step| !step.contains("post_doomed") && *step != "SCAN gone")
+                .filter(|step| !step.starts_with("SCAN r VIRTUAL TABLE"))
+                .collect();
+            assert!(scans.is_empty(), "{sql}\n{plan}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What is on disk: nothing lost, nothing twice, and the tables a fold of the log.
+
+use std::sync::Arc;
+
+use pillion_chassis::broker::EmbeddedBroker;
+use pillion_chassis::sql::query;
+use pillion_chassis::{Database, Migrations, UserId};
+use serde_json::json;
+use sqlx::migrate::Migrator;
+
+use super::{Harness, jack, on_each};
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    on_each(async |users: Harness| {
+        users.put(12, &jack()).await;
+        users.put(13, &json!({"username": "biz", "name": "Biz"})).await;
+        users.delete(13).await;
+        let users = users.restart().await;
+        assert_eq!(users.get("/2/users/by/username/jack").await.body["data"]["id"], "12");
+        assert_eq!(users.events().await.len(), 3);
+        assert_eq!(users.put(14, &json!({"username": "Biz", "name": "x"})).await.status, 409);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_want_one_handle_exactly_one_gets_it() {
+    on_each(async |users: Harness| {
+        let users = Arc::new(users);
+        let mut wanting = tokio::task::JoinSet::new();
+        for id in 1..=32 {
+            let users = users.clone();
+            wanting
+                .spawn(async move { users.put(id, &json!({"username": "it", "name": "x"})).await });
+        }
+        let mut statuses: Vec<_> =
+            wanting.join_all().await.iter().map(|reply| reply.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses[0], 201);
+        assert!(statuses[1..].iter().all(|status| *status == 409), "{statuses:?}");
+        assert_eq!(users.events().await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_tables_are_a_fold_of_the_log() {
+    on_each(async |users: Harness| {
+        users.put(12, &jack()).await;
+        users.put(13, &json!({"username": "biz_s", "name": "Biz Ö"})).await;
+        users.change(12, &json!({"name": "Jack D", "protected": true})).await;
+        users.delete(13).await;
+        let folder = tempfile::tempdir().unwrap();
+        let broker = EmbeddedBroker::open(folder.path().join("broker.sqlite")).await.unwrap();
+        let rebuilt = users.journal.rebuild(&broker).await.unwrap();
+        assert!(rebuilt.is_identical(), "{rebuilt:?}");
+        let rows: Vec<_> = rebuilt.tables.iter().map(|table| (table.name, table.rows)).collect();
+        assert_eq!((rebuilt.events, rows), (4, vec![("profile_word", 2), ("profile", 2)]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path().join("users.sqlite")).await.unwrap();
+    let own = &crate::store::MIGRATIONS;
+    let up_to =
+        |migrator: &Migrator| Migrator::with_migrations(migrator.iter().take(1).cloned().collect());
+    let first = Migrations { sqlite: up_to(&own.sqlite), postgres: up_to(&own.postgres) };
+    database.migrate(&first).await.unwrap();
+    let mut transaction = database.write().await.unwrap();
+    query(
+        "INSERT INTO profile (user_id, username, username_key, name, created_at, version)
+         VALUES (12, 'Jack', 'jack', 'Jack Ödön', 1000000, 1)",
+    )
+    .execute(&mut transaction)
+    .await
+    .unwrap();
+    transaction.commit().await.unwrap();
+
+    let store = crate::store::Store::open({
+        database.migrate(&crate::store::MIGRATIONS).await.unwrap();
+        database.clone()
+    })
+    .await
+    .unwrap();
+    let words = query("SELECT word FROM profile_word ORDER BY word");
+    let words: Vec<(String,)> = words.fetch_all(&database).await.unwrap();
+    assert_eq!(words.iter().map(|(word,)| word.as_str()).collect::<Vec<_>>(), ["jack", "ödön"]);
+    let profile = store.by_ids(&[UserId::new(12).unwrap()]).await.unwrap().remove(0);
+    assert!(!profile.protected);
+}

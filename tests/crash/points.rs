@@ -1,0 +1,99 @@
+//! Every place where something is half done, ten times each, on both back ends; and kills at any
+//! moment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pillion_tests::system::{Servers, System};
+
+use crate::world::{World, told, without_limits};
+
+/// Before and after what is done at one place only. `chassis` has the places by these names.
+const POINTS: [&str; 7] = [
+    "commit.before",
+    "commit.after",
+    "publish.before",
+    "publish.after",
+    "deliver.after",
+    "inbox.commit.before",
+    "inbox.commit.after",
+];
+
+/// Crashes at each place.
+const RUNS: u32 = 10;
+
+/// Writes of each account until a run is over; the place comes by much earlier.
+const WRITES_MAX: u32 = 60;
+
+/// How long the process may need to come to an end that it has met.
+const END_DEADLINE: Duration = Duration::from_secs(10);
+
+async fn crash_at_every_point(mut world: World) {
+    let mut met = BTreeMap::new();
+    for point in POINTS {
+        for run in 0..RUNS {
+            // Another of the many times that a run comes by.
+            let nth = 1 + (run * 7) % 23;
+            world.system.once("PILLION_CRASH_AT", &format!("{point}:{nth}"));
+            // It may meet its end before it is ready: it goes on with what the last one left.
+            if world.system.try_launch() {
+                world.work(WRITES_MAX).await;
+            }
+            if world.system.ended(END_DEADLINE).await {
+                *met.entry(point).or_insert(0) += 1;
+            } else {
+                world.system.kill();
+            }
+        }
+        world.check().await;
+        world.system.stop();
+    }
+    world.system.launch();
+    println!("{}; {}", told(&met), world.report().await);
+    for point in POINTS {
+        // A run in which it did not come by often enough was a kill at the end of the work.
+        assert!(met.get(point).copied().unwrap_or(0) >= RUNS / 2, "{point}: {}", told(&met));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_doubled_or_reordered_on_files() {
+    crash_at_every_point(World::begin(System::start_with(without_limits)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_doubled_or_reordered_on_servers() {
+    let servers = Servers::start().await;
+    crash_at_every_point(World::begin(System::start_on(&servers, without_limits)).await).await;
+}
+
+/// Kills at any moment; `PILLION_SOAK_KILLS` sets another number than the few of every run.
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_any_moment_leave_what_was_acknowledged() {
+    const KILLS: u32 = 10;
+    const CHECK_EVERY: u32 = 10;
+    let kills = match std::env::var("PILLION_SOAK_KILLS") {
+        Ok(kills) => kills.parse().expect("a number of kills"),
+        Err(_) => KILLS,
+    };
+    let mut world = World::begin(System::start_with(without_limits)).await;
+    for kill in 1..=kills {
+        world.system.launch();
+        // Spread over the life of a process: while it takes up the rest of the last one, and
+        // later.
+        let after = Duration::from_millis(u64::from(kill * 37 % 400));
+        let pid = world.system.pid();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(after);
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+        });
+        world.work(u32::MAX).await;
+        killer.join().expect("no panic").expect("a child of ours");
+        assert!(world.system.ended(END_DEADLINE).await);
+        if kill % CHECK_EVERY == 0 || kill == kills {
+            world.check().await;
+            println!("{kill} kills: {}", world.report().await);
+            world.system.stop();
+        }
+    }
+}

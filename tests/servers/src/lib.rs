@@ -1,0 +1,21 @@
+//! `PostgreSQL`, NATS and Redis for tests: real servers, each in a temporary folder, on a loopback
+//! port of its own.
+//!
+//! A server ends with the process that started it, however that ends. One that cannot be started
+//! fails the test and says what to install; no test is ever skipped.
+
+#![expect(clippy::panic, reason = "a test without its server ends there, with the reason")]
+
+mod folder;
+mod nats;
+mod port;
+mod postgres;
+mod process;
+mod program;
+mod redis;
+mod server;
+
+pub use nats::Nats;
+pub use postgres::{Postgres, PostgresOptions, postgres};
+pub use redis::Redis;
+pub use server::Server;
