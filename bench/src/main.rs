@@ -35,7 +35,7 @@ enum What {
         #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
         users: Vec<usize>,
         /// Requests a second, one after the other.
-        #[arg(long, value_delimiter = ',', default_values_t = [100, 200, 400])]
+        #[arg(long, value_delimiter = ',', default_values_t = [200, 400, 800])]
         rates: Vec<u32>,
         /// Seconds at each rate.
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]

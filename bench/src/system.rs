@@ -8,6 +8,7 @@ mod latency;
 mod mix;
 mod numbers;
 mod open_loop;
+mod plans;
 mod population;
 mod running;
 mod seed;

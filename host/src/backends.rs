@@ -6,11 +6,12 @@
 //! no half-sent command behind: what was begun is finished and its answer dropped.
 
 mod health;
+mod metrics;
 mod redis;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,9 @@ use crate::error::HostError;
 use crate::limiter::{Bucket, Verdict, Window};
 use crate::options::{HostOptions, StateBackend};
 use health::Health;
+use metrics::{Counters, Outcome};
 
+pub(crate) use metrics::render;
 pub(crate) use redis::check_url;
 
 /// Calls that one back end may be busy with at once. With the default time-out of 250 ms that is
@@ -145,7 +148,20 @@ fn bounded_ttl(ttl_ms: Option<u64>) -> Option<u64> {
 #[derive(Debug)]
 pub(crate) struct Backends {
     pub(crate) outside: Outside,
-    runtime: Option<Runtime>,
+    _thread: StateThread,
+}
+
+/// Ends the thread when it is dropped, without waiting for it: that would panic on a worker of
+/// another runtime.
+#[derive(Debug)]
+struct StateThread(Option<Runtime>);
+
+impl Drop for StateThread {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What plugins' calls go to. `None` is this process's memory.
@@ -163,7 +179,7 @@ impl Backends {
     /// so, plugins are told that it is unavailable, and it is asked again and again.
     pub(crate) fn open(options: &HostOptions) -> Result<Self, HostError> {
         if !options.kv.awaits() && !options.limiter.awaits() {
-            return Ok(Self { outside: Outside::default(), runtime: None });
+            return Ok(Self { outside: Outside::default(), _thread: StateThread(None) });
         }
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -175,6 +191,7 @@ impl Backends {
                 source,
             })?;
         let handle = runtime.handle().clone();
+        let thread = StateThread(Some(runtime));
         let kv = Backend::open(&options.kv, &handle, options.state_call_max)?;
         let limiter = if options.limiter == options.kv {
             kv.clone()
@@ -183,16 +200,7 @@ impl Backends {
         };
         let completions = Some(Arc::new(Semaphore::new(COMPLETIONS_MAX)));
         let outside = Outside { kv, limiter, handle: Some(handle), completions };
-        Ok(Self { outside, runtime: Some(runtime) })
-    }
-}
-
-impl Drop for Backends {
-    fn drop(&mut self) {
-        // A runtime that is dropped on a worker of another would panic.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        Ok(Self { outside, _thread: thread })
     }
 }
 
@@ -226,39 +234,7 @@ impl Outside {
 #[derive(Debug)]
 enum Store {
     Sqlite(sqlite::Sqlite),
-    Redis(redis::Redis),
-}
-
-/// How a call ended, for metrics.
-#[derive(Clone, Copy, Debug)]
-enum Outcome {
-    Answered,
-    Failed,
-    TimedOut,
-    /// Not asked, because it is down.
-    Down,
-    /// Not asked, because too many calls were under way.
-    Busy,
-}
-
-impl Outcome {
-    const ALL: [(Self, &'static str); 5] = [
-        (Self::Answered, "answered"),
-        (Self::Failed, "failed"),
-        (Self::TimedOut, "timed-out"),
-        (Self::Down, "down"),
-        (Self::Busy, "busy"),
-    ];
-}
-
-/// Upper bounds of the histogram of answers, in microseconds.
-const BUCKETS_US: [u64; 9] = [100, 200, 500, 1_000, 2_000, 5_000, 20_000, 100_000, 500_000];
-
-#[derive(Debug, Default)]
-struct Counters {
-    outcomes: [AtomicU64; Outcome::ALL.len()],
-    buckets: [AtomicU64; BUCKETS_US.len()],
-    micros: AtomicU64,
+    Redis(Box<redis::Redis>),
 }
 
 /// One back end, shared by `kv` and `limiter` when both are kept there.
@@ -289,7 +265,7 @@ impl Backend {
             }
             StateBackend::Redis(url) => {
                 let redis = redis::Redis::open(url)?;
-                ("redis", redis.place(), Store::Redis(redis))
+                ("redis", redis.place(), Store::Redis(Box::new(redis)))
             }
         };
         let backend = Arc::new(Self {
@@ -337,7 +313,9 @@ impl Backend {
             Ok(Ok(())) => {
                 if let Some(after) = self.health.answered() {
                     tracing::info!(
-                        backend = self.kind, place = self.place, seconds = after.as_secs_f64(),
+                        backend = self.kind,
+                        place = self.place,
+                        seconds = after.as_secs_f64(),
                         "the plugins' state is available again"
                     );
                 }
@@ -357,7 +335,9 @@ impl Backend {
                 redis.disconnect();
             }
             tracing::error!(
-                backend = self.kind, place = self.place, reason,
+                backend = self.kind,
+                place = self.place,
+                reason,
                 "the plugins' state is unavailable; plugins are told so at once until it answers"
             );
         }
@@ -400,18 +380,17 @@ impl Backend {
         wait_max: Duration,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let unavailable = |reason: &str| {
-            Err(Unavailable(format!("{} at {}: {reason}", self.kind, self.place)))
-        };
+        let unavailable =
+            |reason: &str| Err(Unavailable(format!("{} at {}: {reason}", self.kind, self.place)));
         if let Some(reason) = self.health.down() {
-            self.count(Outcome::Down);
+            self.counters.count(Outcome::Down);
             return unavailable(&reason);
         }
         if wait_max.is_zero() {
             return unavailable("the hook has waited for as long as it may (limits.wait_ms)");
         }
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
-            self.count(Outcome::Busy);
+            self.counters.count(Outcome::Busy);
             return unavailable(&format!("{IN_FLIGHT_MAX} calls are under way already"));
         };
         let this = Arc::clone(self);
@@ -423,12 +402,12 @@ impl Backend {
             match answer {
                 Ok(Ok(answer)) => {
                     this.health.answered();
-                    this.count(Outcome::Answered);
-                    this.observe(began.elapsed());
+                    this.counters.count(Outcome::Answered);
+                    this.counters.observe(began.elapsed());
                     Ok(answer)
                 }
                 Ok(Err(failure)) => {
-                    this.count(Outcome::Failed);
+                    this.counters.count(Outcome::Failed);
                     if failure.kind != FailureKind::Refused {
                         let gone = failure.kind == FailureKind::Gone;
                         this.failed(failure.reason.clone(), gone);
@@ -436,7 +415,7 @@ impl Backend {
                     Err(failure.reason)
                 }
                 Err(_) => {
-                    this.count(Outcome::TimedOut);
+                    this.counters.count(Outcome::TimedOut);
                     // One that only had what was left of a hook's wait proves nothing.
                     if limit == this.call_max {
                         this.failed(this.slow(), false);
@@ -451,79 +430,4 @@ impl Backend {
             Err(_) => unavailable("the host is shutting down"),
         }
     }
-
-    fn count(&self, outcome: Outcome) {
-        if let Some(counter) = self.counters.outcomes.get(outcome as usize) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn observe(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.counters.micros.fetch_add(micros, Ordering::Relaxed);
-        let bucket = BUCKETS_US.iter().position(|bound| micros <= *bound);
-        if let Some(bucket) = bucket.and_then(|place| self.counters.buckets.get(place)) {
-            bucket.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Prometheus' text format; writing to a String cannot fail.
-pub(crate) fn render(outside: &Outside, out: &mut String) {
-    let all: Vec<(String, &Backend)> = outside
-        .all()
-        .map(|backend| {
-            let place = backend.place.replace('\\', "\\\\").replace('"', "\\\"");
-            (format!("backend=\"{}\",place=\"{place}\"", backend.kind), &**backend)
-        })
-        .collect();
-    if all.is_empty() {
-        return;
-    }
-    let mut head = |name: &str, kind: &str, help: &str, lines: String| {
-        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}");
-    };
-    let mut lines = String::new();
-    for (labels, backend) in &all {
-        let up = u64::from(backend.health.is_up());
-        let _ = writeln!(lines, "pillion_state_up{{{labels}}} {up}");
-    }
-    head("pillion_state_up", "gauge", "1 while a back end of kv or limiter answers.", lines);
-    let mut lines = String::new();
-    for (labels, backend) in &all {
-        for ((_, name), count) in Outcome::ALL.iter().zip(&backend.counters.outcomes) {
-            let count = count.load(Ordering::Relaxed);
-            let _ = writeln!(
-                lines,
-                "pillion_state_calls_total{{{labels},outcome=\"{name}\"}} {count}"
-            );
-        }
-    }
-    head("pillion_state_calls_total", "counter", "Calls to back ends of kv or limiter.", lines);
-    let mut lines = String::new();
-    for (labels, backend) in &all {
-        histogram(labels, &backend.counters, &mut lines);
-    }
-    head("pillion_state_call_seconds", "histogram", "How long their answers took.", lines);
-}
-
-fn histogram(labels: &str, counters: &Counters, out: &mut String) {
-    let mut below = 0;
-    for (bound, count) in BUCKETS_US.iter().zip(&counters.buckets) {
-        below += count.load(Ordering::Relaxed);
-        let bound = Duration::from_micros(*bound).as_secs_f64();
-        let _ = writeln!(
-            out,
-            "pillion_state_call_seconds_bucket{{{labels},le=\"{bound}\"}} {below}"
-        );
-    }
-    let [answered, ..] = &counters.outcomes;
-    let count = answered.load(Ordering::Relaxed);
-    let seconds = Duration::from_micros(counters.micros.load(Ordering::Relaxed)).as_secs_f64();
-    let _ = writeln!(
-        out,
-        "pillion_state_call_seconds_bucket{{{labels},le=\"+Inf\"}} {count}\n\
-         pillion_state_call_seconds_sum{{{labels}}} {seconds}\n\
-         pillion_state_call_seconds_count{{{labels}}} {count}"
-    );
 }

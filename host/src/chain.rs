@@ -175,9 +175,7 @@ impl Chain {
                 continue;
             };
             let result = entry.plugin.run_awaiting::<RequestHook>(place, slot, fields).await;
-            let Some(exchange) = slot else {
-                break;
-            };
+            let exchange = there(slot);
             let applied = result.and_then(|decision| entry.apply_request(decision, exchange));
             let response = entry.settle(Phase::Request, exchange, applied, &mut began);
             if let Some(response) = response {
@@ -195,13 +193,13 @@ impl Chain {
     ) -> Option<Response<Bytes>> {
         let mut replaced: Option<Response<Bytes>> = None;
         let mut began = Instant::now();
-        slot.as_mut()?.clock(began);
+        there(slot).clock(began);
         for (place, entry) in self.entries.iter().enumerate().take(outer).rev() {
             let Some(fields) = &entry.response else {
                 continue;
             };
             let result = entry.plugin.run_awaiting::<ResponseHook>(place, slot, fields).await;
-            let exchange = slot.as_mut()?;
+            let exchange = there(slot);
             let applied = result.and_then(|decision| entry.apply_response(decision, exchange));
             if let Some(response) = entry.settle(Phase::Response, exchange, applied, &mut began) {
                 exchange.replace_response(&response);
@@ -370,6 +368,11 @@ fn headers<const N: usize>(
         }
     }
     names
+}
+
+/// The exchange, between hooks. Without it nothing may go on.
+fn there(slot: &mut Option<Box<Exchange>>) -> &mut Exchange {
+    slot.as_mut().expect("host calls never take the exchange")
 }
 
 /// An invalid decision counts as a failure of the plugin like any other.

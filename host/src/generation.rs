@@ -43,6 +43,13 @@ pub enum Cause {
         /// Which.
         plugin: String,
     },
+    /// One plugin kept failing, and its version before was brought back.
+    Fallback {
+        /// Which.
+        plugin: String,
+        /// The generation whose version it is.
+        to: u64,
+    },
     /// An earlier set was brought back.
     Rollback {
         /// The generation whose set it is.
@@ -55,6 +62,7 @@ impl std::fmt::Display for Cause {
         match self {
             Self::Configuration => f.write_str("configuration"),
             Self::Swap { plugin } => write!(f, "swap of {plugin}"),
+            Self::Fallback { plugin, to } => write!(f, "fallback of {plugin} to that of {to}"),
             Self::Rollback { to } => write!(f, "rollback to {to}"),
         }
     }

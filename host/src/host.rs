@@ -1,9 +1,11 @@
 //! The host: loads sets of plugins, activates them as generations, and goes back.
 
+mod fallback;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,7 +16,6 @@ use crate::backends::{Backends, Outside};
 use crate::chain::Chain;
 use crate::engine;
 use crate::error::{ActivateError, HostError, LoadError, LoadErrorReason};
-use crate::fields::Phase;
 use crate::generation::{Cause, Generation, Record, Records};
 use crate::host_calls::now_us;
 use crate::layer::PluginLayer;
@@ -41,6 +42,7 @@ struct Inner {
     records: Records,
     sinks: Sinks,
     backends: Backends,
+    alarm: mpsc::Sender<Arc<str>>,
     current: ArcSwap<Generation>,
     activation: Mutex<Activation>,
     /// State of plugins by their name, which outlives versions.
@@ -55,6 +57,8 @@ struct Activation {
     record: Option<Record>,
     /// The one before, with its instances still warm.
     previous: Option<(Record, Arc<Generation>)>,
+    /// Versions that kept failing, by the plugin's name.
+    set_aside: Vec<(String, PluginSpec)>,
 }
 
 impl std::fmt::Debug for Host {
@@ -78,13 +82,15 @@ impl Host {
             source,
         })?;
         let sinks = Sinks::open(&options.sinks)?;
-        Ok(Self(Arc::new(Inner {
+        let (alarm, alarms) = mpsc::channel();
+        let host = Self(Arc::new(Inner {
             engine,
             options,
             artifacts,
             records,
             sinks,
             backends,
+            alarm,
             current: ArcSwap::from_pointee(Generation {
                 id: 0,
                 chains: Vec::new(),
@@ -93,7 +99,9 @@ impl Host {
             activation: Mutex::default(),
             shared: Mutex::default(),
             origin: Instant::now(),
-        })))
+        }));
+        host.guard(alarms)?;
+        Ok(host)
     }
 
     /// Activates the set that should run now: the recorded one, with its swaps, if the
@@ -342,6 +350,7 @@ impl Host {
             keysets: spec.grants.keysets.clone(),
             outside: self.0.backends.outside.clone(),
             identity: spec.grants.identity,
+            alarm: self.0.alarm.clone(),
         })
     }
 
@@ -465,73 +474,4 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| format!("; did you mean `{known}`?"))
         .unwrap_or_default()
-}
-
-impl GenerationInfo {
-    fn of(record: &Record, active: u64) -> Self {
-        Self {
-            generation: record.id,
-            active: record.id == active,
-            activated_us: record.activated_us,
-            cause: record.cause.clone(),
-            plugins: record
-                .spec
-                .plugins
-                .iter()
-                .map(|(name, plugin)| {
-                    (
-                        name.clone(),
-                        plugin.digest.map(|digest| digest.to_string()).unwrap_or_default(),
-                    )
-                })
-                .collect(),
-            still_draining: 0,
-        }
-    }
-}
-
-impl PluginReport {
-    fn of(name: &str, loaded: Result<&LoadedPlugin, &LoadError>) -> Self {
-        match loaded {
-            Ok(plugin) => Self {
-                name: name.to_owned(),
-                digest: Some(plugin.digest),
-                description: Some(plugin.description.clone()),
-                error: None,
-            },
-            Err(error) => Self {
-                name: name.to_owned(),
-                digest: None,
-                description: None,
-                error: Some(error.reason.to_string()),
-            },
-        }
-    }
-}
-
-impl PluginStatus {
-    fn of(plugin: &LoadedPlugin, generation: &Generation) -> Self {
-        let shared = &plugin.granted.shared;
-        let count = |atomic: &std::sync::atomic::AtomicUsize| {
-            atomic.load(std::sync::atomic::Ordering::Relaxed)
-        };
-        Self {
-            name: shared.name.to_string(),
-            version: plugin.description.version.clone(),
-            digest: plugin.digest,
-            component: plugin.spec.component.clone(),
-            component_bytes: plugin.component_bytes,
-            mode: plugin.spec.mode,
-            failure_policy: plugin.spec.failure_policy,
-            state: if plugin.quarantined() { "quarantined" } else { "active" },
-            generation: generation.id,
-            phases: Phase::ALL
-                .into_iter()
-                .filter(|phase| plugin.description.fields(*phase).is_some())
-                .map(|phase| (phase.name().to_owned(), shared.stats.totals(phase)))
-                .collect(),
-            instances: count(&shared.instances),
-            memory_bytes: count(&shared.memory_bytes),
-        }
-    }
 }

@@ -123,11 +123,9 @@ impl Instance {
         exchange: Box<Exchange>,
         fields: &[Field],
     ) -> (Box<Exchange>, Result<ResponseDecision, HookError>) {
-        self.hook(exchange, fields, Phase::Response, |this| {
-            match &this.guests.direct()?.response {
-                Some(guest) => guest.call_on_response(&mut this.store, &this.bytes, &this.ends),
-                None => Ok(ResponseDecision::Continue),
-            }
+        self.hook(exchange, fields, Phase::Response, |this| match &this.guests.direct()?.response {
+            Some(guest) => guest.call_on_response(&mut this.store, &this.bytes, &this.ends),
+            None => Ok(ResponseDecision::Continue),
         })
     }
 
@@ -187,8 +185,7 @@ fn first_look(deadline_ms: u32) -> u64 {
 /// A panic in a host call is a bug of the host; it must end this hook, not the process or the
 /// connection.
 fn guarded<T>(call: impl FnOnce() -> wasmtime::Result<T>) -> wasmtime::Result<T> {
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err(panicked()))
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(panicked()))
 }
 
 fn panicked() -> wasmtime::Error {

@@ -91,8 +91,8 @@ where
             // The clone that is ready goes with the request; the other one is made ready later.
             let next = self.inner.clone();
             let inner = std::mem::replace(&mut self.inner, next);
-            let completion = Completion::new(passage, exchange);
-            let future = Box::pin(awaiting(inner, parts, body, completion));
+            let completion = Completion::new(passage.clone(), exchange);
+            let future = Box::pin(awaiting(inner, parts, body, passage, completion));
             return PluginFuture { state: FutureState::Awaiting { future } };
         }
         let (mut exchange, flow) = chain.on_request(exchange);
@@ -119,43 +119,33 @@ async fn awaiting<S, B, R>(
     mut inner: S,
     mut parts: http::request::Parts,
     body: B,
+    passage: Passage,
     mut completion: Completion,
 ) -> Result<Response<PluginBody<R>>, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body<Data = Bytes>,
 {
-    let Completion { passage: Some(passage), exchange } = &mut completion else {
-        // There is a passage: the chain's own.
-        let (parts, body) = inner.call(Request::from_parts(parts, body)).await?.into_parts();
-        return Ok(completion.dress(parts, BodyState::Handler { body }));
-    };
     let chain = passage.chain();
-    let mut flow = chain.on_request_awaiting(exchange).await;
-    if let Some(exchange) = exchange {
-        let headers = decided(chain, exchange);
-        if matches!(flow, Flow::Continue) {
-            hand_on(&mut parts, headers, exchange);
-        }
-    }
-    let all = chain.len();
-    let (mut parts, body, outer) = match &mut flow {
+    let flow = chain.on_request_awaiting(&mut completion.exchange).await;
+    let headers = completion.exchange.as_mut().map(|exchange| decided(chain, exchange));
+    let (mut parts, body, outer) = match flow {
         Flow::Continue => {
+            if let (Some(headers), Some(exchange)) = (headers, &completion.exchange) {
+                hand_on(&mut parts, headers, exchange);
+            }
             let answer = inner.call(Request::from_parts(parts, body)).await;
             let response = answer.inspect_err(|_| completion.ended("error"))?;
             let (parts, body) = response.into_parts();
-            (parts, BodyState::Handler { body }, all)
+            (parts, BodyState::Handler { body }, chain.len())
         }
         Flow::Respond { response, outer } => {
-            let (parts, bytes) = std::mem::take(response).into_parts();
-            (parts, BodyState::Made { bytes: Some(bytes) }, *outer)
+            let (parts, bytes) = response.into_parts();
+            (parts, BodyState::Made { bytes: Some(bytes) }, outer)
         }
     };
     completion.answered(&mut parts);
-    let Completion { passage: Some(passage), exchange } = &mut completion else {
-        return Ok(completion.dress(parts, body));
-    };
-    let replaced = passage.chain().on_response_awaiting(exchange, outer).await;
+    let replaced = chain.on_response_awaiting(&mut completion.exchange, outer).await;
     let body = completion.replaced(replaced, &mut parts, body);
     Ok(completion.dress(parts, body))
 }
@@ -227,7 +217,7 @@ fn drop_reserved(headers: &mut http::HeaderMap) {
 }
 
 /// The chain that a request goes through. Keeps its generation alive until the last phase.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Passage {
     generation: Arc<Generation>,
     chain: usize,
@@ -343,12 +333,10 @@ impl Drop for Completion {
         };
         let exchange = passage.chain().on_complete(exchange);
         if passage.chain().completes_later() {
-            let outside = passage.chain().outside().cloned().unwrap_or_default();
-            let generation = Arc::clone(&passage.generation);
-            let chain = passage.chain;
-            let hooks = async move { passage.chain().on_complete_awaiting(exchange).await };
-            if !outside.later(hooks) {
-                Passage { generation, chain }.chain().completions_dropped();
+            let own = passage.clone();
+            let hooks = async move { own.chain().on_complete_awaiting(exchange).await };
+            if !passage.chain().outside().is_some_and(|outside| outside.later(hooks)) {
+                passage.chain().completions_dropped();
             }
         }
     }

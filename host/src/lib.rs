@@ -5,7 +5,7 @@
 //! by one atomic pointer flip; [`PluginLayer`] puts a chain of them around any axum or tower
 //! service. Each worker thread has a warm instance of each plugin and calls it synchronously:
 //! nothing is awaited while one is held, so the hot path takes no lock. Only plugins whose `kv` or
-//! `limiter` is kept in SQLite or Redis run on a fiber, which is left while an answer is awaited.
+//! `limiter` is kept in `SQLite` or Redis run on a fiber, which is left while an answer is awaited.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,6 +40,7 @@ mod layer;
 mod limiter;
 mod options;
 mod plugin;
+mod quarantine;
 mod report;
 mod routes;
 mod series;

@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::artifacts::Compiler;
 use crate::backends;
 use crate::keyring::Keyring;
-use crate::sinks::SinkSpec;
 use crate::plugin::{AWAITING_INSTANCES_MAX, IDLE_INSTANCES_PER_WORKER};
+use crate::sinks::SinkSpec;
 use crate::spec::{Digest, GenerationSpec, Grants, InstanceMode, PluginSpec};
 
 /// Instances that exist at once, over all workers, plugins and generations. Each is a slot of
@@ -46,7 +46,9 @@ pub enum StateBackend {
     /// same machine may share it.
     Sqlite(PathBuf),
     /// In Redis 5 or newer, or Valkey, at this URL: `redis://[user:password@]host:port/database`
-    /// or `redis+unix:///path`. All hosts that name it share what it holds.
+    /// or `redis+unix:///path`. All hosts that name it share what it holds, and its clock. What
+    /// it evicts or loses in a restart is forgotten: `maxmemory-policy noeviction`, and
+    /// persistence where limits have to outlive it.
     Redis(String),
 }
 
@@ -58,7 +60,8 @@ impl StateBackend {
     ///
     /// What is wrong with the text, and what to write instead.
     pub fn parse(text: &str, state_dir: &Path) -> Result<Self, String> {
-        const KNOWN: &str = "write \"memory\", \"sqlite\", \"sqlite:PATH\" or \"redis://HOST:PORT\"";
+        const KNOWN: &str =
+            "write \"memory\", \"sqlite\", \"sqlite:PATH\" or \"redis://HOST:PORT\"";
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             None if text == "sqlite" => Ok(Self::Sqlite(state_dir.join(STATE_FILE))),
@@ -103,7 +106,7 @@ pub struct HostOptions {
     pub kv: StateBackend,
     /// Where the plugins' `limiter` is kept.
     pub limiter: StateBackend,
-    /// How long one call to SQLite or Redis may take before the plugin is told that it is
+    /// How long one call to `SQLite` or Redis may take before the plugin is told that it is
     /// unavailable. After three that took longer it is not asked again until it answers a probe.
     pub state_call_max: Duration,
 }
@@ -127,17 +130,16 @@ impl HostOptions {
 }
 
 impl HostOptions {
-    /// Makes room for this set with `requests` at once. The set itself may grow by swaps to
-    /// `fresh` mode only as far as the default goes.
+    /// Makes room for this set with `requests` at once, once `kv` and `limiter` are chosen. The
+    /// set itself may grow by swaps to `fresh` mode only as far as the default goes.
     #[must_use]
     pub fn sized_for(mut self, spec: &GenerationSpec, requests: usize) -> Self {
         let warm = self.workers * spec.plugins.len() * GENERATIONS_AT_ONCE;
         let is_fresh = |name: &&String| {
             spec.plugins.get(*name).is_some_and(|plugin| plugin.mode == InstanceMode::Fresh)
         };
-        let awaits = |plugin: &&PluginSpec| {
-            plugin.mode == InstanceMode::Warm && self.awaits(&plugin.grants)
-        };
+        let awaits =
+            |plugin: &&PluginSpec| plugin.mode == InstanceMode::Warm && self.awaits(&plugin.grants);
         let awaiting = spec.plugins.values().filter(awaits).count()
             * (IDLE_INSTANCES_PER_WORKER * self.workers).max(AWAITING_INSTANCES_MAX)
             * GENERATIONS_AT_ONCE;
@@ -174,8 +176,9 @@ mod tests {
         assert_eq!(parse("memory"), Ok(StateBackend::Memory));
         assert_eq!(parse("sqlite"), Ok(StateBackend::Sqlite("state/plugin-state.sqlite".into())));
         assert_eq!(parse("sqlite:/var/x.db"), Ok(StateBackend::Sqlite("/var/x.db".into())));
-        let url = "redis://user:secret@127.0.0.1:6379/2";
-        assert_eq!(parse(url), Ok(StateBackend::Redis(url.to_owned())));
+        for url in ["redis://user:secret@127.0.0.1:6379/2", "valkey://a", "redis+unix:///run/r"] {
+            assert_eq!(parse(url), Ok(StateBackend::Redis(url.to_owned())));
+        }
         for (text, reason) in [
             ("postgres://a:secret@b", "`postgres:` is no back end"),
             ("redis", "`redis` is no back end"),

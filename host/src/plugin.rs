@@ -2,7 +2,6 @@
 //! instances.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,16 +16,10 @@ use crate::exchange::Exchange;
 use crate::fields::{FIELDS_MAX, Field, Phase};
 use crate::host_calls;
 use crate::instance::{Exports, Hook, Instance, block_on};
+use crate::quarantine::Quarantine;
 use crate::spec::{Digest, FailurePolicy, InstanceMode, PluginSpec};
 use crate::state::{Granted, State};
 use crate::wit::v0_1::pillion::plugin::types::Descriptor;
-
-/// So many failures within so long put a plugin into quarantine.
-const QUARANTINE_FAILURES: usize = 5;
-const QUARANTINE_WINDOW: Duration = Duration::from_secs(10);
-/// The first quarantine's length; each further one without a quiet minute is twice as long.
-const QUARANTINE_BACK_OFF: Duration = Duration::from_secs(1);
-const QUARANTINE_BACK_OFF_MAX: Duration = Duration::from_mins(1);
 
 /// Instances of one plugin that awaits that requests may hold at once. With an answer in 1 ms
 /// that is 128,000 hooks a second; who finds none waits for one.
@@ -383,13 +376,18 @@ impl LoadedPlugin {
         if matches!(error, HookError::NoRoom) {
             return;
         }
-        if let Some(length) = self.quarantine.failure(now) {
+        if let Some(begun) = self.quarantine.failure(now) {
             tracing::error!(
                 plugin = &*shared.name,
-                seconds = length.as_secs(),
-                "quarantined after {QUARANTINE_FAILURES} failures in {} s; its failure policy applies to every request meanwhile",
-                QUARANTINE_WINDOW.as_secs()
+                seconds = begun.length.as_secs(),
+                "quarantined after repeated failures; its failure policy applies to every request meanwhile"
             );
+            // Never who is asked who the caller is: whoever can make a version fail must not be
+            // able to bring back one before it.
+            if begun.again && !self.granted.identity {
+                // Nobody listens when the host is on its way out.
+                let _gone = self.granted.alarm.send(Arc::clone(&shared.name));
+            }
         }
     }
 
@@ -509,90 +507,9 @@ fn is_semver(version: &str) -> bool {
             .all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Takes a plugin that keeps failing out of the way of requests for a while.
-#[derive(Debug)]
-struct Quarantine {
-    origin: Instant,
-    /// Nanoseconds since `origin` until which it holds; 0 when it does not, so that the usual
-    /// case is one load.
-    until: AtomicU64,
-    failures: Mutex<Failures>,
-}
-
-#[derive(Debug, Default)]
-struct Failures {
-    recent: Vec<Instant>,
-    last: Option<(Instant, Duration)>,
-}
-
-impl Quarantine {
-    fn new() -> Self {
-        Self { origin: Instant::now(), until: AtomicU64::new(0), failures: Mutex::default() }
-    }
-
-    fn holds(&self) -> bool {
-        match self.until.load(Ordering::Relaxed) {
-            0 => false,
-            until if u128::from(until) > self.origin.elapsed().as_nanos() => true,
-            _ => {
-                self.until.store(0, Ordering::Relaxed);
-                false
-            }
-        }
-    }
-
-    /// Counts a failure; the length of the quarantine if this one began it.
-    fn failure(&self, now: Instant) -> Option<Duration> {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        // Hooks that were already running when it began are not its own failures.
-        if failures.last.is_some_and(|(began, length)| now < began + length) {
-            return None;
-        }
-        failures.recent.retain(|at| now.saturating_duration_since(*at) < QUARANTINE_WINDOW);
-        failures.recent.push(now);
-        // On probation one failure is enough.
-        let probation = failures.last.filter(|(began, length)| {
-            now.saturating_duration_since(*began) < *length + QUARANTINE_BACK_OFF_MAX
-        });
-        let length = match probation {
-            Some((_, length)) => (length * 2).min(QUARANTINE_BACK_OFF_MAX),
-            None if failures.recent.len() >= QUARANTINE_FAILURES => QUARANTINE_BACK_OFF,
-            None => return None,
-        };
-        failures.recent.clear();
-        failures.last = Some((now, length));
-        let until = now.saturating_duration_since(self.origin) + length;
-        self.until.store(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        Some(length)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quarantine_begins_with_the_fifth_failure_and_backs_off() {
-        let quarantine = Quarantine::new();
-        let now = Instant::now();
-        let at = |ms| quarantine.failure(now + Duration::from_millis(ms));
-        assert_eq!([at(0), at(1), at(2), at(3)], [None; 4]);
-        assert_eq!(at(4), Some(Duration::from_secs(1)));
-        assert!(quarantine.holds());
-        assert_eq!([at(5), at(999)], [None; 2], "hooks that were running already");
-        assert_eq!(at(2_000), Some(Duration::from_secs(2)), "on probation one failure is enough");
-        assert_eq!(at(100_000), None, "forgiven after a quiet minute");
-    }
-
-    #[test]
-    fn failures_far_apart_do_not_add_up() {
-        let quarantine = Quarantine::new();
-        let now = Instant::now();
-        for minute in 0..20 {
-            assert_eq!(quarantine.failure(now + Duration::from_secs(minute * 60)), None);
-        }
-        assert!(!quarantine.holds());
-    }
 
     #[test]
     fn versions() {

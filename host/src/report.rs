@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::backends::{self, Outside};
-use crate::generation::{Cause, Generation};
-use crate::plugin::Description;
+use crate::error::LoadError;
+use crate::fields::Phase;
+use crate::generation::{Cause, Generation, Record};
+use crate::plugin::{Description, LoadedPlugin};
 use crate::shared::PluginShared;
 use crate::sinks::Sinks;
 use crate::spec::{Digest, FailurePolicy, InstanceMode};
@@ -89,6 +91,73 @@ pub struct ComponentReport {
     pub bytes: usize,
     /// Its digest.
     pub digest: Digest,
+}
+
+impl GenerationInfo {
+    pub(crate) fn of(record: &Record, active: u64) -> Self {
+        Self {
+            generation: record.id,
+            active: record.id == active,
+            activated_us: record.activated_us,
+            cause: record.cause.clone(),
+            plugins: record
+                .spec
+                .plugins
+                .iter()
+                .map(|(name, plugin)| {
+                    (
+                        name.clone(),
+                        plugin.digest.map(|digest| digest.to_string()).unwrap_or_default(),
+                    )
+                })
+                .collect(),
+            still_draining: 0,
+        }
+    }
+}
+
+impl PluginReport {
+    pub(crate) fn of(name: &str, loaded: Result<&LoadedPlugin, &LoadError>) -> Self {
+        match loaded {
+            Ok(plugin) => Self {
+                name: name.to_owned(),
+                digest: Some(plugin.digest),
+                description: Some(plugin.description.clone()),
+                error: None,
+            },
+            Err(error) => Self {
+                name: name.to_owned(),
+                digest: None,
+                description: None,
+                error: Some(error.reason.to_string()),
+            },
+        }
+    }
+}
+
+impl PluginStatus {
+    pub(crate) fn of(plugin: &LoadedPlugin, generation: &Generation) -> Self {
+        let shared = &plugin.granted.shared;
+        let count = |atomic: &AtomicUsize| atomic.load(Ordering::Relaxed);
+        Self {
+            name: shared.name.to_string(),
+            version: plugin.description.version.clone(),
+            digest: plugin.digest,
+            component: plugin.spec.component.clone(),
+            component_bytes: plugin.component_bytes,
+            mode: plugin.spec.mode,
+            failure_policy: plugin.spec.failure_policy,
+            state: if plugin.quarantined() { "quarantined" } else { "active" },
+            generation: generation.id,
+            phases: Phase::ALL
+                .into_iter()
+                .filter(|phase| plugin.description.fields(*phase).is_some())
+                .map(|phase| (phase.name().to_owned(), shared.stats.totals(phase)))
+                .collect(),
+            instances: count(&shared.instances),
+            memory_bytes: count(&shared.memory_bytes),
+        }
+    }
 }
 
 /// Prometheus' text format, version 0.0.4.

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thread_local::ThreadLocal;
 
@@ -105,7 +106,8 @@ impl Sinks {
             let output = match &spec.target {
                 SinkTarget::Stdout => Output::Stdout,
                 SinkTarget::File(path) => Output::File(
-                    open_file(path).map_err(|source| HostError::Io { what: what(path), source })?,
+                    LogFile::open(path.clone())
+                        .map_err(|source| HostError::Io { what: what(path), source })?,
                 ),
             };
             let sink = Arc::new(Sink {
@@ -163,24 +165,62 @@ impl Drop for Sinks {
 }
 
 enum Output {
-    File(File),
+    File(LogFile),
     Stdout,
 }
 
 impl Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::File(file) => file.write_all(bytes),
+            Self::File(file) => file.write(bytes),
             Self::Stdout => io::stdout().lock().write_all(bytes),
         }
     }
 }
 
-fn open_file(path: &PathBuf) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+/// How often a file is looked at, whether it is still the one of its name.
+const ROTATION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A file that lines are appended to. When it was moved or removed, as log rotation does, lines go
+/// to a new one of the same name, without a signal.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    checked: Instant,
+}
+
+impl LogFile {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        Ok(Self { path, file, checked: Instant::now() })
     }
-    OpenOptions::new().create(true).append(true).open(path)
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.checked.elapsed() >= ROTATION_CHECK_INTERVAL {
+            self.follow()?;
+        }
+        self.file.write_all(bytes)
+    }
+
+    /// Opens the file of the name if it is another one now, or none.
+    fn follow(&mut self) -> io::Result<()> {
+        let own = self.file.metadata()?;
+        let is_own = match std::fs::metadata(&self.path) {
+            Ok(named) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            // It cannot be told; what is open can still be written to.
+            Err(_) => true,
+        };
+        if is_own {
+            self.checked = Instant::now();
+        } else {
+            *self = Self::open(self.path.clone())?;
+        }
+        Ok(())
+    }
 }
 
 fn run(sink: &Sink, mut output: Output, interval: Duration, requests: &Receiver<Sender<()>>) {
@@ -254,6 +294,39 @@ mod tests {
         sink.write(b"last").unwrap();
         drop(sinks);
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("last\n"), "closing flushes");
+    }
+
+    #[test]
+    fn a_rotated_file_is_followed_and_no_line_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
+        let sinks = open(path.clone());
+        let sink = sinks.get("access").unwrap();
+        let mut written = 0;
+        let mut write = || {
+            sink.write(format!("line {written}").as_bytes()).unwrap();
+            sinks.flush();
+            written += 1;
+        };
+        write();
+        std::fs::rename(&path, &moved).unwrap();
+        let began = Instant::now();
+        while !path.exists() {
+            write();
+            assert!(began.elapsed() < Duration::from_secs(20), "no new file");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let (first, second) =
+            (std::fs::read_to_string(&moved).unwrap(), std::fs::read_to_string(&path).unwrap());
+        assert_eq!(first.lines().count() + second.lines().count(), written);
+        // Also when it is removed.
+        std::fs::remove_file(&path).unwrap();
+        while !path.exists() {
+            sink.write(b"more").unwrap();
+            sinks.flush();
+            assert!(began.elapsed() < Duration::from_secs(40), "no new file");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a store holds for one instance: the request at hand, what it was granted, what it may
 //! still use up.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, Trap, UpdateDeadline};
@@ -27,6 +27,8 @@ pub(crate) struct Granted {
     pub(crate) outside: Outside,
     /// May set the caller.
     pub(crate) identity: bool,
+    /// Takes the names of plugins that fail again after a quarantine.
+    pub(crate) alarm: mpsc::Sender<Arc<str>>,
 }
 
 /// A store's data.

@@ -129,18 +129,19 @@ pub(crate) fn protect_all(
 pub(crate) fn http_peers(own: &str, loaded: &Loaded) -> Result<HttpPeers> {
     let mut addresses = Vec::new();
     for (name, service) in loaded.config.services.iter().filter(|(name, _)| *name != own) {
-        let address = match (&service.url, service.listen) {
-            (Some(url), _) => url.clone(),
-            (None, Some(listen)) if listen.port() != 0 && !listen.ip().is_unspecified() => {
-                format!("http://{listen}")
+        match (service.urls(), service.listen) {
+            ([_, ..], _) => {
+                addresses.extend(service.urls().iter().map(|url| (name.clone(), url.clone())));
             }
-            (None, _) => bail!(
+            ([], Some(listen)) if listen.port() != 0 && !listen.ip().is_unspecified() => {
+                addresses.push((name.clone(), format!("http://{listen}")));
+            }
+            ([], _) => bail!(
                 "{}: services.{name}.url: is missing; `pillion serve {own}` needs to know where \
                  {name} is: write url = \"http://HOST:PORT\"",
                 loaded.name
             ),
-        };
-        addresses.push((name.clone(), address));
+        }
     }
     Ok(HttpPeers::new(addresses)?)
 }

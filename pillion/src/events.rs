@@ -80,10 +80,13 @@ impl Events {
 
     async fn statuses(&self) -> Vec<Result<Status, Problem>> {
         let mut all = Vec::new();
-        if let Some(broker) = &self.broker {
-            for journal in &*self.journals {
-                all.push(journal.status(&**broker).await.map_err(Problem::from));
-            }
+        // One that does not answer is waited for once, not once for each source.
+        let broker = match &self.broker {
+            Some(broker) if broker.check().await.is_ok() => Some(&**broker),
+            _ => None,
+        };
+        for journal in &*self.journals {
+            all.push(journal.status(broker).await.map_err(Problem::from));
         }
         all
     }

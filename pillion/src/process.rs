@@ -98,9 +98,14 @@ impl Process {
         let shutdown = Shutdown::new();
 
         let in_process = matches!(part, Part::All(_)).then(|| Arc::new(InProcessPeers::new()));
+        let mut health_checks = None;
         let peers: Arc<dyn Peers> = match (&in_process, part) {
             (Some(peers), _) => peers.clone(),
-            (None, Part::One(name)) => Arc::new(compose::http_peers(name, loaded)?),
+            (None, Part::One(name)) => {
+                let peers = compose::http_peers(name, loaded)?;
+                health_checks = Some(peers.health_checks());
+                Arc::new(peers)
+            }
             (None, Part::All(_)) => bail!("every service is in this process"),
         };
         let Opened { services, databases, identity } =
@@ -134,7 +139,7 @@ impl Process {
         };
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
-        let own = [key_worker, database_worker];
+        let own = [key_worker, database_worker].into_iter().chain(health_checks);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);
         let workers = Workers::start(all, &shutdown.1);
         let admin_url = format!("http://{}", operator.local_addr()?);

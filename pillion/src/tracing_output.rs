@@ -10,13 +10,16 @@ use crate::config::{Config, LogFormat};
 /// Takes the place of `log.filter` for one start.
 const FILTER_VARIABLE: &str = "PILLION_LOG";
 
+/// Libraries that tell what is only of interest to their makers, unless the filter names them.
+const QUIET: &str = "async_nats=error,sqlx=warn";
+
 /// What is to be written out, or why that cannot be told.
 pub(crate) fn filter(config: &Config) -> Result<EnvFilter> {
     let (filter, origin) = match std::env::var(FILTER_VARIABLE) {
         Ok(filter) => (filter, FILTER_VARIABLE),
         Err(_) => (config.log.filter.clone(), "log.filter"),
     };
-    EnvFilter::try_new(&filter).with_context(|| {
+    EnvFilter::try_new(format!("{QUIET},{filter}")).with_context(|| {
         format!("{origin}: `{filter}` is no filter; write a level, such as `info`, or `info,pillion_host=debug`")
     })
 }

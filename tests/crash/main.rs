@@ -7,5 +7,6 @@
     reason = "a suite that finds what it did not expect ends there, with the reason"
 )]
 
+mod faults;
 mod points;
 mod world;

@@ -8,6 +8,7 @@ use pillion_tests::client::{Answer, Client};
 use pillion_tests::history::{self, Held, Line, Outcome};
 use pillion_tests::system::System;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 /// Everything recorded has been taken up everywhere within this, after a start.
 const EVEN_DEADLINE: Duration = Duration::from_secs(60);
@@ -32,6 +33,17 @@ pub(crate) struct World {
     serial: u32,
 }
 
+/// What everybody did, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Done(Vec<Line>);
+
+impl Done {
+    /// To the log of the world in which it was done.
+    pub(crate) fn add_to(self, world: &mut World) {
+        world.log.extend(self.0);
+    }
+}
+
 /// Rate limits are another suite's business.
 pub(crate) fn without_limits(config: &str) -> String {
     config.replace(
@@ -41,8 +53,15 @@ pub(crate) fn without_limits(config: &str) -> String {
 }
 
 impl World {
-    /// Two authors, and a reader who follows the first.
-    pub(crate) async fn begin(mut system: System) -> Self {
+    /// Two authors, and a reader who follows the first; stopped then.
+    pub(crate) async fn begin(system: System) -> Self {
+        let mut world = Self::begin_running(system).await;
+        world.system.stop();
+        world
+    }
+
+    /// The same, running.
+    pub(crate) async fn begin_running(system: System) -> Self {
         let mut accounts = Vec::new();
         for name in ["anna", "bert", "rita"] {
             let (id, token) = system.register(name).await;
@@ -58,7 +77,6 @@ impl World {
             .send()
             .await
             .expect(200);
-        system.stop();
         Self { system, authors: [anna, bert], reader, log: Vec::new(), serial: 0 }
     }
 
@@ -71,16 +89,23 @@ impl World {
         }
     }
 
-    /// Everybody is busy until the process has gone, or has answered `writes_max` writes of each.
+    /// Everybody is busy until something fails, or `writes_max` writes of each were answered.
     pub(crate) async fn work(&mut self, writes_max: u32) {
+        let done = self.work_beside(writes_max).await.expect("no panic");
+        done.add_to(self);
+    }
+
+    /// [`Self::work`] beside whatever else is to happen.
+    pub(crate) fn work_beside(&mut self, writes_max: u32) -> tokio::task::JoinHandle<Done> {
         let client = self.system.client.clone();
         self.serial += 1;
         let serial = self.serial;
         let [anna, bert] = self.authors.clone();
         let reader = self.reader.clone();
-        let (tell, mut posted) = tokio::sync::mpsc::unbounded_channel();
-        let posts = |author: Account, name: &'static str, tell: Option<_>| {
-            let client = client.clone();
+        let (tell, mut posted) = mpsc::unbounded_channel::<String>();
+        let poster = client.clone();
+        let posts = move |author: Account, name: &'static str, tell: Option<mpsc::UnboundedSender<String>>| {
+            let client = poster.clone();
             async move {
                 let mut log = Vec::new();
                 for n in 0..writes_max {
@@ -93,14 +118,14 @@ impl World {
                     });
                     let Some(id) = id else { break };
                     if let Some(tell) = &tell {
-                        let tell: &tokio::sync::mpsc::UnboundedSender<String> = tell;
+                        // Whoever likes has gone when the process has.
                         tell.send(id).ok();
                     }
                 }
                 log
             }
         };
-        let likes = async {
+        let likes = async move {
             let mut log = Vec::new();
             while let Some(id) = posted.recv().await {
                 let path = format!("/2/users/{}/likes", reader.id);
@@ -118,11 +143,35 @@ impl World {
             posted.close();
             log
         };
-        let logs =
-            tokio::join!(posts(anna, "anna", Some(tell)), posts(bert, "bert", None), likes);
-        for log in [logs.0, logs.1, logs.2] {
-            self.log.extend(log);
-        }
+        let done = async move {
+            let (a, b, c) =
+                tokio::join!(posts(anna, "anna", Some(tell)), posts(bert, "bert", None), likes);
+            Done([a, b, c].concat())
+        };
+        tokio::spawn(done)
+    }
+
+    /// One more tweet of the first author; logged like the others.
+    pub(crate) async fn post(&mut self) -> Answer {
+        self.serial += 1;
+        let key = format!("anna {}", self.serial);
+        let [anna, _] = &self.authors;
+        let body = json!({ "text": key });
+        let call = self.system.client.post("/2/tweets").bearer(&anna.token).json(&body);
+        let answer = call.send().await;
+        let stream = "tweets of anna".to_owned();
+        attempt(&mut self.log, key, stream, Ok(answer.clone()), |answer| {
+            answer.json()["data"]["id"].as_str().map(str::to_owned)
+        });
+        answer
+    }
+
+    /// What the reader sees first.
+    pub(crate) async fn read_home(&self) {
+        let path =
+            format!("/2/users/{}/timelines/reverse_chronological?max_results=10", self.reader.id);
+        let home = get(&self.system.client, &path, &self.reader.token).await;
+        assert!(home["data"].is_array(), "{home}");
     }
 
     /// Starts the system again and holds it against the log.
@@ -130,6 +179,11 @@ impl World {
         self.system.launch();
         self.log_in().await;
         self.until_even().await;
+        self.hold().await;
+    }
+
+    /// Holds the running system, in which everything has been taken up, against the log.
+    pub(crate) async fn hold(&self) {
         let held = self.held().await;
         let report = history::check(&self.log, &held).expect("a log of ours");
         assert!(report.is_good(), "{report}\n{}", self.system.log());
@@ -148,15 +202,25 @@ impl World {
         history::check(&self.log, &held).expect("a log of ours").to_string()
     }
 
+    /// `pillion events …` with JSON as its answer.
     fn events(&self, arguments: &[&str]) -> std::process::Output {
-        let data = self.system.data().display().to_string();
-        let arguments: Vec<&str> =
-            ["events"].iter().chain(arguments).copied().chain(["--json", "--data", &data]).collect();
-        System::bare(&arguments)
+        self.bare(&[["events"].as_slice(), arguments, &["--json"]].concat())
+    }
+
+    /// `pillion events …` as people read it.
+    pub(crate) fn events_as_text(&self, arguments: &[&str]) -> String {
+        let output = self.bare(&[["events"].as_slice(), arguments].concat());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn bare(&self, arguments: &[&str]) -> std::process::Output {
+        let (admin, token) = (self.system.admin(), self.system.admin_token());
+        let running = ["--admin-url", admin.base(), "--admin-token", &token];
+        System::bare(&[arguments, &running].concat())
     }
 
     /// Waits until every service has taken up everything; nothing may be parked.
-    async fn until_even(&self) {
+    pub(crate) async fn until_even(&self) {
         let began = Instant::now();
         loop {
             let output = self.events(&["lag"]);
@@ -184,10 +248,11 @@ impl World {
             let path = format!("/2/users/{}/tweets?max_results=100", author.id);
             let mut tweets = self.pages(&path, &author.token).await;
             tweets.reverse();
-            held.extend(tweets.into_iter().map(|tweet| Held {
-                key: text(&tweet["text"]),
-                id: text(&tweet["id"]),
-            }));
+            held.extend(
+                tweets
+                    .into_iter()
+                    .map(|tweet| Held { key: text(&tweet["text"]), id: text(&tweet["id"]) }),
+            );
         }
         let path = format!("/2/users/{}/liked_tweets?max_results=100", self.reader.id);
         let mut liked = self.pages(&path, &self.reader.token).await;
@@ -218,8 +283,7 @@ impl World {
             .map(|held| held.id.as_str())
             .collect();
         for ids in liked.chunks(100) {
-            let path =
-                format!("/2/tweets?ids={}&tweet.fields=public_metrics", ids.join(","));
+            let path = format!("/2/tweets?ids={}&tweet.fields=public_metrics", ids.join(","));
             let answer = get(&self.system.client, &path, &self.reader.token).await;
             let tweets = answer["data"].as_array().expect("tweets");
             assert_eq!(tweets.len(), ids.len(), "{answer}");
@@ -244,8 +308,7 @@ impl World {
         let mut items = Vec::new();
         let mut next = String::new();
         for _ in 0..PAGES_MAX {
-            let answer =
-                get(&self.system.client, &format!("{path}{next}"), token).await;
+            let answer = get(&self.system.client, &format!("{path}{next}"), token).await;
             items.extend(answer["data"].as_array().cloned().unwrap_or_default());
             match answer["meta"]["next_token"].as_str() {
                 Some(token) => next = format!("&pagination_token={token}"),

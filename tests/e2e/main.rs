@@ -13,5 +13,6 @@ mod new_plugin;
 mod operator;
 mod rate_limits;
 mod restart;
+mod split;
 mod tokens;
 mod tweets;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use pillion_host::{FailurePolicy, InstanceMode, PluginSpec};
+use pillion_host::{Cause, FailurePolicy, InstanceMode, PluginSpec, SwapRequest};
 use pillion_tests::build;
 use pillion_tests::rig::{Rig, plugin, single};
 use serde_json::{Value, json};
@@ -227,6 +227,46 @@ async fn a_plugin_that_keeps_failing_is_quarantined_and_let_back() {
     while get(&rig, "later").await.0 != 200 {
         assert!(began.elapsed() < Duration::from_secs(30), "it is never let back");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_keeps_failing_gives_way_to_the_one_before() {
+    let fine = json!({ "do": "trap", "when": "never" });
+    let broken = json!({ "do": "trap", "when": "now" });
+    let config =
+        |config: &Value| SwapRequest { config: Some(config.clone()), ..Default::default() };
+    for (grant, falls_back) in [("clock", true), ("identity", false)] {
+        let grants: Vec<&str> = GRANTS.iter().copied().chain([grant]).collect();
+        let rig =
+            Rig::start(single(plugin(build::fixture("hostile"), fine.clone(), &grants))).await;
+        let host = rig.host.clone();
+        let swap = config(&broken);
+        tokio::task::spawn_blocking(move || host.swap("mine", swap))
+            .await
+            .unwrap()
+            .expect("a swap");
+        let began = Instant::now();
+        let is_back = || matches!(rig.host.history()[0].cause, Cause::Fallback { to: 1, .. });
+        // Quarantined, let back after a second, and quarantined again.
+        while rig.metric(
+            "pillion_plugin_failures_total{plugin=\"mine\",phase=\"request\",reason=\"trap\"}",
+        ) < 6
+        {
+            get(&rig, "now").await;
+            assert!(began.elapsed() < Duration::from_secs(30), "it is never let back");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        if falls_back {
+            while !is_back() || get(&rig, "now").await.0 != 200 {
+                assert!(began.elapsed() < Duration::from_secs(30), "{:?}", rig.host.history());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        } else {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert!(!is_back(), "an older version may not decide who the caller is");
+            assert_eq!(get(&rig, "now").await.0, 503);
+        }
     }
 }
 

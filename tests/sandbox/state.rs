@@ -1,4 +1,4 @@
-//! `kv` and `limiter` in memory, in SQLite and in Redis, through real components: exact under
+//! `kv` and `limiter` in memory, in `SQLite` and in Redis, through real components: exact under
 //! concurrency, shared where they should be, kept where they should be, and never in the way
 //! for long.
 
@@ -60,12 +60,16 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// More than a busy machine takes for any answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Both stores in one back end.
 fn both(backend: &StateBackend) -> impl FnOnce(&mut HostOptions) + use<> {
     let backend = backend.clone();
     move |options| {
         options.kv = backend.clone();
         options.limiter = backend;
+        options.state_call_max = PATIENCE;
     }
 }
 
@@ -75,7 +79,9 @@ fn state() -> GenerationSpec {
 }
 
 fn state_plugin() -> PluginSpec {
-    plugin(build::fixture("state"), json!({}), &["clock", "kv", "limiter"])
+    let mut plugin = plugin(build::fixture("state"), json!({}), &["clock", "kv", "limiter"]);
+    plugin.limits.wait_ms = 20_000;
+    plugin
 }
 
 impl Node {
@@ -85,7 +91,7 @@ impl Node {
         let mut options = HostOptions::new(folder.path());
         change(&mut options);
         let host = Host::new(options).expect("a host");
-        host.start(spec).unwrap_or_else(|error| panic!("{error}"));
+        host.start(spec).expect("it is activated");
         let app = Router::new()
             .fallback(|| async { "the handler\n" })
             .layer(host.layer("app", RouteTable::default()));
@@ -104,8 +110,8 @@ impl Node {
         self.client.get("/").header("x-before", deeds).send().await.expect(200).text()
     }
 
-    /// The value of a metric's line, 0 when it is not there.
-    fn metric(&self, line: &str) -> f64 {
+    /// The whole number of a metric's line, 0 when it is not there.
+    fn metric(&self, line: &str) -> u64 {
         let metrics = self.host.metrics();
         let value = metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
         value.unwrap_or_default()
@@ -119,7 +125,7 @@ impl Node {
             if answer.starts_with(beginning) {
                 return;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "still {answer}");
+            assert!(began.elapsed() < PATIENCE, "still {answer}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

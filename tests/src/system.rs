@@ -62,6 +62,8 @@ pub struct System {
     config: PathBuf,
     /// For the program, at every start.
     environment: Vec<(String, String)>,
+    /// The size of the disk that the data folder is, when it has one of its own.
+    disk: Option<&'static str>,
     /// For the next start only.
     once: Vec<(String, String)>,
     folder: tempfile::TempDir,
@@ -86,9 +88,8 @@ impl System {
     /// With the configuration changed as text, on these servers, whose databases are made ready.
     pub fn start_on(servers: &Servers, change: impl FnOnce(&str) -> String) -> Self {
         let url = "# url = \"nats://127.0.0.1:4222\"";
-        let change = |text: &str| {
-            change(text).replacen(url, &format!("url = {:?}", servers.nats.url()), 1)
-        };
+        let change =
+            |text: &str| change(text).replacen(url, &format!("url = {:?}", servers.nats.url()), 1);
         let mut system = Self::new(change, servers.environment.clone());
         let migrated = system.pillion(&["migrate"]).output().expect("the program runs");
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
@@ -97,10 +98,7 @@ impl System {
     }
 
     /// Not started yet.
-    pub fn new(
-        change: impl FnOnce(&str) -> String,
-        environment: Vec<(String, String)>,
-    ) -> Self {
+    pub fn new(change: impl FnOnce(&str) -> String, environment: Vec<(String, String)>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join("pillion.toml");
         let text =
@@ -122,11 +120,18 @@ impl System {
             child: None,
             config,
             environment,
+            disk: None,
             once: Vec::new(),
             folder,
             ready: Value::Null,
             client: Client::new(""),
         }
+    }
+
+    /// Gives the data folder a disk of its own, which is the process's alone and goes with it.
+    /// A size is what `mount` takes: `16m`.
+    pub fn on_a_disk_of(&mut self, size: &'static str) {
+        self.disk = Some(size);
     }
 
     /// Sets an environment variable of the next start only.
@@ -175,6 +180,21 @@ impl System {
         assert!(self.is_ready_in_time(), "it ended before it was ready:\n{}", self.log());
     }
 
+    /// The program in a namespace of mounts of its own: root makes it, and anybody else is root
+    /// in a namespace of users of their own.
+    fn on_disk(&self, size: &str) -> Command {
+        let data = self.data();
+        std::fs::create_dir_all(&data).expect("a folder in a folder of ours");
+        let program = self.command(&data, FREE, FREE);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user"]);
+        let script = "mount -t tmpfs -o size=\"$1\",mode=700 tmpfs \"$2\" && shift 2 && exec \"$@\"";
+        command.args(["sh", "-c", script, "sh", size]).arg(&data);
+        command.arg(program.get_program()).args(program.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         // The old one would look like the new one.
@@ -186,7 +206,10 @@ impl System {
             .append(true)
             .open(self.log_path())
             .expect("a log");
-        let mut command = self.command(&self.data(), FREE, FREE);
+        let mut command = match self.disk {
+            None => self.command(&self.data(), FREE, FREE),
+            Some(size) => self.on_disk(size),
+        };
         command.envs(std::mem::take(&mut self.once)).stderr(log);
         self.child = Some(command.spawn().expect("the program starts"));
     }

@@ -22,6 +22,9 @@ const CONNECTIONS_MAX: usize = 256;
 /// More than the server lets a request take.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// Tweets of a page.
+pub(crate) const PAGE_TWEETS: usize = 20;
+
 /// What an app asks for to show tweets.
 const SHOWN: &str = "max_results=20&tweet.fields=created_at,public_metrics&expansions=author_id";
 
@@ -112,8 +115,28 @@ impl Api {
     }
 }
 
+/// The tweets of a page.
+pub(crate) fn tweets(page: &Value) -> &[Value] {
+    page.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
 /// Whether a page of tweets holds this one.
 pub(crate) fn holds(page: &Value, id: &str) -> bool {
-    let tweets = page.get("data").and_then(Value::as_array);
-    tweets.into_iter().flatten().any(|tweet| tweet.get("id").and_then(Value::as_str) == Some(id))
+    tweets(page).iter().any(|tweet| tweet.get("id").and_then(Value::as_str) == Some(id))
+}
+
+/// Refuses a page that is not what an app would show: to measure it would mean nothing.
+pub(crate) fn check(what: &str, page: &Value, tweets_min: usize) -> Result<()> {
+    let shown = |tweet: &&Value| {
+        let author = tweet.get("author_id");
+        let users = page.pointer("/includes/users").and_then(Value::as_array);
+        tweet.get("created_at").is_some()
+            && tweet.get("public_metrics").is_some()
+            && users.into_iter().flatten().any(|user| user.get("id") == author)
+    };
+    let (all, good) = (tweets(page).len(), tweets(page).iter().filter(shown).count());
+    if all < tweets_min || good < all {
+        bail!("{what}: {good} of {all} tweets are complete; {tweets_min} or more must be: {page}");
+    }
+    Ok(())
 }

@@ -10,10 +10,10 @@ use crate::system::numbers::Numbers;
 
 /// Followers that are looked at for each tweet, picked blindly: all of them would be a load of
 /// their own.
-const SAMPLE: usize = 25;
+const SAMPLE: usize = 10;
 
 /// Between two looks at the same home: how exact the figures are.
-const LOOK: Duration = Duration::from_millis(25);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A tweet that is nowhere to be seen after this counts as never seen.
 const DEADLINE: Duration = Duration::from_secs(30);

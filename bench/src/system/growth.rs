@@ -9,11 +9,12 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use crate::report::machine;
-use crate::system::api::Api;
+use crate::system::api::{Api, PAGE_TWEETS, check};
 use crate::system::delivery::{Delivered, deliver};
 use crate::system::latency::{Latencies, figure};
 use crate::system::mix::per_request_us;
 use crate::system::numbers::Numbers;
+use crate::system::plans::{self, Plan};
 use crate::system::population::Population;
 use crate::system::running::{Place, Running};
 use crate::system::seed::{Seeder, Span};
@@ -21,7 +22,7 @@ use crate::system::text::{Writer, word};
 use crate::{clock, places};
 
 /// The population whose tweets grow: everyone follows the same number of others.
-const USERS: usize = 1_000;
+const USERS: usize = 250;
 const FOLLOWING: usize = 10;
 
 /// Requests before those that are measured: caches fill.
@@ -55,33 +56,51 @@ pub struct GrowthPlan {
 enum Asked {
     Home,
     User,
-    /// A word of which there are a few in ten thousand tweets.
+    /// A word that one tweet has.
+    SearchUnique,
+    /// A word that some in a thousand tweets have.
     SearchRare,
-    /// A word of every tenth tweet or so.
+    /// A word that some in a hundred tweets have.
     SearchCommon,
     /// Two words of which each is common.
     SearchBoth,
+    /// One author's tweets.
+    SearchAuthor,
     Post,
 }
 
 impl Asked {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Home,
         Self::User,
+        Self::SearchUnique,
         Self::SearchRare,
         Self::SearchCommon,
         Self::SearchBoth,
+        Self::SearchAuthor,
         Self::Post,
     ];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Home => "home, 20 tweets",
-            Self::User => "user timeline, 20 tweets",
+            Self::Home => "home",
+            Self::User => "user timeline",
+            Self::SearchUnique => "search, a word of one",
             Self::SearchRare => "search, a rare word",
             Self::SearchCommon => "search, a common word",
             Self::SearchBoth => "search, two common words",
+            Self::SearchAuthor => "search, an author",
             Self::Post => "post, delivered to 10",
+        }
+    }
+
+    /// Tweets that every answer has.
+    fn tweets_min(self) -> usize {
+        match self {
+            Self::Home | Self::SearchCommon => PAGE_TWEETS,
+            Self::User | Self::SearchAuthor => PAGE_TWEETS / 2,
+            Self::SearchUnique | Self::SearchRare | Self::SearchBoth => 1,
+            Self::Post => 0,
         }
     }
 }
@@ -116,20 +135,22 @@ pub fn growth(plan: &GrowthPlan) -> Result<()> {
         bail!("numbers of tweets must ascend: each step adds to the one before");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut stored = runtime.block_on(with_tweets(plan))?;
+    let (mut stored, plans) = runtime.block_on(with_tweets(plan))?;
     let mut followed = runtime.block_on(with_followers(plan))?;
-    let tables = table(&mut stored)? + &followers_table(&mut followed)?;
+    let tables =
+        table(&mut stored)? + &plans_table(&stored, &plans)? + &followers_table(&mut followed)?;
     std::io::stdout().write_all(tables.as_bytes())?;
     let document = json!({
         "machine": machine(),
         "requests": plan.requests,
         "tweets": stored.iter_mut().map(stored_document).collect::<Vec<_>>(),
+        "plans": Asked::ALL.iter().zip(&plans).map(plans_document).collect::<Vec<_>>(),
         "followers": followed.iter_mut().map(followed_document).collect::<Vec<_>>(),
     });
     places::write_results("growth", &document)
 }
 
-async fn with_tweets(plan: &GrowthPlan) -> Result<Vec<Stored>> {
+async fn with_tweets(plan: &GrowthPlan) -> Result<(Vec<Stored>, Vec<Vec<Plan>>)> {
     let population = Population::even(USERS, FOLLOWING);
     let place = Place::new()?;
     let most = plan.tweets.last().copied().unwrap_or_default();
@@ -147,43 +168,79 @@ async fn with_tweets(plan: &GrowthPlan) -> Result<Vec<Stored>> {
         there = *tweets;
         let running = place.start()?;
         let api = Api::new(&running.url, USERS)?;
+        let first_tweets = plan.tweets.first().copied().unwrap_or_default();
+        let requests = Requests { api: &api, population: &population, first_tweets };
         let mut costs = Vec::new();
         for asked in Asked::ALL {
             eprintln!("{} with {tweets} tweets", asked.name());
-            let cost =
-                cost(&running, plan.requests, |serial| ask(&api, &population, asked, serial));
+            let cost = cost(&running, plan.requests, |serial| requests.send(asked, serial));
             costs.push(cost.await.with_context(|| asked.name().to_owned())?);
         }
         running.stop()?;
         stored.push(Stored { tweets: *tweets, database_bytes: place.database_bytes()?, costs });
     }
-    Ok(stored)
+    let mut plans = Vec::new();
+    for asked in Asked::ALL {
+        plans.push(explain(&place, &population, asked).await?);
+    }
+    Ok((stored, plans))
 }
 
-/// A request; the same for the same serial number but for a tweet's text.
-async fn ask(api: &Api, population: &Population, asked: Asked, serial: u64) -> Result<()> {
-    let mut numbers = Numbers::new(serial);
-    let user = population.anyone(&mut numbers);
-    match asked {
-        Asked::Home => api.home(user).await.map(drop),
-        Asked::User => {
-            let of = population.anyone(&mut numbers);
-            api.tweets_of(user, of).await.map(drop)
+/// How the databases go about a request, asked of them while nothing is served.
+async fn explain(place: &Place, population: &Population, asked: Asked) -> Result<Vec<Plan>> {
+    let running = place.start_logging(plans::FILTER)?;
+    let api = Api::new(&running.url, USERS)?;
+    rest(&running).await?;
+    let before = plans::statements(&place.log());
+    Requests { api: &api, population, first_tweets: 1 }.send(asked, WARM_UP).await?;
+    rest(&running).await?;
+    let mut statements = plans::statements(&place.log());
+    running.stop()?;
+    // What runs without being asked for is nobody's cost.
+    for (sql, times) in before {
+        if let Some(all) = statements.get_mut(&sql) {
+            *all = all.saturating_sub(times);
         }
-        Asked::SearchRare => {
-            let rare = word(8_000 + numbers.below(4_000));
-            api.search(user, &rare).await.map(drop)
-        }
-        Asked::SearchCommon => api.search(user, &word(4 + numbers.below(8))).await.map(drop),
-        Asked::SearchBoth => {
-            let first = numbers.below(4);
-            let words = format!("{} {}", word(first), word(4 + numbers.below(4)));
-            api.search(user, &words).await.map(drop)
-        }
-        Asked::Post => {
-            let text = Writer::new().tweet(&mut numbers, clock::now_us());
-            api.post(user, &text).await.map(drop)
-        }
+    }
+    statements.retain(|_sql, times| *times > 0);
+    plans::plans(&place.data(), &statements).await
+}
+
+/// Requests of one population; the same serial number asks for the same, but for a post's text.
+struct Requests<'a> {
+    api: &'a Api,
+    population: &'a Population,
+    /// The tweets that were there first.
+    first_tweets: u64,
+}
+
+impl Requests<'_> {
+    async fn send(&self, asked: Asked, serial: u64) -> Result<()> {
+        let mut numbers = Numbers::new(serial);
+        let user = self.population.anyone(&mut numbers);
+        let search = async |query: String| self.api.search(user, &query).await;
+        let page = match asked {
+            Asked::Home => self.api.home(user).await,
+            Asked::User => self.api.tweets_of(user, self.population.anyone(&mut numbers)).await,
+            Asked::SearchUnique => {
+                let of_first = numbers.below(usize::try_from(self.first_tweets)?);
+                search(format!("n{of_first}")).await
+            }
+            Asked::SearchRare => search(word(300 + numbers.below(100))).await,
+            Asked::SearchCommon => search(word(8 + numbers.below(16))).await,
+            Asked::SearchBoth => {
+                let first = word(numbers.below(4));
+                search(format!("{first} {}", word(4 + numbers.below(4)))).await
+            }
+            Asked::SearchAuthor => {
+                search(format!("from:user_{}", self.population.anyone(&mut numbers))).await
+            }
+            Asked::Post => {
+                let text = Writer::new().tweet(&mut numbers, clock::now_us());
+                return self.api.post(user, &text).await.map(drop);
+            }
+        };
+        check(asked.name(), &page?, asked.tweets_min())
     }
 }
 
@@ -269,8 +326,7 @@ fn table(stored: &mut [Stored]) -> Result<String> {
                 [50.0, 99.0].map(|percent| figure(cost.times.percentile_ms(percent)));
             write!(out, " | {:>12} {half:>6} {most:>6}", figure(Some(cost.cpu_us)))?;
         }
-        let costs = || stored.iter().filter_map(|step| Some(step.costs.get(index)?.cpu_us));
-        let grown = costs().next_back().zip(costs().next()).map(|(last, first)| last / first);
+        let grown = grown(stored, index);
         let verdict = if grown.is_some_and(|grown| grown > FLAT) { "grows" } else { "flat" };
         writeln!(out, " | x {} {verdict}", figure(grown))?;
     }
@@ -280,6 +336,45 @@ fn table(stored: &mut [Stored]) -> Result<String> {
     }
     writeln!(out)?;
     Ok(out)
+}
+
+/// By how much the CPU time of a kind of request has grown from the first to the last step.
+fn grown(stored: &[Stored], index: usize) -> Option<f64> {
+    let cpu_us = |step: &Stored| Some(step.costs.get(index)?.cpu_us);
+    Some(cpu_us(stored.last()?)? / cpu_us(stored.first()?)?)
+}
+
+/// The plans behind every cost that is not flat, those first that may be the cause.
+fn plans_table(stored: &[Stored], plans: &[Vec<Plan>]) -> Result<String> {
+    let mut out = String::new();
+    for (index, (asked, plans)) in Asked::ALL.iter().zip(plans).enumerate() {
+        if grown(stored, index).is_none_or(|grown| grown <= FLAT) {
+            continue;
+        }
+        writeln!(out, "\nplans of what grows: {}", asked.name())?;
+        if plans.is_empty() {
+            writeln!(out, "  no statement was logged")?;
+        }
+        let (grow, others): (Vec<_>, Vec<_>) = plans.iter().partition(|plan| plan.may_grow());
+        for plan in grow {
+            writeln!(out, "  {} ({} x): {}", plan.service, plan.times, plan.sql)?;
+            for step in &plan.steps {
+                writeln!(out, "      {step}")?;
+            }
+        }
+        writeln!(out, "  and {} statements that search by keys only", others.len())?;
+    }
+    Ok(out)
+}
+
+fn plans_document((asked, plans): (&Asked, &Vec<Plan>)) -> Value {
+    let plans = plans.iter().map(|plan| {
+        json!({
+            "service": plan.service, "times": plan.times, "sql": plan.sql, "steps": plan.steps,
+            "may_grow": plan.may_grow(),
+        })
+    });
+    json!({ "request": asked.name(), "plans": plans.collect::<Vec<_>>() })
 }
 
 fn followers_table(followed: &mut [Followed]) -> Result<String> {

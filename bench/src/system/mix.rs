@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::report::machine;
-use crate::system::api::Api;
+use crate::system::api::{Api, PAGE_TWEETS, check};
 use crate::system::delivery::{Delivered, deliver};
 use crate::system::latency::figure;
 use crate::system::numbers::Numbers;
@@ -107,6 +107,8 @@ async fn measure(users: usize, plan: &LoadPlan) -> Result<Measured> {
         rate: f64::from(rate),
         time,
     };
+    check("a home", &api.home(followers.first().copied().unwrap_or(0)).await?, PAGE_TWEETS / 2)?;
+    check("a user timeline", &api.tweets_of(0, star).await?, 1)?;
     let first = plan.rates.first().copied().unwrap_or(1);
     open_loop(first, WARM_UP).run(&serials).await?;
     let mut rows = Vec::new();

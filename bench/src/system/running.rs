@@ -73,13 +73,26 @@ impl Place {
         Ok(bytes)
     }
 
+    /// What the program has logged since it was last started, a line of JSON each.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
     /// Starts the program and waits until it is ready.
     pub(crate) fn start(&self) -> Result<Running> {
+        self.start_logging("info")
+    }
+
+    /// The same, with levels for its log, such as `info,pillion_host=debug`.
+    pub(crate) fn start_logging(&self, levels: &str) -> Result<Running> {
         let ready = self.folder.path().join("ready.json");
         if ready.exists() {
             fs::remove_file(&ready)?;
         }
-        let log_path = self.folder.path().join("server.log");
         let program = places::program()?;
         let child = Command::new(&program)
             .args(["up", "--no-seed", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
@@ -91,21 +104,21 @@ impl Place {
             .arg(&ready)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(&log_path)?)
+            .env("PILLION_LOG", levels)
+            .stderr(fs::File::create(self.log_path())?)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let mut running = Running { child, url: String::new() };
-        let log = || fs::read_to_string(&log_path).unwrap_or_default();
         let began = Instant::now();
         let text = loop {
             if let Ok(text) = fs::read_to_string(&ready) {
                 break text;
             }
             if let Some(status) = running.child.try_wait()? {
-                bail!("pillion ended with {status} before it was ready:\n{}", log());
+                bail!("pillion ended with {status} before it was ready:\n{}", self.log());
             }
             if began.elapsed() > READY_DEADLINE {
-                bail!("pillion is not ready in time:\n{}", log());
+                bail!("pillion is not ready in time:\n{}", self.log());
             }
             thread::sleep(POLL);
         };
@@ -159,6 +172,7 @@ fn configuration(text: &str, project: &Path) -> Result<String> {
     let mut config: Table = text.parse()?;
     let plugins = project.join("target/plugins").display().to_string();
     insert(&mut config, &["host"], "plugin_dir", plugins.into())?;
+    insert(&mut config, &["log"], "format", "json".into())?;
     insert(&mut config, &["keysets", "access-tokens", "hs256"], KID, "bench.key".into())?;
     let windows = &["plugins", "ratelimit", "config", "windows"];
     raise(table(&mut config, windows)?);

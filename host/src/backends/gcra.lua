@@ -10,19 +10,27 @@ local cell = redis.call('GET', KEYS[1])
 local ahead = 0
 if cell then
   local due_s, due_ns = string.match(cell, '^(%d+):(%d+)$')
-  -- At most the capacity, so that a clock that was set back locks nobody out.
-  ahead = math.min(math.max((due_s - now_s) * 1000000000 + (due_ns - now_ns), 0), capacity)
+  ahead = math.max((due_s - now_s) * 1000000000 + (due_ns - now_ns), 0)
 elseif not has_room() then
   return { -1 }
 end
 
+local function keep_ahead(ns)
+  local sum = now_ns + ns
+  local due_s, due_ns = now_s + math.floor(sum / 1000000000), sum % 1000000000
+  keep(digits(due_s) .. ':' .. digits(due_ns), math.ceil(ns / 1000))
+end
+
+-- At most the capacity, so that a clock that was set back locks nobody out.
+if ahead > capacity then
+  ahead = capacity
+  keep_ahead(ahead)
+end
 local filled = ahead + increment
 local allowed = filled <= capacity
 local retry = 0
 if allowed then
-  local sum = now_ns + filled
-  local due_s, due_ns = now_s + math.floor(sum / 1000000000), sum % 1000000000
-  keep(digits(due_s) .. ':' .. digits(due_ns), math.ceil(filled / 1000))
+  keep_ahead(filled)
 else
   retry = filled - capacity
   filled = ahead

@@ -12,7 +12,9 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind,
 };
 
-use super::{Access, Accessed, Condition, Failure, FailureKind, Operation, Quota, Take, Taken, bounded_ttl};
+use super::{
+    Access, Accessed, Condition, Failure, FailureKind, Operation, Quota, Take, Taken, bounded_ttl,
+};
 use crate::error::HostError;
 use crate::kv::cost;
 use crate::limiter::Verdict;
@@ -64,9 +66,8 @@ impl Redis {
         let client = Client::open(url)
             .map_err(|_| HostError::State(check_url(url).err().unwrap_or_default()))?;
         // Whoever calls keeps the time.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         Ok(Self {
             client,
             config,
@@ -86,9 +87,10 @@ impl Redis {
 
     fn connection(&self) -> Result<MultiplexedConnection, Failure> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection
-            .clone()
-            .ok_or_else(|| Failure { reason: "not connected yet".to_owned(), kind: FailureKind::Gone })
+        connection.clone().ok_or_else(|| Failure {
+            reason: "not connected yet".to_owned(),
+            kind: FailureKind::Gone,
+        })
     }
 
     /// Drops the connection, so that the next probe makes a new one.
@@ -115,16 +117,17 @@ impl Redis {
             Quota::Bucket(_) => (&self.gcra, format!("g:{key}")),
             Quota::Window(_) => (&self.window, format!("w:{key}")),
         };
-        let mut call = script.prepare_invoke();
-        call.key(format!("{PREFIX}{{{plugin}}}:limiter:{cell}"))
+        let mut invocation = script.prepare_invoke();
+        invocation
+            .key(format!("{PREFIX}{{{plugin}}}:limiter:{cell}"))
             .key(format!("{PREFIX}{{{plugin}}}:limiter"))
             .arg(cell)
             .arg(keys_max);
         match quota {
-            Quota::Bucket(bucket) => call.arg(bucket.increment).arg(bucket.capacity),
-            Quota::Window(window) => call.arg(window.limit).arg(window.length / 1_000),
+            Quota::Bucket(bucket) => invocation.arg(bucket.increment).arg(bucket.capacity),
+            Quota::Window(window) => invocation.arg(window.limit).arg(window.length / 1_000),
         };
-        let answer = self.run(&call).await?;
+        let answer = self.run(&invocation).await?;
         match *answer {
             [allowed, remaining, reset, retry_after, keys] => Ok(Taken::Judged {
                 verdict: Verdict {

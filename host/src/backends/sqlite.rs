@@ -1,5 +1,5 @@
-//! `kv` and `limiter` in an SQLite file, which survives restarts and may be shared by the hosts
-//! of one machine.
+//! `kv` and `limiter` in an `SQLite` file, which survives restarts and may be shared by the
+//! hosts of one machine.
 //!
 //! One task owns the connection. It puts whatever calls are waiting into one transaction, which
 //! takes the file's write lock first: what is read in it is still true when it is written. The
@@ -177,9 +177,7 @@ async fn work(
         let result = match &mut connection {
             Some(connection) => transaction(connection, &mut batch, &mut done).await,
             None => match open(&options).await {
-                Ok(opened) => {
-                    transaction(connection.insert(opened), &mut batch, &mut done).await
-                }
+                Ok(opened) => transaction(connection.insert(opened), &mut batch, &mut done).await,
                 Err(failure) => Err(failure),
             },
         };
@@ -271,7 +269,7 @@ fn send<T>(answer: Answer<T>, result: Result<T, &Failure>) {
     drop(answer.send(result));
 }
 
-/// Nanoseconds since 1970, as SQLite keeps them.
+/// Nanoseconds since 1970, as `SQLite` keeps them.
 fn now() -> i64 {
     i64::try_from(now_us().saturating_mul(1_000)).unwrap_or(i64::MAX)
 }
@@ -297,25 +295,28 @@ async fn take(connection: &mut SqliteConnection, take: &Take) -> Result<Taken, F
     } else {
         sums(connection, &take.plugin).await?.0
     };
-    let (at, taken) = cell.unzip();
-    let (at, now_ns) = (at.map(i64::unsigned_abs), now.unsigned_abs());
+    let cell =
+        cell.map(|(at, taken)| (at.unsigned_abs(), u32::try_from(taken).unwrap_or(u32::MAX)));
+    let now = now.unsigned_abs();
+    // A clock that was set back locks nobody out and makes no window longer: no cell is later
+    // than it could have become by now, and one that is gets corrected, also by a refused take.
+    let latest = match take.quota {
+        Quota::Bucket(bucket) => now.saturating_add(bucket.capacity),
+        Quota::Window(_) => now,
+    };
+    let corrected = cell.map(|(at, taken)| (at.min(latest), taken));
     let (verdict, changed) = match take.quota {
         Quota::Bucket(bucket) => {
-            // At most the capacity ahead, so that a clock that was set back locks nobody out.
-            let at = at.map(|at| at.min(now_ns.saturating_add(bucket.capacity)));
-            let (verdict, due) = bucket.take(at, now_ns);
-            (verdict, due.map(|due| (due, 0, due)))
+            let (verdict, due) = bucket.take(corrected.map(|(at, _)| at), now);
+            (verdict, due.map(|due| (due, 0)))
         }
-        Quota::Window(window) => {
-            // At most now, so that a clock that was set back makes no window longer.
-            let running = at.map(|at| at.min(now_ns)).zip(taken);
-            let running = running.map(|(at, taken)| (at, u32::try_from(taken).unwrap_or(u32::MAX)));
-            let (verdict, changed) = window.take(running, now_ns);
-            let ends = |(start, taken): (u64, u32)| (start, taken, start.saturating_add(window.length));
-            (verdict, changed.map(ends))
-        }
+        Quota::Window(window) => window.take(corrected, now),
     };
-    if let Some((at, taken, expires)) = changed {
+    if let Some((at, taken)) = changed.or(corrected.filter(|_| corrected != cell)) {
+        let expires = match take.quota {
+            Quota::Bucket(_) => at,
+            Quota::Window(window) => at.saturating_add(window.length),
+        };
         sqlx::query(
             "INSERT INTO cells (plugin, kind, key, at, taken, expires) VALUES (?, ?, ?, ?, ?, ?)
              ON CONFLICT DO UPDATE SET
@@ -406,9 +407,8 @@ async fn access(connection: &mut SqliteConnection, access: &Access) -> Result<Ac
                 if !has_room(connection, (plugin, key), cost - counted, bytes_max, now).await? {
                     return Ok(Accessed::Full);
                 }
-                let expires = bounded_ttl(*ttl_ms).map(|ttl_ms| {
-                    now.saturating_add_unsigned(ttl_ms.saturating_mul(1_000_000))
-                });
+                let expires = bounded_ttl(*ttl_ms)
+                    .map(|ttl_ms| now.saturating_add_unsigned(ttl_ms.saturating_mul(1_000_000)));
                 set(connection, (plugin, key), value, cost, expires).await?;
             }
             holds

@@ -9,8 +9,12 @@ local cell = redis.call('GET', KEYS[1])
 local start, taken = now, 0
 if cell then
   local began, counted = string.match(cell, '^(%d+):(%d+)$')
-  -- At most now, so that a clock that was set back makes no window longer.
-  began = math.min(tonumber(began), now)
+  began = tonumber(began)
+  if began > now then
+    -- A clock that was set back makes no window longer.
+    began = now
+    keep(digits(began) .. ':' .. counted, length)
+  end
   if now < began + length then
     start, taken = began, tonumber(counted)
   end

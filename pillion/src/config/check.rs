@@ -167,13 +167,14 @@ impl Findings<'_> {
             self.known(&format!("services.{name}"), "service", name, &known);
         }
         for name in SERVICES {
-            let Some(Service { plugins: chain, url, .. }) = services.get(name) else {
+            let Some(service) = services.get(name) else {
                 self.add(
                     format!("services.{name}"),
                     "is missing; say which plugins stand before it: `plugins = [\"auth\"]`",
                 );
                 continue;
             };
+            let Service { plugins: chain, .. } = service;
             let key = format!("services.{name}.plugins");
             for (index, plugin) in chain.iter().enumerate() {
                 self.known(&key, "plugin", plugin, &plugins);
@@ -181,9 +182,7 @@ impl Findings<'_> {
                     self.add(key.clone(), format!("`{plugin}` stands in the chain twice"));
                 }
             }
-            if let Some(url) = url
-                && !is_base_url(url)
-            {
+            for url in service.urls().iter().filter(|url| !is_base_url(url)) {
                 self.add(
                     format!("services.{name}.url"),
                     format!("`{url}` is no base address: write http://HOST:PORT"),

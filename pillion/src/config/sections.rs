@@ -260,9 +260,28 @@ pub(crate) struct Service {
     #[serde(default)]
     pub(crate) admin_listen: Option<SocketAddr>,
     #[serde(default)]
-    pub(crate) url: Option<String>,
+    pub(crate) url: Option<Urls>,
     #[serde(default)]
     pub(crate) database: Option<String>,
+}
+
+/// Where a service is: at one address, or at several that are alike.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Urls {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Service {
+    /// The addresses that are written for it.
+    pub(crate) fn urls(&self) -> &[String] {
+        match &self.url {
+            None => &[],
+            Some(Urls::One(url)) => std::slice::from_ref(url),
+            Some(Urls::Several(urls)) => urls,
+        }
+    }
 }
 
 /// A whole number within these bounds; the message says both.

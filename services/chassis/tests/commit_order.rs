@@ -76,6 +76,9 @@ impl Reader {
 
 #[tokio::test]
 async fn a_sequence_and_a_cursor_lose_an_event() {
+    const WRITE: &str = "INSERT INTO naive_log (name) VALUES ($1) RETURNING position";
+    const READ: &str = "SELECT position, name FROM naive_log WHERE position > $1 ORDER BY position";
+
     let url = pillion_test_servers::postgres().await.database().await;
     let mut first = PgConnection::connect(&url).await.unwrap();
     let mut second = PgConnection::connect(&url).await.unwrap();
@@ -84,8 +87,6 @@ async fn a_sequence_and_a_cursor_lose_an_event() {
         .execute(&mut reader)
         .await
         .unwrap();
-    const WRITE: &str = "INSERT INTO naive_log (name) VALUES ($1) RETURNING position";
-    const READ: &str = "SELECT position, name FROM naive_log WHERE position > $1 ORDER BY position";
 
     let mut early = first.begin().await.unwrap();
     let (early_position,): (i64,) =

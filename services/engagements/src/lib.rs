@@ -1,7 +1,7 @@
 //! The engagements service: owns likes, retweets and bookmarks, and counts them. Event-sourced.
 //!
 //! Every change is an event in the log; the tables are what a fold of the log, and of the tweets
-//! and users services' events, makes of it (see [`projection`]).
+//! and users services' events, makes of it (see `projection.rs`).
 
 mod accounts;
 mod ask;

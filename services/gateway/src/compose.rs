@@ -105,7 +105,9 @@ impl Page {
         let key = if parameter.starts_with(USERNAME) { USERNAME } else { "id" };
         let errors = hidden
             .iter()
-            .filter_map(|item| Some(not_authorized_error(DATA, plan.kind, parameter, text(item, key)?)))
+            .filter_map(|item| {
+                Some(not_authorized_error(DATA, plan.kind, parameter, text(item, key)?))
+            })
             .collect();
         self.add_errors(errors);
     }
@@ -183,8 +185,7 @@ async fn tweets(
         let ids = ids(&page.items);
         page.fill(plan, &ids, fetch.list(&TWEETS, &ids, &plan.tweet_fields).await?);
     }
-    let (gathered, hidden) =
-        gather(fetch, plan, &mut page.items, owners, visibility).await?;
+    let (gathered, hidden) = gather(fetch, plan, &mut page.items, owners, visibility).await?;
     page.add_hidden(plan, &hidden);
     let (includes, errors) = gathered.includes(plan, visibility, &page.items);
     page.add_errors(errors);
@@ -221,10 +222,8 @@ async fn users(
     let is_hidden = |user: &mut Value| text(user, "id").is_some_and(|id| visibility.hides_user(id));
     let hidden: Vec<Value> = page.items.extract_if(.., is_hidden).collect();
     page.add_hidden(plan, &hidden);
-    if plan.user_metrics {
-        let metrics = Metrics::of_users(fetch, &self::ids(&page.items)).await?;
-        page.items.iter_mut().for_each(|user| metrics.show_in_user(user));
-    }
+    let metrics = Metrics::of_users(fetch, plan, &self::ids(&page.items)).await?;
+    page.items.iter_mut().for_each(|user| metrics.show_in_user(user));
     Ok(page)
 }
 
@@ -245,7 +244,53 @@ pub(crate) async fn gather(
     owners: &[String],
     visibility: &mut Visibility,
 ) -> Result<(Gathered, Vec<Value>), Problem> {
-    // Tweets on the page point at each other often.
+    let mut referenced = referenced(fetch, plan, tweets).await?;
+    let writers = tweets.iter().chain(referenced.values()).flat_map(authors);
+    visibility.learn(fetch, writers.chain(owners.iter().cloned())).await?;
+    let hides = |tweet: &mut Value| visibility.hides_tweet(tweet, plan.items);
+    let hidden = tweets.extract_if(.., hides).collect();
+
+    let (by_ids, by_names) = users_wanted(plan, tweets, |id| {
+        referenced.get(id).filter(|tweet| !visibility.hides_tweet(tweet, plan.items))
+    });
+    let (by_ids, by_names): (Vec<_>, Vec<_>) = (by_ids.keys().collect(), by_names.keys().collect());
+    let mut all = ids(tweets);
+    all.extend(referenced.keys().cloned());
+    all.sort_unstable();
+    all.dedup();
+    let (found, mentioned, metrics) = try_join3(
+        fetch.list(&USERS, &by_ids, &plan.user_fields),
+        fetch.list(&NAMES, &by_names, &plan.user_fields),
+        Metrics::of_tweets(fetch, plan, &all),
+    )
+    .await?;
+    for tweet in tweets.iter_mut().chain(referenced.values_mut()) {
+        metrics.show_in_tweet(tweet);
+    }
+    let key = |user: &Value| {
+        Some((text(user, USERNAME)?.to_ascii_lowercase(), text(user, "id")?.to_owned()))
+    };
+    let names = mentioned.iter().filter_map(key).collect();
+    let mut users = by_id(found.into_iter().chain(mentioned));
+
+    let all: Vec<String> = users.keys().cloned().collect();
+    let (metrics, ()) = try_join(
+        Metrics::of_users(fetch, plan, &all),
+        visibility.learn(fetch, all.iter().cloned()),
+    )
+    .await?;
+    for user in users.values_mut() {
+        metrics.show_in_user(user);
+    }
+    Ok((Gathered { tweets: referenced, users, names }, hidden))
+}
+
+/// The tweets that tweets point at, by id. Those on a page point at each other often.
+async fn referenced(
+    fetch: Fetch<'_>,
+    plan: &Plan,
+    tweets: &[Value],
+) -> Result<HashMap<String, Value>, Problem> {
     let page: HashMap<&str, &Value> =
         tweets.iter().filter_map(|tweet| Some((text(tweet, "id")?, tweet))).collect();
     let (known, wanted): (Vec<String>, Vec<String>) =
@@ -256,56 +301,7 @@ pub(crate) async fn gather(
             referenced.insert(id, (*tweet).clone());
         }
     }
-    let writers = tweets.iter().chain(referenced.values()).flat_map(authors);
-    visibility.learn(fetch, writers.chain(owners.iter().cloned())).await?;
-    let hides = |tweet: &mut Value| visibility.hides_tweet(tweet, plan.items);
-    let hidden = tweets.extract_if(.., hides).collect();
-
-    let (user_ids, user_names) = users_wanted(plan, tweets, |id| {
-        referenced.get(id).filter(|tweet| !visibility.hides_tweet(tweet, plan.items))
-    });
-    let counted = async {
-        if !plan.tweet_metrics {
-            return Ok(Metrics::default());
-        }
-        let mut counted = ids(tweets);
-        counted.extend(referenced.keys().cloned());
-        counted.sort_unstable();
-        counted.dedup();
-        Metrics::of_tweets(fetch, &counted).await
-    };
-    let user_ids: Vec<String> = user_ids.keys().collect();
-    let user_names: Vec<String> = user_names.keys().collect();
-    let (found, named, metrics) = try_join3(
-        fetch.list(&USERS, &user_ids, &plan.user_fields),
-        fetch.list(&NAMES, &user_names, &plan.user_fields),
-        counted,
-    )
-    .await?;
-    for tweet in tweets.iter_mut().chain(referenced.values_mut()) {
-        metrics.show_in_tweet(tweet);
-    }
-    let names = named
-        .iter()
-        .filter_map(|user| {
-            Some((text(user, "username")?.to_ascii_lowercase(), text(user, "id")?.to_owned()))
-        })
-        .collect();
-    let mut users = by_id(named);
-    users.extend(by_id(found));
-    let user_ids: Vec<String> = users.keys().cloned().collect();
-    let counted = async {
-        if !plan.user_metrics {
-            return Ok(Metrics::default());
-        }
-        Metrics::of_users(fetch, &user_ids).await
-    };
-    let (metrics, ()) =
-        try_join(counted, visibility.learn(fetch, user_ids.iter().cloned())).await?;
-    if plan.user_metrics {
-        users.values_mut().for_each(|user| metrics.show_in_user(user));
-    }
-    Ok((Gathered { tweets: referenced, users, names }, hidden))
+    Ok(referenced)
 }
 
 /// The member of an answer that has the items.
@@ -338,6 +334,6 @@ fn ids(items: &[Value]) -> Vec<String> {
     items.iter().filter_map(|item| text(item, "id")).map(str::to_owned).collect()
 }
 
-pub(crate) fn by_id(items: Vec<Value>) -> HashMap<String, Value> {
+pub(crate) fn by_id(items: impl IntoIterator<Item = Value>) -> HashMap<String, Value> {
     items.into_iter().filter_map(|item| Some((text(&item, "id")?.to_owned(), item))).collect()
 }

@@ -52,8 +52,12 @@ const ANSWERED: [(&str, &str); 10] = [
 const PROBLEMS: (&str, &str) =
     ("https://api.twitter.com/2/problems/", "https://api.x.com/2/problems/");
 
-/// Fields that only the newer version has. Nothing here has a value for them.
-const NEWER: [&str; 2] = ["article_title", "subscribes_to_you"];
+/// What only the newer version has: parameter, value. Nothing here has a value for them.
+const NEWER: [(&str, &str); 3] = [
+    ("expansions", "username"),
+    ("post.fields", "article_title"),
+    ("user.fields", "subscribes_to_you"),
+];
 
 /// The parameters whose values are names.
 const LISTS: [&str; 4] = ["expansions", "post.fields", "search_count.fields", "user.fields"];
@@ -70,7 +74,7 @@ impl Dialect {
         let is_newer = form_urlencoded::parse(query.as_bytes()).any(|(name, values)| {
             name == "post.fields"
                 || (LISTS.contains(&&*name)
-                    && values.split(',').any(|value| older(value) != Some(value)))
+                    && values.split(',').any(|value| older_value(&name, value) != Some(value)))
         });
         if is_xdk || is_newer { Self::Posts } else { Self::Tweets }
     }
@@ -86,10 +90,11 @@ impl Dialect {
                 translated.append_pair(&name, &value);
                 continue;
             }
-            let values: Vec<&str> = value.split(',').filter_map(older).collect();
+            let values = value.split(',').filter_map(|value| older_value(&name, value));
+            let values: Vec<&str> = values.collect();
             // Nothing but names that are not known here chooses nothing.
             if !values.is_empty() {
-                translated.append_pair(older(&name).unwrap_or(&name), &values.join(","));
+                translated.append_pair(older(&name), &values.join(","));
             }
         }
         translated.finish()
@@ -121,13 +126,15 @@ impl Dialect {
     }
 }
 
-/// The older name for one of the query's; `None` for what the older version does not have.
-fn older(name: &str) -> Option<&str> {
-    if NEWER.contains(&name) {
-        return None;
-    }
+/// The older name for one of the query's.
+fn older(name: &str) -> &str {
     let known = ASKED.iter().find(|(_, newer)| *newer == name);
-    Some(known.map_or(name, |(older, _)| older))
+    known.map_or(name, |(older, _)| older)
+}
+
+/// The older name for a value of a list; `None` for what the older version does not have.
+fn older_value<'a>(list: &str, value: &'a str) -> Option<&'a str> {
+    (!NEWER.contains(&(list, value))).then(|| older(value))
 }
 
 /// Puts the newer names into an answer. No member of an answer is named by a user, so a name
@@ -216,6 +223,11 @@ mod tests {
             ),
             ("post.fields=article_title&user.fields=url,subscribes_to_you", "user.fields=url"),
             ("post.fields=colour", "tweet.fields=colour"),
+            ("expansions=username,author_id", "expansions=author_id"),
+            (
+                "query=post_count&search_count.fields=start,post_count",
+                "query=post_count&search_count.fields=start%2Ctweet_count",
+            ),
             // Values of other parameters are not names.
             ("usernames=note_post", "usernames=note_post"),
         ] {
@@ -264,5 +276,24 @@ mod tests {
             }],
         });
         assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn what_only_new_routes_answer_is_renamed_too() {
+        for (mut answer, expected) in [
+            (
+                json!({ "data": [{ "tweet_count": 3 }], "meta": { "total_tweet_count": 3 } }),
+                json!({ "data": [{ "post_count": 3 }], "meta": { "total_post_count": 3 } }),
+            ),
+            (
+                json!({ "data": { "id": "5", "retweeted": true } }),
+                json!({ "data": { "id": "5", "rest_id": "5", "retweeted": true } }),
+            ),
+            (json!({ "data": { "retweeted": false } }), json!({ "data": { "retweeted": false } })),
+        ] {
+            Dialect::Tweets.rename(&mut answer.clone());
+            Dialect::Posts.rename(&mut answer);
+            assert_eq!(answer, expected);
+        }
     }
 }

@@ -22,6 +22,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding
 color:#1b1f24;background:#fff}h1{font-size:1.8rem}h2{margin-top:2.5rem;border-bottom:1px solid \
 #d0d7de}h3{font:600 1rem ui-monospace,monospace;margin:1.8rem 0 .3rem}code{font-family:\
 ui-monospace,monospace;font-size:.9em}b.m{display:inline-block;min-width:4.5em;color:#0550ae}\
+nav a{display:inline-block;margin:0 1rem .25rem 0}\
 table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.25rem \
 .75rem .25rem 0;vertical-align:top;border-bottom:1px solid #eaeef2}td.v{overflow-wrap:anywhere}\
 @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}b.m{color:#79c0ff}\
@@ -82,9 +83,15 @@ fn render(page: &mut String, document: &Value) -> std::fmt::Result {
         escaped(text(&info["title"])),
         paragraphs(text(&info["description"])),
     )?;
-    for tag in document["tags"].as_array().into_iter().flatten() {
+    let tags = || document["tags"].as_array().into_iter().flatten();
+    page.push_str("<nav>");
+    for tag in tags() {
+        write!(page, "<a href=\"#{0}\">{0}</a> ", escaped(text(&tag["name"])))?;
+    }
+    page.push_str("</nav>");
+    for tag in tags() {
         let name = text(&tag["name"]);
-        write!(page, "<h2>{}</h2>", escaped(name))?;
+        write!(page, "<h2 id=\"{0}\">{0}</h2>", escaped(name))?;
         write!(page, "<p>{}</p>", paragraphs(text(&tag["description"])))?;
         for (path, item) in document["paths"].as_object().into_iter().flatten() {
             for method in METHODS {
@@ -122,19 +129,28 @@ fn render_operation(
         render_row(&mut rows, parameter, &parameter["schema"], required)?;
     }
     let contents = operation.pointer("/requestBody/content").and_then(Value::as_object);
-    let contents = contents.into_iter().flatten();
-    for (_, content) in contents.take(1) {
+    for (_, content) in contents.into_iter().flatten().take(1) {
         let schema = resolved(document, &content["schema"]);
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let list = schema["required"].as_array().into_iter().flatten();
             let required = list.into_iter().any(|required| required == name);
             let row = json!({ "name": name, "in": "body",
                 "description": property["description"] });
+            let property = resolved(document, property);
             render_row(&mut rows, &row, property, required)?;
         }
     }
+    if let Some(scopes) = operation.pointer("/security/0/bearer").and_then(Value::as_array) {
+        let scopes: Vec<&str> = scopes.iter().map(text).collect();
+        let scopes = if scopes.is_empty() { "an app's own".to_owned() } else { scopes.join(" ") };
+        write!(page, "<p>Token: <code>{}</code></p>", escaped(&scopes))?;
+    }
     if !rows.is_empty() {
         write!(page, "<table><tr><th>Parameter<th>In<th>Meaning{rows}</table>")?;
+    }
+    let example = contents.and_then(|contents| contents.values().next()?.get("example"));
+    if let Some(example) = example {
+        write!(page, "<p>Such as <code>{}</code></p>", escaped(&example.to_string()))?;
     }
     let mut answers = String::new();
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {

@@ -3,6 +3,7 @@
 
 use axum::body::Body;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use http::header::RETRY_AFTER;
 use http::{Method, StatusCode};
 use pillion_chassis::peers::body_of;
 use pillion_chassis::{Onward, PeerError, Peers, Problem};
@@ -13,6 +14,9 @@ use crate::forward::no_answer;
 /// Batches of one list that are on their way at a time: enough for the largest page in two
 /// rounds, too few for one request to take all connections to a service.
 const BATCHES_AT_ONCE_MAX: usize = 8;
+
+/// For services that are busy and do not say how long.
+const RETRY_AFTER_S: u32 = 1;
 
 /// A look-up by a list.
 #[derive(Debug)]
@@ -144,8 +148,12 @@ impl Fetch<'_> {
                 "This answer has users in it; the token must have the scope {scope} too."
             ))),
             status @ (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => {
+                let wait = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
+                let wait_s = wait.and_then(|wait| wait.parse().ok()).unwrap_or(RETRY_AFTER_S);
                 let source = format!("it answered {status}").into();
-                Err(no_answer(PeerError::Unreachable { service: service.to_owned(), source }))
+                let cause = PeerError::Unreachable { service: service.to_owned(), source };
+                let detail = format!("The service {service} is busy now; try again.");
+                Err(Problem::unavailable(detail, wait_s).caused_by(&cause))
             }
             status => Err(bad_answer(service, &format!("its status is {status}"))),
         }

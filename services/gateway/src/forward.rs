@@ -11,6 +11,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, StatusCode};
+use pillion_chassis::answer::Streaming;
 use pillion_chassis::peers::body_of;
 use pillion_chassis::{Json, Onward, PeerError, Problem, TweetId};
 use serde_json::{Map, Value, json};
@@ -38,6 +39,9 @@ const CONNECTION_HEADERS: [HeaderName; 7] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// Server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// A service that took too long has much to do; it needs a moment.
 const SLOW_RETRY_AFTER_S: u32 = 2;
@@ -157,6 +161,11 @@ fn subject(route: &Route, plan: &Plan, path: &str) -> Option<Subject> {
 fn own(mut response: Response<Body>) -> Response {
     for name in CONNECTION_HEADERS {
         response.headers_mut().remove(name);
+    }
+    // The mark of a stream does not cross a socket.
+    let is_stream = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == EVENT_STREAM);
+    if is_stream {
+        response.extensions_mut().insert(Streaming);
     }
     response
 }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::response::Response;
 use futures_util::future::FutureExt;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, Fuse, StreamExt};
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use pillion_chassis::answer::Streaming;
 use pillion_chassis::{Onward, Peers, Problem};
 use serde_json::{Map, Value, json};
 
@@ -28,7 +29,7 @@ const LINE_BYTES_MAX: usize = 256 * 1024;
 /// Lines completed at once: what services look up in one call.
 const LINES_AT_ONCE_MAX: usize = 100;
 /// Owners send a heartbeat at least every 20 s; after three missing ones they are gone.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// What was not there yet is asked for once more after this: news of a retweet may reach the
 /// owner of the stream a little before the owner of tweets.
 const LATE_AFTER: Duration = Duration::from_millis(300);
@@ -45,7 +46,9 @@ pub(crate) struct Completion {
 pub(crate) fn complete(completion: Completion, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);
-    let lines = Lines { data: body.into_data_stream(), buffer: Vec::new(), scanned: 0 };
+    parts.extensions.insert(Streaming);
+    let data = body.into_data_stream().fuse();
+    let lines = Lines { data, broken: None, buffer: Vec::new(), scanned: 0 };
     let stream = stream::unfold(Some((completion, lines)), next);
     Response::from_parts(parts, Body::from_stream(stream))
 }
@@ -87,7 +90,9 @@ enum Broken {
 
 /// Cuts a body into lines.
 struct Lines {
-    data: BodyDataStream,
+    data: Fuse<BodyDataStream>,
+    /// Why there is no more, when the lines before that are dealt with.
+    broken: Option<Broken>,
     buffer: Vec<u8>,
     /// So much of the buffer has no end of a line.
     scanned: usize,
@@ -96,6 +101,9 @@ struct Lines {
 impl Lines {
     /// The lines that are there, at least one, without their ends; none at the end of the body.
     async fn waiting(&mut self) -> Result<Vec<Vec<u8>>, Broken> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         let mut lines = Vec::new();
         loop {
             while lines.len() < LINES_AT_ONCE_MAX {
@@ -121,9 +129,12 @@ impl Lines {
             };
             match data {
                 Some(Ok(data)) => self.buffer.extend_from_slice(&data),
-                // A failure comes again when the lines before it are dealt with.
                 Some(Err(error)) if lines.is_empty() => return Err(error.into()),
-                None | Some(Err(_)) => return Ok(lines),
+                Some(Err(error)) => {
+                    self.broken = Some(error.into());
+                    return Ok(lines);
+                }
+                None => return Ok(lines),
             }
         }
     }

@@ -161,8 +161,7 @@ impl Query {
             let message = format!("The query parameter [{name}] is not one of [{known}]");
             parameters.refuse(&name, vec![value], message);
         }
-        let asked =
-            if asked_here { parameters.list(IDS, ASKED_MAX) } else { Vec::new() };
+        let asked = if asked_here { parameters.list(IDS, ASKED_MAX) } else { Vec::new() };
         let plan = match *self {
             Self::Unchecked | Self::Plain(_) => None,
             Self::Counts(_) => {
@@ -285,8 +284,7 @@ mod tests {
     #[test]
     fn the_owner_gets_its_own_parameters_only() {
         let sent = "ids=1,2&ids=3&user.fields=url&tweet.fields=lang,created_at&media.fields=url";
-        let checked =
-            Query::Tweets(Items::Whole, &["ids", "max_results"]).check(sent).unwrap();
+        let checked = Query::Tweets(Items::Whole, &["ids", "max_results"]).check(sent).unwrap();
         assert_eq!(checked.upstream, "ids=1%2C2&ids=3&tweet.fields=created_at%2Clang");
         // Who answers ids only has no fields.
         let checked = Query::Tweets(Items::Feed, &["ids"]).check(sent).unwrap();

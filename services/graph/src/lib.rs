@@ -1,7 +1,7 @@
 //! The graph service: owns follows, requests to follow, blocks and mutes. Event-sourced.
 //!
 //! Every change is an event in the log; the tables are what a fold of the log, and of the users
-//! service's events, makes of it (see [`projection`]).
+//! service's events, makes of it (see `projection.rs`).
 
 mod accounts;
 mod answer_request;

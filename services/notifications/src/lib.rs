@@ -59,7 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             heartbeat_interval: Duration::from_secs(15),
-            stream_time_max: Duration::from_secs(15 * 60),
+            stream_time_max: Duration::from_mins(15),
             streams_max: 1_000,
             streams_per_user_max: 5,
         }
@@ -105,6 +105,12 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
         feeds,
         config,
     };
-    let (router, routes) = routes::routes().finish(notifications);
-    Ok(Service { name: NAME, router, routes, workers: vec![closer], journal: Some(journal) })
+    let (router, route_ids) = routes::routes().finish(notifications);
+    Ok(Service {
+        name: NAME,
+        router,
+        routes: route_ids,
+        workers: vec![closer],
+        journal: Some(journal),
+    })
 }

@@ -47,8 +47,7 @@ pub(crate) async fn list(
     let Query { count_max, token, kinds, unread_only } = read(query)?;
     let scope = format!("GET /pillion/v1/notifications {user_id} {kinds:?} {unread_only}");
     let pages = &notifications.pages;
-    let cursor =
-        token.map(|token| pages.open(&scope, "pagination_token", &token)).transpose()?;
+    let cursor = token.map(|token| pages.open(&scope, "pagination_token", &token)).transpose()?;
     let store = &notifications.store;
     let mailbox = store.mailbox(user_id).await?;
     if mailbox.last_id == 0 && store.is_deleted(user_id).await? {

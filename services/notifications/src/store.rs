@@ -6,7 +6,7 @@ pub(crate) mod relations;
 
 use pillion_chassis::sql::{On, list, query};
 use pillion_chassis::{
-    Database, DatabaseError, Migrations, Timestamp, Transaction, TweetId, UserId,
+    Backend, Database, DatabaseError, Migrations, Timestamp, Transaction, TweetId, UserId,
 };
 use pillion_events::NotificationId;
 
@@ -124,6 +124,15 @@ impl Store {
     }
 }
 
+/// Lifts the bound on a statement's time to the end of the transaction: what an account said to
+/// very many takes as long as it takes to withdraw.
+pub(crate) async fn take_time(transaction: &mut Transaction) -> Result<(), DatabaseError> {
+    if transaction.backend() == Backend::Postgres {
+        query("SET LOCAL statement_timeout = 0").execute(transaction).await?;
+    }
+    Ok(())
+}
+
 /// How far a user has come.
 pub(crate) async fn mailbox(
     on: impl Into<On<'_>>,
@@ -143,11 +152,8 @@ pub(crate) async fn unread_count(
     user_id: UserId,
     mailbox: Mailbox,
 ) -> Result<i64, DatabaseError> {
-    let (count,) = query(UNREAD_COUNT)
-        .bind(user_id)
-        .bind(mailbox.read_up_to)
-        .fetch_one::<(i64,)>(on)
-        .await?;
+    let (count,) =
+        query(UNREAD_COUNT).bind(user_id).bind(mailbox.read_up_to).fetch_one::<(i64,)>(on).await?;
     Ok(count)
 }
 

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, Sse};
 use futures_util::stream::{self, Stream};
 use http::HeaderMap;
+use pillion_chassis::answer::Streaming;
 use pillion_chassis::{DatabaseError, Parameters, Problem, UserCaller, UserId};
 use pillion_events::NotificationId;
 use tokio::time::Instant;
@@ -31,7 +33,7 @@ pub(crate) async fn stream(
     caller: UserCaller,
     headers: HeaderMap,
     query: Parameters,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
+) -> Result<(Extension<Streaming>, Sse<impl Stream<Item = Result<Event, Infallible>>>), Error> {
     query.finish()?;
     let user_id = caller.user_id;
     let last_seen = last_event_id(&headers)?;
@@ -52,10 +54,11 @@ pub(crate) async fn stream(
         heartbeat_interval: config.heartbeat_interval,
         end: Instant::now() + config.stream_time_max,
     };
-    Ok(Sse::new(stream::unfold(live, async |mut live| {
+    let events = Sse::new(stream::unfold(live, async |mut live| {
         let event = live.next().await?;
         Some((Ok(event), live))
-    })))
+    }));
+    Ok((Extension(Streaming), events))
 }
 
 /// Where the stream begins: after this id.
@@ -64,8 +67,9 @@ fn start(mailbox: Mailbox, last_seen: Option<NotificationId>) -> Result<i64, Pro
         return Ok(mailbox.last_id);
     };
     if last_seen.as_i64() > mailbox.last_id {
-        let message =
-            format!("The header `{LAST_EVENT_ID}` [{last_seen}] is beyond your newest notification");
+        let message = format!(
+            "The header `{LAST_EVENT_ID}` [{last_seen}] is beyond your newest notification"
+        );
         return Err(Problem::invalid(LAST_EVENT_ID, Some(&last_seen.to_string()), message));
     }
     Ok(last_seen.as_i64())

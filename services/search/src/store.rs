@@ -21,40 +21,67 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
     postgres: sqlx::migrate!("migrations/postgres"),
 };
 
+/// That neither the author nor, of a retweet, that of the tweet is protected.
+macro_rules! for_everyone {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM account
+                     WHERE user_id = document.author_id AND protected)
+         AND NOT EXISTS (SELECT 1 FROM account
+                         WHERE user_id = document.retweeted_author_id AND protected)"
+    };
+}
+
 /// The documents of a window that match, without those that are not for everyone: `$1` is the
 /// pattern in the index's language, `$2` and `$3` are the ids around the window.
 macro_rules! matching {
     (sqlite) => {
-        "FROM document_terms
-         JOIN document ON document.id = document_terms.rowid
-         WHERE document_terms MATCH $1
-           AND document_terms.rowid > $2 AND document_terms.rowid < $3
-           AND NOT EXISTS (SELECT 1 FROM account
-                           WHERE user_id = document.author_id AND protected)
-           AND NOT EXISTS (SELECT 1 FROM account
-                           WHERE user_id = document.retweeted_author_id AND protected)"
+        concat!(
+            "FROM document_terms
+             JOIN document ON document.id = document_terms.rowid
+             WHERE document_terms MATCH $1
+               AND document_terms.rowid > $2 AND document_terms.rowid < $3 AND ",
+            for_everyone!()
+        )
     };
     (postgres) => {
-        "FROM document
-         WHERE document.vector @@ CAST($1 AS TSQUERY)
-           AND document.id > $2 AND document.id < $3
-           AND NOT EXISTS (SELECT 1 FROM account
-                           WHERE user_id = document.author_id AND protected)
-           AND NOT EXISTS (SELECT 1 FROM account
-                           WHERE user_id = document.retweeted_author_id AND protected)"
+        concat!(
+            "FROM document
+             WHERE document.vector @@ CAST($1 AS TSQUERY)
+               AND document.id > $2 AND document.id < $3 AND ",
+            for_everyone!()
+        )
     };
 }
 
-/// A page, the latest first. `SQLite` goes through the lists of the terms from their ends and
-/// stops when the page is full; `PostgreSQL` does the same through the ids for terms that it
-/// takes for common, and reads and sorts all that match for rare ones.
+/// A page, the latest first. It goes through the lists of the terms from their ends and stops
+/// when the page is full.
 pub(crate) const FIND_SQLITE: &str = concat!(
     "SELECT document_terms.rowid ",
     matching!(sqlite),
     " ORDER BY document_terms.rowid DESC LIMIT $4"
 );
-pub(crate) const FIND_POSTGRES: &str =
+
+/// The latest documents, which are looked at one by one on `PostgreSQL` before its index is asked:
+/// that one only gives all that match, in no order. A page of ten is full after these when one
+/// document in two hundred matches; what is rarer, the index gives quickly.
+const LATEST_DOCUMENTS: u32 = 2_000;
+const LATEST_POSTGRES: &str = "SELECT id FROM document WHERE id > $1 AND id < $2
+                               ORDER BY id DESC LIMIT 1 OFFSET $3";
+/// A page out of a window of [`LATEST_DOCUMENTS`].
+const FIND_LATEST_POSTGRES: &str =
     concat!("SELECT document.id ", matching!(postgres), " ORDER BY document.id DESC LIMIT $4");
+/// A page out of any window. Without `MATERIALIZED` the planner may go through all documents in
+/// the order of their ids, hoping to come by the page soon: for a word that nobody has ever
+/// written that is a long way.
+pub(crate) const FIND_POSTGRES: &str = concat!(
+    "WITH document AS MATERIALIZED (
+         SELECT id, author_id, retweeted_author_id FROM document
+         WHERE vector @@ CAST($1 AS TSQUERY) AND id > $2 AND id < $3
+     )
+     SELECT id FROM document WHERE ",
+    for_everyone!(),
+    " ORDER BY id DESC LIMIT $4"
+);
 
 const COUNT_SQLITE: &str = concat!(
     "SELECT ((document_terms.rowid >> $4) + $5) / $6, COUNT(*) ",
@@ -120,12 +147,47 @@ impl Store {
         window: Window,
         count_max: u32,
     ) -> Result<Vec<TweetId>, DatabaseError> {
-        let statement = match self.database.backend() {
-            Backend::Sqlite => query(FIND_SQLITE).bind(pattern.fts5()),
-            Backend::Postgres => query(FIND_POSTGRES).bind(pattern.tsquery()),
-        };
-        let found: Vec<(i64,)> =
-            within(statement, window).bind(count_max).fetch_all(&self.database).await?;
+        match self.database.backend() {
+            Backend::Sqlite => self.page(FIND_SQLITE, pattern.fts5(), window, count_max).await,
+            Backend::Postgres => self.find_in_parts(&pattern.tsquery(), window, count_max).await,
+        }
+    }
+
+    /// First among the latest documents, then, unless they fill the page, among the others.
+    async fn find_in_parts(
+        &self,
+        pattern: &str,
+        window: Window,
+        count_max: u32,
+    ) -> Result<Vec<TweetId>, DatabaseError> {
+        let border: Option<(i64,)> = within(query(LATEST_POSTGRES), window)
+            .bind(LATEST_DOCUMENTS)
+            .fetch_optional(&self.database)
+            .await?;
+        let latest = Window { above_id: border.map_or(window.above_id, |(id,)| id), ..window };
+        let mut found =
+            self.page(FIND_LATEST_POSTGRES, pattern.to_owned(), latest, count_max).await?;
+        let missing = count_max.saturating_sub(u32::try_from(found.len()).unwrap_or(count_max));
+        if let Some((id,)) = border
+            && missing > 0
+        {
+            let others = Window { below_id: id.saturating_add(1), ..window };
+            found.extend(self.page(FIND_POSTGRES, pattern.to_owned(), others, missing).await?);
+        }
+        Ok(found)
+    }
+
+    async fn page(
+        &self,
+        statement: &'static str,
+        pattern: String,
+        window: Window,
+        count_max: u32,
+    ) -> Result<Vec<TweetId>, DatabaseError> {
+        let found: Vec<(i64,)> = within(query(statement).bind(pattern), window)
+            .bind(count_max)
+            .fetch_all(&self.database)
+            .await?;
         Ok(found.into_iter().filter_map(|(id,)| TweetId::from_i64(id)).collect())
     }
 
@@ -155,14 +217,11 @@ impl Store {
 
     /// Those of these documents that are for everyone.
     pub(crate) async fn documents(&self, ids: &[TweetId]) -> Result<Vec<Document>, DatabaseError> {
-        let found: Vec<(i64, String)> = query(
+        let found: Vec<(i64, String)> = query(concat!(
             "SELECT id, terms FROM document
-             WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each($1)) AND terms <> ''
-               AND NOT EXISTS (SELECT 1 FROM account
-                               WHERE user_id = document.author_id AND protected)
-               AND NOT EXISTS (SELECT 1 FROM account
-                               WHERE user_id = document.retweeted_author_id AND protected)",
-        )
+             WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each($1)) AND terms <> '' AND ",
+            for_everyone!()
+        ))
         .bind(list(ids))
         .fetch_all(&self.database)
         .await?;

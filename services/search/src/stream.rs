@@ -5,11 +5,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use pillion_chassis::answer::Streaming;
 use pillion_chassis::{DatabaseError, TweetId};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -75,7 +77,7 @@ pub(crate) fn respond(listener: Listener, filter: Filter, heartbeat: Duration) -
         Some((Ok::<_, Infallible>(line), connection))
     });
     let headers = [(CONTENT_TYPE, "application/json; charset=utf-8"), (CACHE_CONTROL, "no-store")];
-    (headers, Body::from_stream(lines)).into_response()
+    (Extension(Streaming), headers, Body::from_stream(lines)).into_response()
 }
 
 /// What woke a stream.

@@ -3,8 +3,9 @@
 //!
 //! A new tweet goes into the home of everyone who follows its author. The tweets of an author
 //! with very many followers stay in the author's own list and are merged in when a follower
-//! reads. Which of the two holds for a tweet is decided once, when it comes in, so an author who
-//! crosses the bound neither loses a tweet nor shows one twice.
+//! reads. Which of the two holds for a tweet is decided once, when it comes in; a follow that
+//! begins above the bound is served at read for good. So an author who crosses the bound neither
+//! loses a tweet nor shows one twice, and no tweet is ever in more homes than the bound.
 
 mod error;
 mod home;
@@ -69,7 +70,13 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
     let pages = Arc::new(PageTokens::load(&database, &*random).await?);
     let projection = Arc::new(TimelinesProjection::new(config));
     let journal = Journal::new(NAME, database.clone(), projection);
-    let timelines = Timelines { store: Store::new(database), pages };
-    let (router, routes) = routes::routes().finish(timelines);
-    Ok(Service { name: NAME, router, routes, workers: Vec::new(), journal: Some(journal) })
+    let shared = Timelines { store: Store::new(database), pages };
+    let (router, route_ids) = routes::routes().finish(shared);
+    Ok(Service {
+        name: NAME,
+        router,
+        routes: route_ids,
+        workers: Vec::new(),
+        journal: Some(journal),
+    })
 }

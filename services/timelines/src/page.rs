@@ -95,8 +95,7 @@ impl PageQuery {
     /// The ids to read. 400 when the page token was not issued for this `scope`.
     pub(crate) fn span(&self, pages: &PageTokens, scope: &str) -> Result<Span, Problem> {
         let token = self.token.as_deref();
-        let cursor =
-            token.map(|token| pages.open(scope, "pagination_token", token)).transpose()?;
+        let cursor = token.map(|token| pages.open(scope, "pagination_token", token)).transpose()?;
         let Window { above_id, below_id } = self.window;
         let mut span =
             Span { above_id, below_id, latest_first: true, count_max: self.count_max + 1, cursor };

@@ -7,8 +7,8 @@ use pillion_chassis::journal::{ApplyError, Projection};
 use pillion_events::{EngagementEvent, GraphEvent, Retweet, TweetEvent, UserEvent};
 
 use crate::Config;
-use crate::store::{accounts, follows, mentions, posts};
 use crate::store::posts::Post;
+use crate::store::{accounts, follows, mentions, posts};
 
 /// Keeps the homes.
 #[derive(Debug)]
@@ -64,6 +64,34 @@ impl TimelinesProjection {
         }
         Ok(())
     }
+
+    async fn graph(
+        &self,
+        transaction: &mut Transaction,
+        event: GraphEvent,
+    ) -> Result<(), ApplyError> {
+        let relation = *event.relation();
+        let (user_id, target_id) = (relation.user_id, relation.target_user_id);
+        match event {
+            GraphEvent::Followed(_) => {
+                let bound = self.config.fanout_followers_max;
+                follows::add(transaction, user_id, target_id, bound).await?;
+            }
+            GraphEvent::Unfollowed(_) => follows::remove(transaction, user_id, target_id).await?,
+            // The graph ends the follows between the two with events of their own; until these come,
+            // nobody is to see the other at home.
+            GraphEvent::Blocked(_) => {
+                follows::remove(transaction, user_id, target_id).await?;
+                follows::remove(transaction, target_id, user_id).await?;
+            }
+            GraphEvent::FollowRequested(_)
+            | GraphEvent::FollowRequestRemoved(_)
+            | GraphEvent::Unblocked(_)
+            | GraphEvent::Muted(_)
+            | GraphEvent::Unmuted(_) => {}
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -87,33 +115,12 @@ impl Projection for TimelinesProjection {
                 self.engagement(transaction, event.decode()?).await
             }
             "graph.followed" | "graph.unfollowed" | "graph.blocked" => {
-                graph(transaction, event.decode()?).await
+                self.graph(transaction, event.decode()?).await
             }
             "user.registered" | "user.deleted" => user(transaction, event.decode()?).await,
             _ => Ok(()),
         }
     }
-}
-
-async fn graph(transaction: &mut Transaction, event: GraphEvent) -> Result<(), ApplyError> {
-    let relation = *event.relation();
-    let (user_id, target_id) = (relation.user_id, relation.target_user_id);
-    match event {
-        GraphEvent::Followed(_) => follows::add(transaction, user_id, target_id).await?,
-        GraphEvent::Unfollowed(_) => follows::remove(transaction, user_id, target_id).await?,
-        // The graph ends the follows between the two with events of their own; until these come,
-        // nobody is to see the other at home.
-        GraphEvent::Blocked(_) => {
-            follows::remove(transaction, user_id, target_id).await?;
-            follows::remove(transaction, target_id, user_id).await?;
-        }
-        GraphEvent::FollowRequested(_)
-        | GraphEvent::FollowRequestRemoved(_)
-        | GraphEvent::Unblocked(_)
-        | GraphEvent::Muted(_)
-        | GraphEvent::Unmuted(_) => {}
-    }
-    Ok(())
 }
 
 async fn user(transaction: &mut Transaction, event: UserEvent) -> Result<(), ApplyError> {

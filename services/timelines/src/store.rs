@@ -7,7 +7,7 @@ pub(crate) mod mentions;
 pub(crate) mod posts;
 
 use pillion_chassis::sql::query;
-use pillion_chassis::{Database, DatabaseError, Migrations, TweetId, UserId};
+use pillion_chassis::{Backend, Database, DatabaseError, Migrations, Transaction, TweetId, UserId};
 
 use crate::page::Span;
 
@@ -46,13 +46,13 @@ macro_rules! home_page {
 
 /// What the user's home gets from authors with very many followers: a range of each author's
 /// list. Sorts at most [`crate::AUTHOR_TWEETS_MAX`] ids an author; the sum is there lest a planner
-/// reads everybody's tweets in the order of their ids instead.
+/// reads everybody's tweets in the order of their ids until the page is full.
 macro_rules! merged_page {
     ($order:literal) => {
         concat!(
             "SELECT p.tweet_id FROM follow AS f CROSS JOIN post AS p
              WHERE f.follower_id = $1 AND f.merged
-               AND p.author_id = f.followee_id AND NOT p.fanned_out
+               AND p.author_id = f.followee_id AND (f.pulled OR NOT p.fanned_out)
                AND p.tweet_id > $2 AND p.tweet_id < $3
                AND (NOT $4 OR p.reply_to_author_id IS NULL)
                AND (NOT $5 OR p.retweeted_id IS NULL)
@@ -73,6 +73,16 @@ pub(crate) const MENTIONS_LATEST: &str = "SELECT tweet_id FROM mention
      WHERE user_id = $1 AND tweet_id > $2 AND tweet_id < $3 ORDER BY tweet_id DESC LIMIT $4";
 pub(crate) const MENTIONS_EARLIEST: &str = "SELECT tweet_id FROM mention
      WHERE user_id = $1 AND tweet_id > $2 AND tweet_id < $3 ORDER BY tweet_id ASC LIMIT $4";
+
+/// Lifts the bound on a statement's time to the end of the transaction: what many people shared,
+/// or an account that many follow, takes as long as it takes to remove, and none but the consumer
+/// of events waits for it.
+async fn take_time(transaction: &mut Transaction) -> Result<(), DatabaseError> {
+    if transaction.backend() == Backend::Postgres {
+        query("SET LOCAL statement_timeout = 0").execute(transaction).await?;
+    }
+    Ok(())
+}
 
 /// Reads the timelines.
 #[derive(Debug, Clone)]

@@ -6,22 +6,17 @@ mod search;
 mod storing;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
-use pillion_chassis::broker::EmbeddedBroker;
 use pillion_chassis::event_log::{self, Recorded};
-use pillion_chassis::sql::query;
 use pillion_chassis::testing::{BACKENDS, TestDatabase, empty};
 use pillion_chassis::{
-    Backend, Caller, Database, Deps, FakeClock, Ids, InProcessPeers, Journal, Migrations, Scopes,
-    SystemRandom, UserId,
+    Backend, Caller, Database, Deps, FakeClock, Ids, InProcessPeers, Journal, Scopes, SystemRandom,
+    UserId,
 };
-use pillion_events::UserEvent;
 use serde_json::{Value, json};
-use sqlx::migrate::Migrator;
 use tower::ServiceExt;
 
 struct Harness {

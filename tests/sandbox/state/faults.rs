@@ -9,8 +9,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 
-/// A tenth of the time-out: what does not wait takes less, also on a busy machine.
-const AT_ONCE: Duration = Duration::from_millis(200);
+/// What does not wait takes less, also on a busy machine: 20 requests that waited would take 20 s.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 fn redis_with(redis: &Redis, call_max: Duration) -> impl FnOnce(&mut HostOptions) + use<> {
     let backend = StateBackend::Redis(redis.url());
@@ -23,9 +23,10 @@ fn redis_with(redis: &Redis, call_max: Duration) -> impl FnOnce(&mut HostOptions
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_that_does_not_answer_costs_a_few_requests_their_time_out() {
     let redis = Redis::start().await;
-    let node = Node::start(state(), redis_with(&redis, Duration::from_secs(2))).await;
+    let mut plugin = state_plugin();
+    plugin.limits.wait_ms = 1_000;
+    let node = Node::start(single(plugin), redis_with(&redis, Duration::from_secs(2))).await;
     assert_eq!(node.ask("window w 9 600000").await, "allowed 8 0");
-    assert_eq!(node.metric("pillion_state_up{backend=\"redis\",place=\""), 0.0, "no such label");
     redis.pause().await;
     // The first ones wait; a hook waits for 1 s at most.
     let began = Instant::now();
@@ -33,10 +34,11 @@ async fn redis_that_does_not_answer_costs_a_few_requests_their_time_out() {
     assert!(waited.starts_with("error: ") && began.elapsed() >= Duration::from_secs(1), "{waited}");
     // The host's own probes find out that it is down.
     node.until("window w 9 600000", "error: ").await;
-    let line = format!("pillion_state_up{{backend=\"redis\",place=\"127.0.0.1:{}/0\"}}", redis.port());
+    let line =
+        format!("pillion_state_up{{backend=\"redis\",place=\"127.0.0.1:{}/0\"}}", redis.port());
     let began = Instant::now();
-    while node.metric(&line) != 0.0 {
-        assert!(began.elapsed() < Duration::from_secs(20), "{}", node.host.metrics());
+    while node.metric(&line) != 0 {
+        assert!(began.elapsed() < PATIENCE, "{}", node.host.metrics());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let began = Instant::now();
@@ -44,10 +46,10 @@ async fn redis_that_does_not_answer_costs_a_few_requests_their_time_out() {
         let refused = node.ask("window w 9 600000; get k").await;
         assert!(refused.contains("unavailable for "), "{refused}");
     }
-    assert!(began.elapsed() < AT_ONCE * 5, "{:?}", began.elapsed());
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     redis.resume().await;
     node.until("window x 9 600000", "allowed").await;
-    assert_eq!(node.metric(&line), 1.0);
+    assert_eq!(node.metric(&line), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +85,7 @@ async fn the_operator_decides_what_becomes_of_requests_meanwhile() {
         while node.client.get("/").send().await.header("x-rate-limit-limit") != "1000"
             || node.client.get("/").send().await.status != 200
         {
-            assert!(began.elapsed() < Duration::from_secs(20), "it does not come back");
+            assert!(began.elapsed() < PATIENCE, "it does not come back");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -128,8 +130,9 @@ async fn waiting_is_no_cpu_time_and_has_a_bound_of_its_own() {
     let spins = "spin 8; get k; spin 8; get k; spin 8; get k";
     let answer = node.client.get("/").header("x-before", spins).send().await.expect(503);
     assert!(answer.text().contains("`mine`"));
-    let line = "pillion_plugin_failures_total{plugin=\"mine\",phase=\"request\",reason=\"deadline\"}";
-    assert_eq!(node.metric(line), 1.0, "{}", node.host.metrics());
+    let line =
+        "pillion_plugin_failures_total{plugin=\"mine\",phase=\"request\",reason=\"deadline\"}";
+    assert_eq!(node.metric(line), 1, "{}", node.host.metrics());
     assert_eq!(node.ask("spin 3; get k; spin 3").await, "spun; nothing; spun");
 }
 
@@ -148,7 +151,6 @@ async fn requests_dropped_while_they_wait_leak_nothing() {
         let redis = Redis::start().await;
         let mut plugin = state_plugin();
         plugin.mode = mode;
-        plugin.limits.wait_ms = 30_000;
         let mut spec = single(plugin);
         let logging = build::plugin("logging");
         spec.plugins.insert("log".to_owned(), super::plugin(logging, json!({}), &["sink:access"]));
@@ -157,7 +159,7 @@ async fn requests_dropped_while_they_wait_leak_nothing() {
         let log = folder.path().join("access.log");
         let target = pillion_host::SinkTarget::File(log.clone());
         let node = Node::start(spec, |options| {
-            redis_with(&redis, Duration::from_secs(30))(options);
+            redis_with(&redis, PATIENCE)(options);
             let sink = pillion_host::SinkSpec { target, flush: Duration::from_millis(10) };
             options.sinks.insert("access".to_owned(), sink);
         })
@@ -175,7 +177,7 @@ async fn requests_dropped_while_they_wait_leak_nothing() {
         }
         // A few may be held at this moment or kept for later, but not hundreds.
         let instances = node.metric("pillion_plugin_instances{plugin=\"mine\"}");
-        assert!(instances <= 130.0, "{instances}");
+        assert!(instances <= 130, "{instances}");
         // Those that left have their lines: completion hooks ran for them. A few may have left
         // before the server had read their request.
         let began = Instant::now();
@@ -186,7 +188,7 @@ async fn requests_dropped_while_they_wait_leak_nothing() {
             if left >= 380 {
                 break;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "{left} of 400");
+            assert!(began.elapsed() < PATIENCE, "{left} of 400");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -195,9 +197,7 @@ async fn requests_dropped_while_they_wait_leak_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_waits_for_those_who_wait() {
     let redis = Redis::start().await;
-    let mut plugin = state_plugin();
-    plugin.limits.wait_ms = 10_000;
-    let node = Node::start(single(plugin), redis_with(&redis, Duration::from_secs(10))).await;
+    let node = Node::start(state(), redis_with(&redis, PATIENCE)).await;
     redis.pause().await;
     let client = node.client.clone();
     let waiting = tokio::spawn(async move {
@@ -236,8 +236,8 @@ async fn hooks_of_all_phases_may_wait() {
         let calls = |phase: &str| {
             node.metric(&format!("pillion_plugin_calls_total{{plugin=\"mine\",phase=\"{phase}\"}}"))
         };
-        assert!(calls("request") >= 3.0 && calls("completion") >= 1.0, "{backend:?}");
-        assert_eq!(calls("response"), 1.0, "{backend:?}: it answered the others itself");
+        assert!(calls("request") >= 3 && calls("completion") >= 1, "{backend:?}");
+        assert_eq!(calls("response"), 1, "{backend:?}: it answered the others itself");
     }
 }
 
@@ -273,15 +273,35 @@ async fn a_hostile_plugin_on_a_fiber_costs_its_own_call_only() {
             assert_eq!(get("later").await, 200, "{deed}");
             assert_eq!(get("now").await, 503, "{deed} in {phase}");
             assert_eq!(get("later").await, 200, "{deed} in {phase}: the next request");
-            let failures: f64 = reasons
+            let failures: u64 = reasons
                 .iter()
                 .map(|reason| node.metric(&format!("pillion_plugin_failures_total{{plugin=\"mine\",phase=\"{phase}\",reason=\"{reason}\"}}")))
                 .sum();
-            assert!(failures > 0.0, "{deed} in {phase}: {}", node.host.metrics());
+            assert!(failures > 0, "{deed} in {phase}: {}", node.host.metrics());
             for _ in 0..5 {
                 assert_eq!(get("now").await, 503);
             }
-            assert_eq!(node.metric("pillion_plugin_quarantined{plugin=\"mine\"}"), 1.0, "{deed}");
+            assert_eq!(node.metric("pillion_plugin_quarantined{plugin=\"mine\"}"), 1, "{deed}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_was_set_back_locks_nobody_out() {
+    let redis = Redis::start().await;
+    let node = Node::start(state(), both(&StateBackend::Redis(redis.url()))).await;
+    // As a server leaves them whose clock was in the year 2286.
+    let cells = "pillion:{mine}:limiter";
+    assert_eq!(redis_says(&redis, &format!("SET {cells}:g:k 9999999999:0")).await, "+OK");
+    assert_eq!(redis_says(&redis, &format!("SET {cells}:w:k 9999999999000000:1")).await, "+OK");
+    let answer = node.ask("gcra k 2 2000; window k 2 60000; window k 2 60000").await;
+    let parts: Vec<&str> = answer.split("; ").collect();
+    assert_eq!(parts[0], "refused 0 1000", "full, but no fuller");
+    assert_eq!(parts[1], "allowed 0 0", "what was taken stays taken");
+    assert!(parts[2].starts_with("refused 0 "), "{answer}");
+    node.until("gcra k 2 2000", "allowed").await;
+    // A window that was full then is full for its own length from now on, and no longer.
+    assert_eq!(redis_says(&redis, &format!("SET {cells}:w:full 9999999999000000:1")).await, "+OK");
+    assert!(node.ask("window full 1 1500").await.starts_with("refused 0 "));
+    node.until("window full 1 1500", "allowed").await;
 }

@@ -236,3 +236,17 @@ fn servers_end_when_their_process_ends() {
     assert!(ports.iter().all(|port| !listens(*port)), "{ports:?}");
     assert!(folders.iter().all(|folder| !folder.exists()), "{folders:?}");
 }
+
+#[test]
+fn a_server_that_is_not_installed_is_named_with_its_package() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for program in ["sh", "id", "sleep", "rm"] {
+        let there = format!("/usr/bin/{program}");
+        std::os::unix::fs::symlink(there, folder.path().join(program)).expect("a link");
+    }
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_test-servers"));
+    let output = holder.env("PATH", folder.path()).stdin(Stdio::null()).output().expect("it runs");
+    assert!(!output.status.success());
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("`apt-get install redis-server`"), "{complaint}");
+}

@@ -40,6 +40,10 @@ const CONNECTION_LOOK_TIME: Duration = Duration::from_millis(10);
 const IN_FLIGHT_COUNT_MAX: usize = 256;
 /// The server hears from us this often, and we notice that it is gone without a word.
 const PING_TIME: Duration = Duration::from_secs(5);
+/// By how much the pause between tries to connect grows, and to what at most. A server that comes
+/// back is found within a second; a thousand services that look for it do not keep it busy.
+const RECONNECT_PAUSE_STEP: Duration = Duration::from_millis(50);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// What a stream may hold unless configured: at half a kilobyte an event, some two million events.
 /// The server counts that much of its disk as taken once it has made the stream.
 const STREAM_BYTES_MAX: i64 = 1024 * 1024 * 1024;
@@ -95,6 +99,7 @@ impl NatsBroker {
             .connection_timeout(ANSWER_TIME_MAX)
             .request_timeout(Some(ANSWER_TIME_MAX))
             .ping_interval(PING_TIME)
+            .reconnect_delay_callback(reconnect_pause)
             .event_callback(move |event| {
                 if matches!(event, Event::Connected) {
                     connections.send_replace(());
@@ -178,6 +183,12 @@ fn server(url: &str) -> Result<ServerAddr, BrokerError> {
 fn address_error(error: &dyn Display) -> BrokerError {
     let reason = format!("its URL is not nats://HOST:PORT, or a list of them: {error}");
     BrokerError::Configuration { reason }
+}
+
+/// Between tries to connect: none at first, then longer and longer, to the longest.
+fn reconnect_pause(tries: usize) -> Duration {
+    let tries = u32::try_from(tries).unwrap_or(u32::MAX);
+    RECONNECT_PAUSE_STEP.saturating_mul(tries.saturating_sub(1)).min(RECONNECT_PAUSE_MAX)
 }
 
 /// A position as the server counts.

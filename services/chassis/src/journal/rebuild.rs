@@ -146,7 +146,7 @@ impl Journal {
         broker: &dyn Broker,
     ) -> Result<u64, RebuildError> {
         let mut sources: HashMap<String, Source> = HashMap::new();
-        let mut events = 0;
+        let mut events = self.replay_before_inbox(transaction).await?;
         let mut ordinal = 0;
         loop {
             let page = query(
@@ -168,6 +168,32 @@ impl Journal {
                 };
                 self.reapply(transaction, &event).await?;
                 events += 1;
+            }
+        }
+    }
+
+    /// The service's own events from before it had an inbox, when it followed nobody yet.
+    async fn replay_before_inbox(
+        &self,
+        transaction: &mut Transaction,
+    ) -> Result<u64, RebuildError> {
+        let (first,) = query("SELECT min(position) FROM inbox WHERE source = $1")
+            .bind(self.name)
+            .fetch_one::<(Option<i64>,)>(&mut *transaction)
+            .await?;
+        let mut last = 0;
+        loop {
+            let page =
+                event_log::read_after(&mut *transaction, self.name, last, PAGE_EVENTS_MAX).await?;
+            let before = page.iter().take_while(|event| first.is_none_or(|it| event.position < it));
+            let mut count = 0;
+            for event in before {
+                self.reapply(transaction, event).await?;
+                count += 1;
+            }
+            last += count;
+            if count < i64::from(PAGE_EVENTS_MAX) {
+                return Ok(last.unsigned_abs());
             }
         }
     }

@@ -39,8 +39,12 @@ pub struct SourceStatus {
 }
 
 impl Journal {
-    /// How far its events have come.
-    pub async fn status(&self, broker: &dyn Broker) -> Result<Status, DatabaseError> {
+    /// How far its events have come. Without a broker, what it has is not known.
+    pub async fn status(&self, broker: Option<&dyn Broker>) -> Result<Status, DatabaseError> {
+        let published = async |source: &str| match broker {
+            Some(broker) => broker.last_position(source).await.ok(),
+            None => None,
+        };
         let rows = query("SELECT source, position, attempts, error FROM cursor")
             .fetch_all::<(String, i64, i64, Option<String>)>(&self.database)
             .await?;
@@ -48,7 +52,7 @@ impl Journal {
         for source in self.projection.follows() {
             let row = rows.iter().find(|(name, ..)| name == source).cloned();
             let (_, position, attempts, error) = row.unwrap_or_default();
-            let last = broker.last_position(source).await.ok();
+            let last = published(source).await;
             let lag = last.map(|last| (last - position).max(0));
             sources.push(SourceStatus { source, position, lag, attempts, error });
         }
@@ -58,7 +62,7 @@ impl Journal {
         Ok(Status {
             service: self.name,
             recorded: event_log::last_position(&self.database).await?,
-            published: broker.last_position(self.name).await.ok(),
+            published: published(self.name).await,
             sources,
             parked,
         })

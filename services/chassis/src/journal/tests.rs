@@ -165,7 +165,7 @@ async fn until_even(from: &Place, to: &Place, broker: &Arc<dyn Broker>) {
         .collect();
     let began = Instant::now();
     loop {
-        let status = to.journal.status(&**broker).await.unwrap();
+        let status = to.journal.status(Some(&**broker)).await.unwrap();
         let recorded = event_log::last_position(&from.journal.database).await.unwrap();
         if status.sources[0].position == recorded && status.sources[0].lag == Some(0) {
             break;
@@ -365,10 +365,21 @@ async fn tables_are_made_again_of_the_events() {
         assert!(matches!(error, RebuildError::Missing { position: 50, .. }), "{error:?}");
         assert_eq!(fans.journal.digests().await.unwrap(), before);
 
+        // Events of a service that followed nobody when they were recorded come first.
         let bank = place(backend, "bank", &[]).await;
         bank.record("a", 0, &added("a", 1)).await.unwrap();
         bank.record("a", 1, &added("a", 2)).await.unwrap();
         let rebuilt = bank.journal.rebuild(&*broker).await.unwrap();
         assert!(rebuilt.is_identical() && rebuilt.events == 2, "{rebuilt:?}");
+        let database = bank.journal.database.clone();
+        let later = Journal::new("bank", database, Arc::new(Sums(&["other"])));
+        for versions in [2_i64, 3] {
+            let rebuilt = later.rebuild(&*broker).await.unwrap();
+            assert!(rebuilt.is_identical(), "{rebuilt:?}");
+            assert_eq!(rebuilt.events, versions.unsigned_abs());
+            let mut transaction = later.database.write().await.unwrap();
+            later.record(&mut transaction, "a", versions, &added("a", 7), AT).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
     }
 }

@@ -8,8 +8,9 @@
 //!
 //! A call is repeated, after a short random pause, where that can do no harm: when nothing was
 //! sent, or when the method is idempotent (RFC 9110, 9.2.2) and the connection broke, the answer
-//! did not come, or it was 503. Repeats stay under a fifth of the calls, so that a service in
-//! trouble does not get more to do.
+//! did not come, or it was 503. A DELETE that is repeated may be told that there is nothing any
+//! more, as it would be if the client repeated it. Repeats stay under a fifth of the calls (and
+//! a few), so that a service in trouble does not get more to do.
 
 mod address;
 mod health;
@@ -226,8 +227,7 @@ impl Peers for HttpPeers {
         let mut tried = Vec::new();
         addresses.called();
         loop {
-            let place =
-                addresses.choose(&tried).map_err(|reason| unreachable(reason.into()))?;
+            let place = addresses.choose(&tried).map_err(|reason| unreachable(reason.into()))?;
             tried.push(place.index());
             let request = match repeated.request(place.authority()) {
                 Some(request) => request.map_err(|error| unreachable(error.into()))?,

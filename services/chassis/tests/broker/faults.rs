@@ -7,6 +7,10 @@ use super::*;
 /// An error that says that there is no answer comes within this, on a busy machine.
 const UNAVAILABLE_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Once a server is there again and has something, it comes within this: the loss of the
+/// connection is noticed, not only that a pull was in vain.
+const RESUME_TIME_MAX: Duration = Duration::from_secs(4);
+
 async fn in_time(test: impl Future<Output = ()>) {
     tokio::time::timeout(TEST_TIME_MAX, test).await.unwrap();
 }
@@ -71,7 +75,9 @@ async fn a_server_that_restarts_goes_on() {
         let mut subscription = broker.subscribe(&source, 0).await.unwrap();
         for end in [3, 6, 9] {
             relay(&*broker, &log[..end], 2).await;
+            let began = Instant::now();
             assert_eq!(collect(&mut *subscription, 3, 10).await, log[end - 3..end]);
+            assert!(began.elapsed() < RESUME_TIME_MAX, "{:?}", began.elapsed());
             server.stop().await;
             server.start_again().await;
         }

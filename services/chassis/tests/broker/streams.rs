@@ -36,6 +36,19 @@ async fn a_stream_is_made_as_promised() {
     assert!(stream.delete_message(2).await.is_err());
 }
 
+/// The server forgets ids of messages soon; that it does not take one twice hangs on the sequence.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_much_later_is_refused_all_the_same() {
+    let (context, broker, source) = shared().await;
+    let log = log(&source, 3);
+    broker.publish(&source, 0, &log).await.unwrap();
+    let stream = context.get_stream(format!("PILLION-{source}")).await.unwrap();
+    tokio::time::sleep(stream.cached_info().config.duplicate_window * 2).await;
+    let refused = broker.publish(&source, 0, &log).await;
+    assert!(matches!(refused, Err(BrokerError::OutOfOrder { last: 3 })), "{refused:?}");
+    assert_eq!(broker.last_position(&source).await.unwrap(), 3);
+}
+
 /// Holes are the one thing that publishing again does not fill.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_with_holes_is_filled_anew() {

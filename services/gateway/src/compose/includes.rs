@@ -48,7 +48,8 @@ impl Gathered {
         tweets: &[Value],
     ) -> (Map<String, Value>, Vec<Value>) {
         let hides_tweet = |tweet: &Value| visibility.hides_tweet(tweet, plan.items);
-        let hides_user = |user: &Value| text(user, "id").is_some_and(|id| visibility.hides_user(id));
+        let hides_user =
+            |user: &Value| text(user, "id").is_some_and(|id| visibility.hides_user(id));
         let wanted = tweets_wanted(plan, tweets);
         let (ids, names) = users_wanted(plan, tweets, |id| {
             self.tweets.get(id).filter(|tweet| !hides_tweet(tweet))

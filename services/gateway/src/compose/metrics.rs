@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::text;
 use crate::fetch::{ENGAGEMENTS, FOLLOW_COUNTS, Fetch, LIKE_COUNTS, TWEET_COUNTS};
 use crate::fields::METRICS;
+use crate::query::Plan;
 
 /// The numbers of those tweets that engagements knows; the others are the tweets service's.
 const OF_TWEETS: [&str; 3] = ["retweet_count", "like_count", "bookmark_count"];
@@ -16,42 +17,56 @@ const OF_TWEETS: [&str; 3] = ["retweet_count", "like_count", "bookmark_count"];
 const OF_USERS: [&str; 5] =
     ["followers_count", "following_count", "tweet_count", "listed_count", "like_count"];
 
-/// Numbers by id. A number that is not there is 0.
-#[derive(Debug, Default)]
-pub(crate) struct Metrics(HashMap<String, Map<String, Value>>);
+/// Numbers by id, if they were asked for. A number that is not there is 0.
+#[derive(Debug)]
+pub(crate) struct Metrics(Option<HashMap<String, Map<String, Value>>>);
 
 impl Metrics {
     /// Those of tweets.
-    pub(crate) async fn of_tweets(fetch: Fetch<'_>, ids: &[String]) -> Result<Self, Problem> {
-        let mut metrics = Self::default();
-        metrics.add(fetch.list(&ENGAGEMENTS, ids, "").await?);
-        Ok(metrics)
+    pub(crate) async fn of_tweets(
+        fetch: Fetch<'_>,
+        plan: &Plan,
+        ids: &[String],
+    ) -> Result<Self, Problem> {
+        if !plan.tweet_metrics {
+            return Ok(Self(None));
+        }
+        Ok(Self::new(fetch.list(&ENGAGEMENTS, ids, "").await?))
     }
 
     /// Those of users.
-    pub(crate) async fn of_users(fetch: Fetch<'_>, ids: &[String]) -> Result<Self, Problem> {
+    pub(crate) async fn of_users(
+        fetch: Fetch<'_>,
+        plan: &Plan,
+        ids: &[String],
+    ) -> Result<Self, Problem> {
+        if !plan.user_metrics {
+            return Ok(Self(None));
+        }
         let (follows, tweets, likes) = try_join3(
             fetch.list(&FOLLOW_COUNTS, ids, ""),
             fetch.list(&TWEET_COUNTS, ids, ""),
             fetch.list(&LIKE_COUNTS, ids, ""),
         )
         .await?;
-        let mut metrics = Self::default();
-        [follows, tweets, likes].into_iter().for_each(|found| metrics.add(found));
-        Ok(metrics)
+        Ok(Self::new([follows, tweets, likes].concat()))
     }
 
-    fn add(&mut self, found: Vec<Value>) {
+    fn new(found: Vec<Value>) -> Self {
+        let mut numbers: HashMap<String, Map<String, Value>> = HashMap::new();
         for item in found {
-            if let (Some(id), Value::Object(numbers)) = (text(&item, "id"), &item) {
-                self.0.entry(id.to_owned()).or_default().extend(numbers.clone());
+            if let Value::Object(item) = item
+                && let Some(id) = item.get("id").and_then(Value::as_str).map(str::to_owned)
+            {
+                numbers.entry(id).or_default().extend(item);
             }
         }
+        Self(Some(numbers))
     }
 
     /// Adds to the numbers that a tweet shows, if it shows any.
     pub(crate) fn show_in_tweet(&self, tweet: &mut Value) {
-        let Some(numbers) = text(tweet, "id").and_then(|id| self.0.get(id)) else {
+        let Some(numbers) = text(tweet, "id").and_then(|id| self.0.as_ref()?.get(id)) else {
             return;
         };
         let shown = tweet.get_mut(METRICS).and_then(Value::as_object_mut);
@@ -67,7 +82,10 @@ impl Metrics {
 
     /// Makes a user show their numbers.
     pub(crate) fn show_in_user(&self, user: &mut Value) {
-        let numbers = text(user, "id").and_then(|id| self.0.get(id));
+        let Some(all) = &self.0 else {
+            return;
+        };
+        let numbers = text(user, "id").and_then(|id| all.get(id));
         let shown: Map<String, Value> = OF_USERS
             .into_iter()
             .map(|name| {

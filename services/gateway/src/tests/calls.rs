@@ -9,13 +9,13 @@ use crate::query::{Items, Query};
 use crate::routes::TABLE;
 
 /// A tweet that answers one and quotes one, by others, and names five people.
-fn tweet(id: &str) -> Option<Value> {
+fn tweet(id: &str) -> Value {
     let number: u32 = id.parse().unwrap();
     let mentions: Vec<Value> = (0..5)
         .map(|m| json!({ "start": 0, "end": 1, "username": format!("U9{}", number * 5 + m) }))
         .collect();
     let author = (100_000 + number).to_string();
-    Some(json!({
+    json!({
         "id": id, "text": "t", "edit_history_tweet_ids": [id], "author_id": author,
         "_authors": [author],
         "in_reply_to_user_id": (200_000 + number).to_string(),
@@ -24,7 +24,7 @@ fn tweet(id: &str) -> Option<Value> {
             { "type": "quoted", "id": (3000 + number).to_string() },
         ],
         "entities": { "mentions": mentions },
-    }))
+    })
 }
 
 /// The largest page that a route has: whole tweets, or ids.
@@ -32,7 +32,7 @@ fn page(items: Items, count: u32) -> Value {
     let data: Vec<Value> = (1000..1000 + count)
         .map(|id| id.to_string())
         .map(|id| match items {
-            Items::Whole if count == 100 => tweet(&id).unwrap(),
+            Items::Whole if count == 100 => tweet(&id),
             Items::Whole => json!({ "id": id, "name": "N", "username": "n" }),
             _ => json!({ "id": id }),
         })
@@ -41,7 +41,7 @@ fn page(items: Items, count: u32) -> Value {
 }
 
 fn world(call: &Call, page: &Value) -> Reply {
-    look_up(call, tweet, |_| None).unwrap_or_else(|| ok(page))
+    look_up(call, |id| Some(tweet(id)), |_| None).unwrap_or_else(|| ok(page))
 }
 
 /// The lists: template, how the owner answers, whether of tweets.
@@ -57,11 +57,7 @@ fn lists() -> impl Iterator<Item = (&'static str, Items, bool)> {
     })
 }
 
-async fn calls_for(
-    template: &str,
-    query: &str,
-    page: Value,
-) -> (BTreeMap<String, usize>, Value) {
+async fn calls_for(template: &str, query: &str, page: Value) -> (BTreeMap<String, usize>, Value) {
     let (router, peers) = gateway(move |call| world(call, &page));
     let path = template.replace("{id}", "1001");
     let answer = get(&router, &format!("{path}?{query}")).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::real::World;
+use super::real::{Form, World};
 use crate::document::OPENAPI;
 use crate::fields::{
     MEDIA_FIELDS, PLACE_FIELDS, POLL_FIELDS, TWEET_EXPANSIONS, TWEET_FIELDS, USER_EXPANSIONS,
@@ -46,7 +46,7 @@ fn the_document_has_every_public_route_and_no_other() {
 
 #[tokio::test]
 async fn the_table_has_every_public_route_of_every_service_and_no_other() {
-    let world = World::new().await;
+    let world = World::new(Form::InProcess).await;
     let owned: BTreeSet<String> = world
         .routes
         .iter()
@@ -75,7 +75,11 @@ fn the_document_names_the_parameters_that_each_route_takes() {
             let name = parameter["name"].as_str().unwrap();
             match parameter["in"].as_str().unwrap() {
                 "query" => query.insert(name),
-                _ => path.insert(name),
+                "path" => path.insert(name),
+                other => {
+                    assert_eq!((other, name), ("header", "Last-Event-ID"));
+                    continue;
+                }
             };
         }
         let Some(names) = route.query.names() else {

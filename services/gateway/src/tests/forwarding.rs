@@ -225,13 +225,17 @@ async fn a_part_that_fails_fails_the_whole() {
     ] {
         let (router, _) = gateway(move |call| {
             if call.service == failing {
-                return Ok(Response::builder().status(status).body(Body::empty()).unwrap());
+                let response = Response::builder().status(status).header("retry-after", "7");
+                return Ok(response.body(Body::empty()).unwrap());
             }
             look_up(call, tweet, |_| None).unwrap()
         });
         let path = "/2/tweets/1?expansions=author_id&tweet.fields=public_metrics";
         let answer = get(&router, path).await;
         assert_eq!(answer.status, expected, "{failing} {status}");
+        let wait = answer.headers.get("retry-after").map(|wait| wait.to_str().unwrap());
+        let is_busy = expected == StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(wait, is_busy.then_some("7"), "{failing} {status}");
         assert_eq!(answer.headers["content-type"], "application/problem+json");
     }
 }

@@ -151,12 +151,15 @@ async fn includes_hold_nothing_hidden() {
             (text("resource_type"), text("parameter"), text("value"))
         })
         .collect();
-    assert_eq!(errors, [
-        ("tweet", "referenced_tweets.id", "20"),
-        ("tweet", "referenced_tweets.id", "30"),
-        ("user", "in_reply_to_user_id", "3"),
-        ("user", "entities.mentions.username", "u3"),
-    ]);
+    assert_eq!(
+        errors,
+        [
+            ("tweet", "referenced_tweets.id", "20"),
+            ("tweet", "referenced_tweets.id", "30"),
+            ("user", "in_reply_to_user_id", "3"),
+            ("user", "entities.mentions.username", "u3"),
+        ]
+    );
     // In a feed the same holds for those whom the caller blocks or mutes.
     let path = "/2/tweets/search/recent?query=a&expansions=referenced_tweets.id";
     let body = list(path, &["11", "41"]).await;
@@ -226,8 +229,7 @@ async fn metrics_are_put_together_when_they_are_asked_for() {
         tweet["public_metrics"] = numbers.clone();
         Some(tweet)
     };
-    let (router, peers) =
-        gateway(move |call| look_up(call, with_numbers.clone(), reason).unwrap());
+    let (router, peers) = gateway(move |call| look_up(call, with_numbers.clone(), reason).unwrap());
     let path = "/2/tweets/61?tweet.fields=public_metrics&expansions=referenced_tweets.id,author_id\
                 &user.fields=public_metrics";
     let answer = get(&router, path).await;

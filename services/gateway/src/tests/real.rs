@@ -10,18 +10,22 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
 use pillion_chassis::{
-    Caller, Database, Deps, FakeClock, Ids, InProcessPeers, RouteId, Scopes, Service, SystemRandom,
+    Caller, Database, Deps, FakeClock, HttpPeers, Ids, InProcessPeers, Peers, RouteId, Scopes,
+    SystemRandom,
 };
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::{Answer, send};
 use crate::fields::{TWEET_EXPANSIONS, TWEET_FIELDS, USER_FIELDS};
 
-/// All services in one process.
+/// All services, behind the gateway.
 pub(super) struct World {
     router: Router,
     /// Which service has which routes, the gateway excepted.
     pub(super) routes: Vec<(&'static str, RouteId)>,
+    _servers: JoinSet<()>,
     _folder: tempfile::TempDir,
 }
 
@@ -44,12 +48,35 @@ async fn believe(mut request: Request) -> Request {
     request
 }
 
+/// Where the services run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form {
+    /// In this process, called without sockets.
+    InProcess,
+    /// Behind sockets, as in processes of their own.
+    OverHttp,
+}
+
+const BEHIND: [&str; 8] =
+    ["identity", "users", "tweets", "graph", "engagements", "timelines", "search", "notifications"];
+
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(super) async fn new(form: Form) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(FakeClock::at("2026-07-01T10:00:00Z".parse().unwrap()));
         let ids = Arc::new(Ids::new(clock.clone(), 1).unwrap());
-        let peers = Arc::new(InProcessPeers::new());
+        let in_process = Arc::new(InProcessPeers::new());
+        let mut listeners = Vec::new();
+        for name in BEHIND {
+            listeners.push((name, TcpListener::bind("127.0.0.1:0").await.unwrap()));
+        }
+        let addresses = listeners.iter().map(|(name, listener)| {
+            ((*name).to_owned(), format!("http://{}", listener.local_addr().unwrap()))
+        });
+        let peers: Arc<dyn Peers> = match form {
+            Form::InProcess => in_process.clone(),
+            Form::OverHttp => Arc::new(HttpPeers::new(addresses).unwrap()),
+        };
         let deps = async |name: &str| Deps {
             clock: clock.clone(),
             ids: ids.clone(),
@@ -60,9 +87,10 @@ impl World {
         let config = pillion_identity::Config::default();
         let (identity, _) =
             pillion_identity::service(deps("identity").await, config).await.unwrap();
-        let users = pillion_users::service(deps("users").await).await.unwrap();
-        let tweets = pillion_tweets::service(deps("tweets").await).await.unwrap();
-        let others = [
+        let services = [
+            identity,
+            pillion_users::service(deps("users").await).await.unwrap(),
+            pillion_tweets::service(deps("tweets").await).await.unwrap(),
             pillion_graph::service(deps("graph").await).await.unwrap(),
             pillion_engagements::service(deps("engagements").await).await.unwrap(),
             pillion_timelines::service(deps("timelines").await).await.unwrap(),
@@ -70,13 +98,20 @@ impl World {
             pillion_notifications::service(deps("notifications").await).await.unwrap(),
         ];
         let mut routes = Vec::new();
-        let services = [identity, users, tweets].into_iter().chain(others);
-        for Service { name, router, routes: table, .. } in services {
-            peers.register(name, router.layer(map_request(believe)));
-            routes.extend(table.into_iter().map(|route| (name, route)));
+        let mut running = JoinSet::new();
+        for (made, (name, listener)) in services.into_iter().zip(listeners) {
+            assert_eq!(made.name, name);
+            let believing = made.router.layer(map_request(believe));
+            routes.extend(made.routes.into_iter().map(|route| (name, route)));
+            match form {
+                Form::InProcess => in_process.register(name, believing),
+                Form::OverHttp => {
+                    running.spawn(async move { axum::serve(listener, believing).await.unwrap() });
+                }
+            }
         }
         let gateway = crate::service(deps("gateway").await).await.unwrap();
-        Self { router: gateway.router, routes, _folder: folder }
+        Self { router: gateway.router, routes, _servers: running, _folder: folder }
     }
 
     async fn call(&self, method: Method, path: &str, token: &str, body: &Value) -> Answer {
@@ -118,7 +153,13 @@ impl World {
 
 #[tokio::test]
 async fn everything_that_a_tweet_points_at_is_included_once() {
-    let world = World::new().await;
+    for form in [Form::InProcess, Form::OverHttp] {
+        everything_that_a_tweet_points_at_is_included_once_in(form).await;
+    }
+}
+
+async fn everything_that_a_tweet_points_at_is_included_once_in(form: Form) {
+    let world = World::new(form).await;
     let (ann_id, ann) = world.join("ann").await;
     let (bob_id, bob) = world.join("Bob").await;
     let (eve_id, _) = world.join("eve").await;
@@ -166,7 +207,13 @@ async fn everything_that_a_tweet_points_at_is_included_once() {
 
 #[tokio::test]
 async fn pages_and_profiles_pass_through() {
-    let world = World::new().await;
+    for form in [Form::InProcess, Form::OverHttp] {
+        pages_and_profiles_pass_through_in(form).await;
+    }
+}
+
+async fn pages_and_profiles_pass_through_in(form: Form) {
+    let world = World::new(form).await;
     let (id, token) = world.join("ann").await;
     for number in 0..7 {
         world.tweet(&token, json!({ "text": format!("tweet {number}") })).await;
@@ -193,7 +240,13 @@ async fn pages_and_profiles_pass_through() {
 
 #[tokio::test]
 async fn the_services_know_every_field_that_the_dialect_has() {
-    let world = World::new().await;
+    for form in [Form::InProcess, Form::OverHttp] {
+        the_services_know_every_field_that_the_dialect_has_in(form).await;
+    }
+}
+
+async fn the_services_know_every_field_that_the_dialect_has_in(form: Form) {
+    let world = World::new(form).await;
     let (_, token) = world.join("ann").await;
     let id = world.tweet(&token, json!({ "text": "hello" })).await;
     let (tweets, users) = (TWEET_FIELDS.join(","), USER_FIELDS.join(","));
@@ -209,7 +262,13 @@ async fn the_services_know_every_field_that_the_dialect_has() {
 
 #[tokio::test]
 async fn a_deleted_account_is_gone_for_everyone() {
-    let world = World::new().await;
+    for form in [Form::InProcess, Form::OverHttp] {
+        a_deleted_account_is_gone_for_everyone_in(form).await;
+    }
+}
+
+async fn a_deleted_account_is_gone_for_everyone_in(form: Form) {
+    let world = World::new(form).await;
     let (id, token) = world.join("ann").await;
     let (_, other) = world.join("bob").await;
     let body = json!({ "password": "correct horse battery" });

@@ -21,8 +21,8 @@ async fn everyone_concerned_is_told() {
         h.graph(GraphEvent::FollowRequested, CID, ANN).await;
         h.like(BOB, (1, ANN)).await;
         h.retweet(EngagementEvent::Retweeted, 2, BOB, (1, ANN)).await;
-        h.post(TweetPosted { replied_to: reference(1, ANN), ..h.tweet(3, BOB) }).await;
-        h.post(TweetPosted { quoted: reference(1, ANN), ..h.tweet(4, BOB) }).await;
+        h.post(TweetPosted { replied_to: Some(reference(1, ANN)), ..h.tweet(3, BOB) }).await;
+        h.post(TweetPosted { quoted: Some(reference(1, ANN)), ..h.tweet(4, BOB) }).await;
         h.mention(5, BOB, &[ANN, CID]).await;
         assert_eq!(
             h.inbox(ANN).await,
@@ -58,15 +58,15 @@ async fn a_tweet_tells_each_once_and_its_author_nothing() {
     for h in Harness::on_both().await {
         let all = mentions(&[ANN, BOB, CID]);
         h.post(TweetPosted {
-            replied_to: reference(1, ANN),
-            quoted: reference(2, CID),
+            replied_to: Some(reference(1, ANN)),
+            quoted: Some(reference(2, CID)),
             mentions: all.clone(),
             ..h.tweet(3, BOB)
         })
         .await;
         h.post(TweetPosted {
-            replied_to: reference(1, ANN),
-            quoted: reference(1, ANN),
+            replied_to: Some(reference(1, ANN)),
+            quoted: Some(reference(1, ANN)),
             mentions: all,
             ..h.tweet(4, ANN)
         })
@@ -122,7 +122,7 @@ async fn what_is_taken_back_is_withdrawn_read_or_not() {
         h.like(BOB, (1, ANN)).await;
         h.like(CID, (1, ANN)).await;
         h.retweet(EngagementEvent::Retweeted, 2, BOB, (1, ANN)).await;
-        h.post(TweetPosted { replied_to: reference(1, ANN), ..h.tweet(3, BOB) }).await;
+        h.post(TweetPosted { replied_to: Some(reference(1, ANN)), ..h.tweet(3, BOB) }).await;
         let newest = h.get(ANN, "").await.ids()[0].clone();
         let marked = h.mark_read(ANN, &format!(r#"{{"up_to":"{newest}"}}"#)).await;
         assert_eq!(marked.status, 200, "{}", marked.body);
@@ -163,7 +163,7 @@ async fn what_one_may_not_see_one_is_not_told() {
         assert!(h.inbox(ANN).await.is_empty(), "does not follow");
         assert_eq!(h.inbox(CID).await, [told("mention", BOB, 1)]);
         h.mention(2, BOB, &[ANN, CID]).await;
-        h.post(TweetPosted { quoted: reference(9, ANN), ..h.tweet(3, BOB) }).await;
+        h.post(TweetPosted { quoted: Some(reference(9, ANN)), ..h.tweet(3, BOB) }).await;
         h.retweet(EngagementEvent::Retweeted, 4, BOB, (9, ANN)).await;
         h.like(BOB, (9, ANN)).await;
         h.follow(BOB, ANN).await;

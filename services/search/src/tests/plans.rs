@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pillion_chassis::sql::query;
 use pillion_chassis::testing::{BACKENDS, migrated};
-use pillion_chassis::{Backend, Database, Timestamp};
+use pillion_chassis::{Backend, Database, Timestamp, TweetId};
 
 use crate::query::{Accounts, SEARCH_CHARS_MAX, parse};
 use crate::store::{FIND_POSTGRES, FIND_SQLITE, MIGRATIONS, Store};
@@ -72,26 +72,49 @@ async fn sqlite_walks_the_lists_of_terms_backwards_and_sorts_nothing() {
 }
 
 #[tokio::test]
-async fn postgres_takes_the_index_for_rare_words_and_the_order_for_common_ones() {
+async fn postgres_asks_its_index_also_for_words_that_nobody_wrote() {
     let test = migrated(Backend::Postgres, &MIGRATIONS).await;
     fill(&test.database, DOCUMENTS).await;
-    let explain = async |word: &str| {
-        let plan: Vec<(String,)> =
-            query(format!("EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) {FIND_POSTGRES}"))
-                .bind(format!("'{word}'"))
-                .bind(-1_i64)
-                .bind(i64::MAX)
-                .bind(11_i64)
-                .fetch_all(&test.database)
-                .await
-                .unwrap();
-        plan.into_iter().map(|(line,)| line).collect::<Vec<_>>().join("\n")
-    };
-    let rare = explain("rare").await;
-    assert!(rare.contains("Bitmap Index Scan on document_vector"), "{rare}");
-    let common = explain("common").await;
-    assert!(common.contains("Index Scan Backward using document_pkey"), "{common}");
-    assert!(!common.contains("Sort"), "{common}");
+    for word in ["rare", "nowhere"] {
+        let plan: Vec<(String,)> = query(format!("EXPLAIN {FIND_POSTGRES}"))
+            .bind(format!("'{word}'"))
+            .bind(-1_i64)
+            .bind(i64::MAX)
+            .bind(11_i64)
+            .fetch_all(&test.database)
+            .await
+            .unwrap();
+        let plan = plan.into_iter().map(|(line,)| line).collect::<Vec<_>>().join("\n");
+        assert!(plan.contains("Bitmap Index Scan on document_vector"), "{plan}");
+        assert!(!plan.contains("Seq Scan on document"), "{plan}");
+    }
+}
+
+/// On `PostgreSQL` a page is put together from two parts.
+#[tokio::test]
+async fn a_page_reaches_from_the_latest_documents_into_the_others() {
+    for backend in BACKENDS {
+        let test = migrated(backend, &MIGRATIONS).await;
+        fill(&test.database, DOCUMENTS).await;
+        let store = Store::new(test.database.clone());
+        let find = async |text: &str, above_id, below_id, count_max| {
+            let pattern = parse(text, SEARCH_CHARS_MAX).unwrap().pattern(&Accounts::new());
+            let moment = Timestamp::from_micros(0);
+            let window = Window { above_id, below_id, start: moment, end: moment };
+            let found = store.find(&pattern, window, count_max).await.unwrap();
+            found.into_iter().map(TweetId::as_i64).collect::<Vec<_>>()
+        };
+        let thousands = |range: std::ops::RangeInclusive<i64>| {
+            range.rev().map(|thousand| thousand * 1_000).collect::<Vec<_>>()
+        };
+        assert_eq!(find("rare", -1, i64::MAX, 100).await, thousands(1..=30), "{backend:?}");
+        assert_eq!(find("rare", -1, i64::MAX, 5).await, thousands(26..=30));
+        assert_eq!(find("rare", 3_000, 9_000, 100).await, thousands(4..=8));
+        assert_eq!(find("rare", 8_500, 9_500, 100).await, thousands(9..=9));
+        // The border is the 2,000th document, which is in one part and not in both.
+        let expected: Vec<i64> = (27_901..=30_000).rev().filter(|id| id % 100 != 7).collect();
+        assert_eq!(find("common", 27_900, i64::MAX, 5_000).await, expected);
+    }
 }
 
 /// The times of a page of ten, for the eye: `cargo test -p pillion-search --release -- --ignored

@@ -15,13 +15,18 @@ CREATE TABLE account (
 CREATE TABLE follow (
     follower_id BIGINT NOT NULL,
     followee_id BIGINT NOT NULL,
-    -- The followee's `account.merged`.
+    -- Whether the followee had so many followers already that nothing of it is put into this
+    -- follower's home: all of it is merged at read.
+    pulled BOOLEAN NOT NULL DEFAULT FALSE,
+    -- Whether there is anything to merge: `pulled`, or the followee's `account.merged`.
     merged BOOLEAN NOT NULL DEFAULT FALSE,
     PRIMARY KEY (follower_id, followee_id)
 ) WITHOUT ROWID;
 
 CREATE INDEX follow_by_followee ON follow (followee_id, follower_id);
-CREATE INDEX follow_merged ON follow (follower_id, followee_id) WHERE merged;
+-- The next two hold all that a statement asks for, or SQLite would take another one.
+CREATE INDEX follow_pushed ON follow (followee_id, follower_id, pulled) WHERE NOT pulled;
+CREATE INDEX follow_merged ON follow (follower_id, merged, followee_id, pulled) WHERE merged;
 
 -- The newest tweets of each author, retweets among them.
 CREATE TABLE post (
@@ -32,14 +37,14 @@ CREATE TABLE post (
     -- Of a retweet: which tweet, and whose.
     retweeted_id BIGINT,
     retweeted_author_id BIGINT,
-    -- Whether it was put into the followers' homes; if not, it is merged at read.
+    -- Whether it was put into the homes of the followers who are not `pulled`; if not, it is merged
+    -- at read for these, too.
     fanned_out BOOLEAN NOT NULL,
     -- Marked to be swept out of the homes and away, within one transaction.
     doomed BOOLEAN NOT NULL DEFAULT FALSE
 ) WITHOUT ROWID;
 
 CREATE INDEX post_by_author ON post (author_id, tweet_id);
-CREATE INDEX post_merged ON post (author_id, tweet_id) WHERE NOT fanned_out;
 CREATE INDEX post_by_replied_to ON post (reply_to_author_id, author_id)
     WHERE reply_to_author_id IS NOT NULL;
 CREATE INDEX post_by_retweeted ON post (retweeted_id) WHERE retweeted_id IS NOT NULL;
@@ -47,7 +52,8 @@ CREATE INDEX post_by_retweeted_author ON post (retweeted_author_id)
     WHERE retweeted_author_id IS NOT NULL;
 CREATE INDEX post_doomed ON post (tweet_id) WHERE doomed;
 
--- The home timelines. Every row is of a tweet in `post` whose author the user follows.
+-- The home timelines. Every row is of a tweet in `post` that was fanned out, of an author whom the
+-- user follows and is not `pulled`.
 CREATE TABLE home (
     user_id BIGINT NOT NULL,
     tweet_id BIGINT NOT NULL,

@@ -14,22 +14,25 @@ pub(crate) const BACKFILL: &str = concat!(
             p.retweeted_id IS NOT NULL
      FROM follow AS f CROSS JOIN post AS p
      WHERE f.follower_id = $1 AND f.followee_id = $2 AND p.author_id = $2
-       AND p.fanned_out AND ",
+       AND NOT f.pulled AND p.fanned_out AND ",
     may_be_at_home!(),
     " UNION
      SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id,
             p.retweeted_id IS NOT NULL
      FROM follow AS f CROSS JOIN post AS p
      WHERE f.follower_id = $1 AND p.author_id = f.followee_id AND p.reply_to_author_id = $2
-       AND p.fanned_out
+       AND NOT f.pulled AND p.fanned_out
      ON CONFLICT DO NOTHING"
 );
 
-/// The user follows the target from now on.
+/// The user follows the target from now on. A follow that takes the target above the bound, or
+/// comes when it is above, is served at read for good: so never more homes than the bound hold a
+/// tweet, and have to be looked through when it is deleted.
 pub(crate) async fn add(
     transaction: &mut Transaction,
     user_id: UserId,
     target_id: UserId,
+    fanout_followers_max: u32,
 ) -> Result<(), DatabaseError> {
     if user_id == target_id
         || !accounts::ensure(transaction, user_id).await?
@@ -38,12 +41,14 @@ pub(crate) async fn add(
         return Ok(());
     }
     let added = query(
-        "INSERT INTO follow (follower_id, followee_id, merged)
-         SELECT $1, user_id, merged FROM account WHERE user_id = $2
+        "INSERT INTO follow (follower_id, followee_id, pulled, merged)
+         SELECT $1, user_id, followers >= $3, merged OR followers >= $3
+         FROM account WHERE user_id = $2
          ON CONFLICT DO NOTHING",
     )
     .bind(user_id)
     .bind(target_id)
+    .bind(fanout_followers_max)
     .execute(&mut *transaction)
     .await?;
     if added == 0 {

@@ -4,7 +4,7 @@ use pillion_chassis::sql::query;
 use pillion_chassis::{DatabaseError, Transaction, TweetId, UserId};
 use pillion_events::{Retweet, TweetPosted, TweetRef};
 
-use super::{accounts, may_be_at_home};
+use super::{accounts, may_be_at_home, take_time};
 use crate::{AUTHOR_TWEETS_MAX, HOME_TWEETS_MAX};
 
 /// Puts a tweet into the homes of those who follow its author.
@@ -13,7 +13,7 @@ pub(crate) const FAN_OUT: &str = concat!(
      SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id,
             p.retweeted_id IS NOT NULL
      FROM post AS p CROSS JOIN follow AS f
-     WHERE p.tweet_id = $1 AND f.followee_id = p.author_id AND ",
+     WHERE p.tweet_id = $1 AND f.followee_id = p.author_id AND NOT f.pulled AND ",
     may_be_at_home!(),
     " ON CONFLICT DO NOTHING"
 );
@@ -21,14 +21,15 @@ pub(crate) const FAN_OUT: &str = concat!(
 /// Counts the tweet `$2` of `$1` in the homes that it was put into.
 pub(crate) const COUNT_FAN_OUT: &str = "UPDATE account SET home_ids = home_ids + 1
      WHERE user_id IN (SELECT h.user_id FROM follow AS f CROSS JOIN home AS h
-                       WHERE f.followee_id = $1 AND h.user_id = f.follower_id
-                         AND h.tweet_id = $2)";
+                       WHERE f.followee_id = $1 AND NOT f.pulled
+                         AND h.user_id = f.follower_id AND h.tweet_id = $2)";
 
 /// Takes the oldest id out of the homes of an author's followers that hold one too many.
 pub(crate) const TRIM_HOMES: &str = "DELETE FROM home WHERE (user_id, tweet_id) IN
          (SELECT a.user_id, (SELECT min(h.tweet_id) FROM home AS h WHERE h.user_id = a.user_id)
           FROM follow AS f CROSS JOIN account AS a
-          WHERE f.followee_id = $1 AND a.user_id = f.follower_id AND a.home_ids > $2)";
+          WHERE f.followee_id = $1 AND NOT f.pulled
+            AND a.user_id = f.follower_id AND a.home_ids > $2)";
 
 /// Dooms what an author's list holds too much.
 pub(crate) const DOOM_OLDEST: &str = "UPDATE post SET doomed = TRUE
@@ -40,7 +41,7 @@ pub(crate) const DOOM_OLDEST: &str = "UPDATE post SET doomed = TRUE
 pub(crate) const COUNT_DOOMED: &str = "UPDATE account SET home_ids = account.home_ids - gone.ids
      FROM (SELECT h.user_id AS user_id, count(*) AS ids
            FROM post AS p CROSS JOIN follow AS f CROSS JOIN home AS h
-           WHERE p.doomed AND p.fanned_out AND f.followee_id = p.author_id
+           WHERE p.doomed AND p.fanned_out AND f.followee_id = p.author_id AND NOT f.pulled
              AND h.user_id = f.follower_id AND h.tweet_id = p.tweet_id
            GROUP BY h.user_id) AS gone
      WHERE account.user_id = gone.user_id";
@@ -48,7 +49,7 @@ pub(crate) const COUNT_DOOMED: &str = "UPDATE account SET home_ids = account.hom
 /// Takes the doomed tweets out of the homes.
 pub(crate) const SWEEP_HOMES: &str = "DELETE FROM home WHERE (user_id, tweet_id) IN
          (SELECT f.follower_id, p.tweet_id FROM post AS p CROSS JOIN follow AS f
-          WHERE p.doomed AND p.fanned_out AND f.followee_id = p.author_id)";
+          WHERE p.doomed AND p.fanned_out AND f.followee_id = p.author_id AND NOT f.pulled)";
 
 /// What a home shows.
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +136,7 @@ pub(crate) async fn remove_tweet(
         .bind(tweet_id)
         .execute(&mut *transaction)
         .await?;
+    take_time(transaction).await?;
     let doomed = query("UPDATE post SET doomed = TRUE WHERE tweet_id = $1 OR retweeted_id = $1")
         .bind(tweet_id)
         .execute(&mut *transaction)
@@ -188,10 +190,10 @@ async fn trim_author(
     author_id: UserId,
 ) -> Result<(), DatabaseError> {
     let doomed = query(DOOM_OLDEST)
-    .bind(author_id)
-    .bind(AUTHOR_TWEETS_MAX)
-    .execute(&mut *transaction)
-    .await?;
+        .bind(author_id)
+        .bind(AUTHOR_TWEETS_MAX)
+        .execute(&mut *transaction)
+        .await?;
     sweep(transaction, doomed).await
 }
 
@@ -201,12 +203,8 @@ async fn sweep(transaction: &mut Transaction, doomed: u64) -> Result<(), Databas
     if doomed == 0 {
         return Ok(());
     }
-    query(COUNT_DOOMED)
-    .execute(&mut *transaction)
-    .await?;
-    query(SWEEP_HOMES)
-    .execute(&mut *transaction)
-    .await?;
+    query(COUNT_DOOMED).execute(&mut *transaction).await?;
+    query(SWEEP_HOMES).execute(&mut *transaction).await?;
     query("DELETE FROM post WHERE doomed").execute(&mut *transaction).await?;
     Ok(())
 }
@@ -218,20 +216,21 @@ async fn fan_out(transaction: &mut Transaction, post: &Post) -> Result<(), Datab
         return Ok(());
     }
     query(COUNT_FAN_OUT)
-    .bind(post.author_id)
-    .bind(post.tweet_id)
-    .execute(&mut *transaction)
-    .await?;
+        .bind(post.author_id)
+        .bind(post.tweet_id)
+        .execute(&mut *transaction)
+        .await?;
     let trimmed = query(TRIM_HOMES)
-    .bind(post.author_id)
-    .bind(HOME_TWEETS_MAX)
-    .execute(&mut *transaction)
-    .await?;
+        .bind(post.author_id)
+        .bind(HOME_TWEETS_MAX)
+        .execute(&mut *transaction)
+        .await?;
     if trimmed > 0 {
         query(
             "UPDATE account SET home_ids = $2
              WHERE home_ids > $2
-               AND user_id IN (SELECT follower_id FROM follow WHERE followee_id = $1)",
+               AND user_id IN (SELECT follower_id FROM follow
+                               WHERE followee_id = $1 AND NOT pulled)",
         )
         .bind(post.author_id)
         .bind(HOME_TWEETS_MAX)
@@ -247,7 +246,7 @@ async fn set_merged(transaction: &mut Transaction, author_id: UserId) -> Result<
         .bind(author_id)
         .execute(&mut *transaction)
         .await?;
-    query("UPDATE follow SET merged = TRUE WHERE followee_id = $1")
+    query("UPDATE follow SET merged = TRUE WHERE followee_id = $1 AND NOT pulled")
         .bind(author_id)
         .execute(&mut *transaction)
         .await?;
@@ -268,7 +267,7 @@ async fn set_unmerged(
     .execute(&mut *transaction)
     .await?;
     if unmerged > 0 {
-        query("UPDATE follow SET merged = FALSE WHERE followee_id = $1")
+        query("UPDATE follow SET merged = FALSE WHERE followee_id = $1 AND NOT pulled")
             .bind(author_id)
             .execute(&mut *transaction)
             .await?;

@@ -141,12 +141,12 @@ impl Harness {
         self.deliver("engagements", &EngagementEvent::Unretweeted(retweet(id, by, of))).await;
     }
 
-    pub(super) async fn follow(&self, follower: u64, followee: u64) {
-        self.deliver("graph", &GraphEvent::Followed(relation(follower, followee))).await;
+    pub(super) async fn follow(&self, one: u64, two: u64) {
+        self.deliver("graph", &GraphEvent::Followed(relation(one, two))).await;
     }
 
-    pub(super) async fn unfollow(&self, follower: u64, followee: u64) {
-        self.deliver("graph", &GraphEvent::Unfollowed(relation(follower, followee))).await;
+    pub(super) async fn unfollow(&self, one: u64, two: u64) {
+        self.deliver("graph", &GraphEvent::Unfollowed(relation(one, two))).await;
     }
 
     pub(super) async fn register(&self, id: u64) {
@@ -218,7 +218,8 @@ impl Harness {
             broker.publish(source, 0, events).await.unwrap();
         }
         let rebuilt = self.journal.rebuild(&broker).await.unwrap();
-        assert_eq!(rebuilt.events as usize, self.delivered.lock().unwrap().len());
+        let delivered = self.delivered.lock().unwrap().len();
+        assert_eq!(usize::try_from(rebuilt.events).unwrap(), delivered);
         assert!(rebuilt.is_identical(), "{rebuilt:?}");
     }
 }

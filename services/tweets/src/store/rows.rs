@@ -57,6 +57,7 @@ impl TryFrom<Row> for Tweet {
         };
         let retweeted = reference(row.retweeted_id, row.retweeted_author_id)?;
         let mut mentions: Vec<Mention> = serde_json::from_str(&row.mentions).map_err(|_| bad())?;
+        // For a moment a handle may not be known here yet; the text then stands alone.
         let mut text = row.text;
         if let (Some(TweetRef { author_id, .. }), Some(username)) =
             (retweeted, row.retweeted_username)

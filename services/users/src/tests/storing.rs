@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use pillion_chassis::broker::EmbeddedBroker;
+use pillion_chassis::event_log;
 use pillion_chassis::sql::query;
-use pillion_chassis::{Database, Migrations, UserId};
+use pillion_chassis::{Database, Migrations, Timestamp, UserId};
 use serde_json::json;
 use sqlx::migrate::Migrator;
+
+use crate::error::Error;
+use crate::profile::{About, Profile};
+use crate::store::{MIGRATIONS, Store};
 
 use super::{Harness, jack, on_each};
 
@@ -65,7 +70,7 @@ async fn the_tables_are_a_fold_of_the_log() {
 async fn a_file_of_the_first_version_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path().join("users.sqlite")).await.unwrap();
-    let own = &crate::store::MIGRATIONS;
+    let own = &MIGRATIONS;
     let up_to =
         |migrator: &Migrator| Migrator::with_migrations(migrator.iter().take(1).cloned().collect());
     let first = Migrations { sqlite: up_to(&own.sqlite), postgres: up_to(&own.postgres) };
@@ -80,8 +85,8 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     .unwrap();
     transaction.commit().await.unwrap();
 
-    let store = crate::store::Store::open({
-        database.migrate(&crate::store::MIGRATIONS).await.unwrap();
+    let store = Store::open({
+        database.migrate(&MIGRATIONS).await.unwrap();
         database.clone()
     })
     .await
@@ -91,4 +96,41 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(words.iter().map(|(word,)| word.as_str()).collect::<Vec<_>>(), ["jack", "ödön"]);
     let profile = store.by_ids(&[UserId::new(12).unwrap()]).await.unwrap().remove(0);
     assert!(!profile.protected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_on_one_server_give_a_handle_once() {
+    let url = pillion_test_servers::postgres().await.database().await;
+    let mut wanting = tokio::task::JoinSet::new();
+    for process in 0..2 {
+        let database = Database::connect(&url).await.unwrap();
+        database.migrate(&MIGRATIONS).await.unwrap();
+        let store = Store::open(database).await.unwrap();
+        for n in 0..16 {
+            let store = store.clone();
+            let id = UserId::new(100 * process + n).unwrap();
+            let profile = move |username: String| Profile {
+                user_id: id,
+                username: username.parse().unwrap(),
+                about: About { name: "x".to_owned(), description: None, location: None, url: None },
+                protected: false,
+                created_at: Timestamp::from_micros(1_000_000),
+            };
+            wanting.spawn(async move {
+                match store.register(&profile("it".to_owned())).await {
+                    Ok(_) => 1,
+                    Err(Error::UsernameTaken(_)) => {
+                        store.register(&profile(format!("other_{id}"))).await.unwrap();
+                        0
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+            });
+        }
+    }
+    assert_eq!(wanting.join_all().await.iter().sum::<u32>(), 1);
+    let database = Database::connect(&url).await.unwrap();
+    let events = event_log::read_after(&database, crate::NAME, 0, 100).await.unwrap();
+    let positions: Vec<_> = events.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (1..=32).collect::<Vec<_>>());
 }

@@ -33,7 +33,7 @@ pub(super) struct NatsSubscription {
     pull: Option<Pull>,
 }
 
-/// A consumer at the server, which begins right after the position, or earlier.
+/// A consumer at the server, which begins right after the position.
 struct Pull {
     consumer: PullConsumer,
     /// What it was asked for last, until that comes to its end.
@@ -49,8 +49,8 @@ impl NatsSubscription {
         Self { broker, source: source.to_owned(), position, pull: None }
     }
 
-    /// A new consumer. When the stream ends before the position (it was wiped), the server lets
-    /// it begin at that end instead.
+    /// A new consumer. When the stream ends before the position, because it was wiped, the
+    /// consumer has nothing to send until the relay has come so far again.
     async fn consumer(&self) -> Result<PullConsumer, BrokerError> {
         let stream = stream::open(&self.broker.context, self.broker.options, &self.source).await?;
         let start_sequence = sequence(self.position + 1)?;
@@ -139,6 +139,7 @@ impl NatsSubscription {
             Ok(info) => position(info.stream_sequence)?,
             Err(error) => return Err(BrokerError::Failed(error)),
         };
+        // Wherever the server lets a consumer begin, nothing comes twice.
         if found <= self.position {
             return Ok(None);
         }

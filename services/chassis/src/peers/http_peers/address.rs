@@ -79,11 +79,7 @@ enum Grade {
 }
 
 impl Addresses {
-    pub(super) fn new(
-        service: &str,
-        authorities: Vec<Authority>,
-        settings: &PeerSettings,
-    ) -> Self {
+    pub(super) fn new(service: &str, authorities: Vec<Authority>, settings: &PeerSettings) -> Self {
         let address = |authority| {
             Arc::new(Address {
                 service: service.to_owned(),

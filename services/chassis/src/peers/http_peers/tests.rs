@@ -35,6 +35,8 @@ enum Deed {
     Hang,
 }
 
+type Behaviour = dyn Fn(&str, usize) -> Deed + Send + Sync;
+
 /// A peer written by hand, for one on a real server is too well-behaved.
 struct Peer {
     address: String,
@@ -65,7 +67,7 @@ impl Peer {
         let address = listener.local_addr().unwrap().to_string();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let open = Arc::new(AtomicUsize::new(0));
-        let deed: Arc<dyn Fn(&str, usize) -> Deed + Send + Sync> = Arc::new(deed);
+        let deed: Arc<Behaviour> = Arc::new(deed);
         let (noted, counted) = (Arc::clone(&requests), Arc::clone(&open));
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -89,11 +91,7 @@ impl Peer {
 }
 
 /// Serves one connection until it is closed or broken.
-async fn converse(
-    mut stream: TcpStream,
-    noted: &Mutex<Vec<String>>,
-    deed: &(dyn Fn(&str, usize) -> Deed + Send + Sync),
-) {
+async fn converse(mut stream: TcpStream, noted: &Mutex<Vec<String>>, deed: &Behaviour) {
     let mut received = Vec::new();
     loop {
         while !received.ends_with(b"\r\n\r\n") && !received.ends_with(b"body") {
@@ -127,7 +125,7 @@ async fn converse(
 /// Fast enough for a test, slow enough for a busy machine.
 fn settings() -> PeerSettings {
     PeerSettings {
-        answer_timeout: Duration::from_millis(1_000),
+        answer_timeout: Duration::from_secs(1),
         health_interval: Duration::from_millis(40),
         health_timeout: Duration::from_millis(100),
         circuit_rest: Duration::from_millis(300),
@@ -135,10 +133,7 @@ fn settings() -> PeerSettings {
     }
 }
 
-fn peers_at<'a>(
-    addresses: impl IntoIterator<Item = &'a str>,
-    settings: PeerSettings,
-) -> HttpPeers {
+fn peers_at<'a>(addresses: impl IntoIterator<Item = &'a str>, settings: PeerSettings) -> HttpPeers {
     let addresses =
         addresses.into_iter().map(|address| ("users".to_owned(), format!("http://{address}")));
     HttpPeers::with_settings(addresses, settings, Arc::new(SystemRandom)).unwrap()
@@ -177,8 +172,8 @@ async fn until(is_so: impl Fn() -> bool) {
 async fn a_service_in_another_process_answers_over_a_kept_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let router = Router::new()
-        .route("/a", get(async |uri: Uri| uri.query().unwrap_or_default().to_owned()));
+    let router =
+        Router::new().route("/a", get(async |uri: Uri| uri.query().unwrap_or_default().to_owned()));
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
     let peers = HttpPeers::new([("users".to_owned(), format!("http://{address}/"))]).unwrap();
     for _ in 0..2 {
@@ -329,7 +324,7 @@ async fn a_half_open_peer_is_found_by_its_health_and_comes_back() {
 #[tokio::test]
 async fn an_open_circuit_refuses_at_once_and_a_restarted_peer_is_found_again() {
     let address = dead_address();
-    let bounds = PeerSettings { circuit_rest: Duration::from_secs(60), ..settings() };
+    let bounds = PeerSettings { circuit_rest: Duration::from_mins(1), ..settings() };
     let peers = peers_at([&*address], bounds);
     for _ in 0..3 {
         assert!(call(&peers, Method::GET).await.is_err());
