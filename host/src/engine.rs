@@ -52,15 +52,19 @@ fn config() -> Config {
     config
 }
 
-/// The engine for running: instances come from a pool of `instances` slots, of which `fibers`
-/// may run on one.
-pub(crate) fn running(instances: u32, fibers: u32) -> Result<Engine, HostError> {
+/// Fibers that exist at once. Each is two mappings from the start on, of the 65,530 that Linux
+/// gives a process.
+const FIBERS_MAX: u32 = 4_096;
+
+/// The engine for running: instances come from a pool of `instances` slots, and run on fibers
+/// where they await something.
+pub(crate) fn running(instances: u32, awaits: bool) -> Result<Engine, HostError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(4))
         .total_memories(instances)
         .total_tables(instances.saturating_mul(2))
-        .total_stacks(fibers)
+        .total_stacks(if awaits { instances.min(FIBERS_MAX) } else { 0 })
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
         .max_memories_per_component(1)
         .max_tables_per_component(4)

@@ -72,8 +72,7 @@ impl Host {
     pub fn new(options: HostOptions) -> Result<Self, HostError> {
         let backends = Backends::open(&options)?;
         let awaits = backends.outside.handle.is_some();
-        let fibers = if awaits { options.instances_max } else { 0 };
-        let engine = engine::running(options.instances_max, fibers)?;
+        let engine = engine::running(options.instances_max, awaits)?;
         let artifacts =
             Artifacts::open(&options.state_dir, engine.clone(), options.compiler.clone())?;
         let folder = options.state_dir.join("generations");

@@ -198,6 +198,9 @@ fn explain(error: &wasmtime::Error, store: &Store<State>, deadline_ms: u32) -> H
     if error.downcast_ref::<TooManyHostCalls>().is_some() {
         return HookError::HostCalls(limits.host_calls);
     }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return HookError::NoRoom;
+    }
     if error.downcast_ref::<Exited>().is_some() {
         return HookError::Trap(Exited.to_string());
     }

@@ -30,8 +30,13 @@ async fn bad_tweets_are_refused_with_the_reason_and_leave_nothing() {
         (json!({ "text": "a", "quote_tweet_id": "abc" }).to_string(), 400, "quote_tweet_id"),
         (
             json!({ "text": "a", "reply": { "in_reply_to_tweet_id": "1" } }).to_string(),
-            400,
-            "in_reply_to_tweet_id",
+            403,
+            "You attempted to reply to a Tweet that is deleted or not visible to you.",
+        ),
+        (
+            json!({ "text": "a", "quote_tweet_id": "1" }).to_string(),
+            403,
+            "You attempted to quote a Tweet that is deleted or not visible to you.",
         ),
         (json!({ "text": "a", "reply_settings": "nobody" }).to_string(), 400, "reply_settings"),
         (json!({ "text": "x".repeat(70_000) }).to_string(), 413, "65536"),

@@ -13,6 +13,7 @@ mod new_plugin;
 mod operator;
 mod rate_limits;
 mod restart;
+mod social;
 mod split;
 mod tokens;
 mod tweets;

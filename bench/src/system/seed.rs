@@ -224,7 +224,7 @@ impl Seeder {
     async fn lag(&self) -> Result<i64> {
         let mut lag = 0;
         for journal in &self.journals {
-            let status = journal.status(&*self.broker).await?;
+            let status = journal.status(Some(&*self.broker)).await?;
             if status.parked > 0 {
                 bail!("{} could not take up {} events", status.service, status.parked);
             }

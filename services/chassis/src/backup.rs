@@ -222,9 +222,9 @@ mod tests {
             copy(&paths, &to).await.unwrap();
             let mut copies = Vec::new();
             for path in &paths {
-                let copied = to.join(path.file_name().unwrap());
-                assert!(!beside(&copied, "-wal").exists());
-                let database = Database::open(&copied).await.unwrap();
+                let file = to.join(path.file_name().unwrap());
+                assert!(!beside(&file, "-wal").exists());
+                let database = Database::open(&file).await.unwrap();
                 copies.push(newest(&database).await);
                 database.close().await;
             }

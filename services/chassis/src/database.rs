@@ -226,16 +226,12 @@ impl Database {
 pub(crate) async fn in_time<T>(
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, DatabaseError> {
-    match tokio::time::timeout(ANSWER_TIME_MAX, answer).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => {
-            let error = std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                "the database server did not answer in time",
-            );
-            Err(DatabaseError::Unavailable(sqlx::Error::Io(error)))
-        }
+    if let Ok(answer) = tokio::time::timeout(ANSWER_TIME_MAX, answer).await {
+        return Ok(answer?);
     }
+    let late = std::io::ErrorKind::TimedOut;
+    let error = std::io::Error::new(late, "the database server did not answer in time");
+    Err(DatabaseError::Unavailable(sqlx::Error::Io(error)))
 }
 
 impl Transaction {

@@ -139,6 +139,7 @@ item_from! {
 macro_rules! dispatch {
     ($query:expr, $on:expr, $make:ident, $run:ident) => {{
         let Query { sql, values } = $query;
+        tracing::trace!(sql = &*sql, "statement");
         let sql = AssertSqlSafe(sql);
         match $on.into() {
             On::Database(Database { pools: Pools::Sqlite(pools), .. }) => {
@@ -167,6 +168,7 @@ impl Query {
     /// Runs it and gives the number of rows that it wrote.
     pub async fn execute<'c>(self, on: impl Into<On<'c>>) -> Result<u64, DatabaseError> {
         let Query { sql, values } = self;
+        tracing::trace!(sql = &*sql, "statement");
         let sql = AssertSqlSafe(sql);
         Ok(match on.into() {
             On::Database(Database { pools: Pools::Sqlite(pools), .. }) => {
@@ -213,9 +215,19 @@ impl Query {
     }
 }
 
+/// What one database cannot keep the other does not take either: an event with it would pass on
+/// one and be refused on the other.
+fn storable(value: &Value) -> Result<(), DatabaseError> {
+    match value {
+        Value::Text(Some(text)) if text.contains('\0') => Err(DatabaseError::Nul),
+        _ => Ok(()),
+    }
+}
+
 fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, DatabaseError> {
     let mut arguments = SqliteArguments::default();
     for value in values {
+        storable(&value)?;
         match value {
             Value::Integer(value) => arguments.add(value),
             Value::Text(value) => arguments.add(value),
@@ -231,6 +243,7 @@ fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, DatabaseError
 fn postgres_arguments(values: Vec<Value>) -> Result<PgArguments, DatabaseError> {
     let mut arguments = PgArguments::default();
     for value in values {
+        storable(&value)?;
         match value {
             Value::Integer(value) => arguments.add(value),
             Value::Text(value) => arguments.add(value),
@@ -241,4 +254,58 @@ fn postgres_arguments(values: Vec<Value>) -> Result<PgArguments, DatabaseError> 
         .map_err(Error::Encode)?;
     }
     Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::tests::migrations;
+    use crate::problem::Problem;
+    use crate::testing::{BACKENDS, migrated};
+
+    #[tokio::test]
+    async fn a_text_with_nul_is_the_callers_mistake_on_both() {
+        for backend in BACKENDS {
+            let test = migrated(backend, &migrations(&[])).await;
+            let error = query("SELECT name FROM secret WHERE name = $1")
+                .bind("a\0b")
+                .fetch_optional::<(String,)>(&test.database)
+                .await
+                .unwrap_err();
+            assert!(matches!(error, DatabaseError::Nul), "{error:?}");
+            assert_eq!(Problem::from(error).status(), 400);
+        }
+    }
+
+    #[tokio::test]
+    async fn values_and_lists_mean_the_same_on_both() {
+        for backend in BACKENDS {
+            let test = migrated(backend, &migrations(&[])).await;
+            let numbers = query(
+                "SELECT CAST(value AS BIGINT) FROM json_each($1) WHERE CAST(value AS BIGINT) > $2
+                 ORDER BY 1",
+            )
+            .bind(list([3_i64, 1, 2]))
+            .bind(1_i64)
+            .fetch_all::<(i64,)>(&test.database)
+            .await
+            .unwrap();
+            assert_eq!(numbers, [(2,), (3,)], "{backend:?}");
+            let texts = query("SELECT value FROM json_each($1) ORDER BY value")
+                .bind(list(["ß \" '", "a"]))
+                .fetch_all::<(String,)>(&test.database)
+                .await
+                .unwrap();
+            assert_eq!(texts, [("a".to_owned(),), ("ß \" '".to_owned(),)]);
+            let row = query("SELECT $1, $2, $3, $4")
+                .bind(true)
+                .bind(Some("x"))
+                .bind(None::<i64>)
+                .bind(b"\0\xff".as_slice())
+                .fetch_one::<(bool, Option<String>, Option<i64>, Vec<u8>)>(&test.database)
+                .await
+                .unwrap();
+            assert_eq!(row, (true, Some("x".to_owned()), None, vec![0, 255]));
+        }
+    }
 }

@@ -34,11 +34,12 @@ pub(crate) async fn quote_tweets(
     let cursor =
         token.map(|token| tweets.pages.open(&scope, "pagination_token", &token)).transpose()?;
     let span = Span::of_page(cursor, None, None, page_max);
-    let mut found = tweets.store.quotes_of(id, span, with_replies).await?;
-    let more = span.cut(&mut found);
-    if found.is_empty() && cursor.is_none() && tweets.store.by_ids(&[id]).await?.is_empty() {
+    // Quotes outlive what they quote; the list of them does not.
+    if tweets.store.by_ids(&[id]).await?.is_empty() {
         return Ok(Answer::missing(not_found_error("tweet", "id", &id.to_string())));
     }
+    let mut found = tweets.store.quotes_of(id, span, with_replies).await?;
+    let more = span.cut(&mut found);
     let meta = Meta::of_page(&found, cursor, more, &tweets.pages, &scope);
     let ids = found.into_iter().map(|id| Id { id }).collect();
     Ok(Answer { meta: Some(meta), ..Answer::list(ids, Vec::new()) })

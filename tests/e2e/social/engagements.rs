@@ -31,7 +31,7 @@ async fn a_tweet_is_liked_once_and_listed_until_it_is_not() {
         assert_eq!(undone, json!({ "data": { "liked": false } }));
     }
     assert_eq!(world.all(&cid, &liked).await, [second.clone()]);
-    assert_eq!(world.all(&ann, &liking).await, [cid.id]);
+    assert_eq!(world.all(&ann, &liking).await, [cid.id.clone()]);
     assert_eq!(world.tweet_metrics(&ann, &first).await["like_count"], json!(1));
     // Who asks for a tweet of nobody's.
     is_not_found(&world.get(&ann, "/2/tweets/20/liking_users").await);

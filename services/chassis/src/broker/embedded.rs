@@ -2,6 +2,8 @@
 //! process.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +38,8 @@ impl EmbeddedBroker {
     /// Opens the file, or makes it; its folder must exist.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, BrokerError> {
         let path = path.as_ref();
+        // Of processes that start together one makes the file; the migrations lock nothing.
+        let _turn = turn(path).await?;
         // NORMAL syncs at checkpoints only: a power cut may take the last events, but leaves the
         // file whole. They are in the services' logs, which do sync, and the relay publishes
         // them again. With FULL every event would cost one more sync for nothing.
@@ -58,6 +62,19 @@ impl EmbeddedBroker {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         published.entry(source.to_owned()).or_default().clone()
     }
+}
+
+/// Waits until no other process is opening the file. The kernel ends the turn of one that dies.
+async fn turn(path: &Path) -> Result<File, BrokerError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = File::create(beside)?;
+        file.lock()?;
+        Ok(file)
+    });
+    let locked = locked.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    locked.map_err(|error| migration_error(&path.display().to_string(), sqlx::Error::Io(error).into()).into())
 }
 
 const LAST_POSITION: &str = "SELECT coalesce(max(position), 0) FROM broker_log WHERE source = $1";
@@ -181,7 +198,7 @@ impl From<sqlx::Error> for BrokerError {
                 Self::Unavailable(error.into())
             }
             error @ DatabaseError::Full(_) => Self::Full(error.into()),
-            error @ (DatabaseError::Failed(_) | DatabaseError::Corrupt(_)) => {
+            error @ (DatabaseError::Failed(_) | DatabaseError::Corrupt(_) | DatabaseError::Nul) => {
                 Self::Failed(error.into())
             }
         }

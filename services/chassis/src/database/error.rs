@@ -1,5 +1,6 @@
 //! Why a database cannot be opened, and why one that runs did not do what it was asked.
 
+use http::StatusCode;
 use sqlx::migrate::MigrateError;
 
 use crate::problem::Problem;
@@ -129,6 +130,9 @@ pub enum DatabaseError {
     /// The disk does not read or write, or the server is not there.
     #[error("the database cannot be read or written")]
     Unavailable(#[source] sqlx::Error),
+    /// A text holds the character U+0000, which `PostgreSQL` cannot keep.
+    #[error("a text holds the character U+0000, which no database keeps")]
+    Nul,
     /// Anything else: our own mistake, or a damaged file.
     #[error("the database failed")]
     Failed(#[source] sqlx::Error),
@@ -169,6 +173,7 @@ enum Kind {
     NotWritable,
     Foreign,
     Unavailable,
+    Nul,
     Other,
 }
 
@@ -206,6 +211,8 @@ fn postgres_kind(code: &str) -> Kind {
         // Too many connections; a lock or a statement that took too long; others were first.
         "53300" | "53400" | "55P03" | "57014" | "40001" | "40P01" | "25P03" => Kind::Busy,
         "25006" => Kind::NotWritable,
+        // U+0000 as it is, and as an escape in JSON.
+        "22021" | "22P05" => Kind::Nul,
         // It stops, has crashed, or is not up yet; its disk fails.
         _ if code.starts_with("08") || code.starts_with("57P") || code.starts_with("58") => {
             Kind::Unavailable
@@ -225,7 +232,7 @@ pub(super) fn open_error(place: &str, source: sqlx::Error) -> OpenError {
         Kind::Busy if matches!(source, sqlx::Error::PoolTimedOut) => {
             OpenError::Unreachable { place, source }
         }
-        Kind::Busy | Kind::Other => OpenError::Other { place, source },
+        Kind::Busy | Kind::Nul | Kind::Other => OpenError::Other { place, source },
     }
 }
 
@@ -251,6 +258,7 @@ impl From<sqlx::Error> for DatabaseError {
             Kind::Busy => Self::Busy(error),
             Kind::Full => Self::Full(error),
             Kind::Unavailable | Kind::NotWritable => Self::Unavailable(error),
+            Kind::Nul => Self::Nul,
             Kind::Foreign | Kind::Other => Self::Failed(error),
         }
     }
@@ -277,6 +285,11 @@ impl From<DatabaseError> for Problem {
                 let detail = "The database cannot be used now. If this was a write, read first \
                               whether it was done before you try again.";
                 Self::unavailable(detail, UNAVAILABLE_RETRY_AFTER_S)
+            }
+            DatabaseError::Nul => {
+                let detail = "The request holds the character U+0000, which no text may hold; \
+                              nothing was changed.";
+                return Self::plain(StatusCode::BAD_REQUEST, detail);
             }
             DatabaseError::Failed(_) | DatabaseError::Corrupt(_) => return Self::internal(&error),
         }

@@ -43,7 +43,7 @@ pub(crate) async fn open(
         .filename(path)
         .create_if_missing(true)
         .foreign_keys(true)
-        .synchronous(synchronous.clone())
+        .synchronous(synchronous)
         .busy_timeout(BUSY_TIME_MAX)
         .pragma("trusted_schema", "OFF")
         .pragma("mmap_size", "0")
@@ -76,7 +76,7 @@ pub(crate) async fn open(
         .await
         .map_err(failed)?;
     let pools = Pools { writer, readers };
-    check_settings(&place, &pools, &synchronous).await?;
+    check_settings(&place, &pools, synchronous).await?;
     Ok(pools)
 }
 
@@ -91,7 +91,7 @@ async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Err
 async fn check_settings(
     place: &str,
     pools: &Pools,
-    synchronous: &SqliteSynchronous,
+    synchronous: SqliteSynchronous,
 ) -> Result<(), OpenError> {
     const READERS: (&str, &str, &str) = ("query_only", "PRAGMA query_only", "1");
     let synchronous = match synchronous {

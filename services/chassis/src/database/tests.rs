@@ -63,8 +63,8 @@ async fn readers_cannot_write() {
         let (DatabaseError::Failed(error) | DatabaseError::Unavailable(error)) = error else {
             panic!("{error:?}")
         };
-        let text = error.to_string();
-        assert!(text.contains("readonly") || text.contains("read-only"), "{text}");
+        let told = error.to_string();
+        assert!(told.contains("readonly") || told.contains("read-only"), "{told}");
     }
 }
 

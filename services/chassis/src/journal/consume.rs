@@ -61,7 +61,7 @@ pub(super) async fn run(
             ended = follow(&journal, source, &*broker, &mut failures) => ended,
         };
         let Err(error) = ended;
-        if failures % TELL_EVERY == 0 {
+        if failures.is_multiple_of(TELL_EVERY) {
             tracing::warn!(
                 service = journal.name,
                 source,

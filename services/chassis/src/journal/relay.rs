@@ -55,7 +55,7 @@ pub(super) async fn run(journal: Journal, broker: Arc<dyn Broker>, mut shutdown:
                 POLL_INTERVAL
             }
             Err(error) => {
-                if failures % TELL_EVERY == 0 {
+                if failures.is_multiple_of(TELL_EVERY) {
                     tracing::error!(
                         service = journal.name,
                         error = &error as &dyn std::error::Error,
