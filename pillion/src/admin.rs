@@ -135,9 +135,8 @@ fn refused(error: &ActivateError) -> Problem {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let page = admin.process.page(&admin.services)
-        + &admin.host.metrics()
-        + &admin.events.metrics().await;
+    let page =
+        admin.process.page(&admin.services) + &admin.host.metrics() + &admin.events.metrics().await;
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
 

@@ -64,7 +64,8 @@ fn fill(data: &Path, to: &Path) -> Result<(usize, std::time::Duration)> {
          are backed up with its own tools",
         data.display()
     );
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let waited = runtime.block_on(pillion_chassis::backup::copy(&databases, to))?;
     for path in others {
         let copy = to.join(path.strip_prefix(data)?);
@@ -107,7 +108,8 @@ fn found(data: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
 }
 
 fn is_kept(path: &Path) -> bool {
-    let left_out = path.components().any(|part| LEFT_OUT.iter().any(|name| part.as_os_str() == *name));
+    let left_out =
+        path.components().any(|part| LEFT_OUT.iter().any(|name| part.as_os_str() == *name));
     // The plugins' own state may be in the middle of a write; it is counters and caches.
     !left_out && !path.to_string_lossy().contains(".sqlite")
 }
@@ -116,9 +118,8 @@ fn is_kept(path: &Path) -> bool {
 pub(crate) fn restore(restore: &cli::Restore) -> Result<()> {
     keep_new_files_private();
     let from = &restore.from;
-    let text = fs::read_to_string(from.join(MANIFEST)).with_context(|| {
-        format!("{} is no backup: it has no {MANIFEST}", from.display())
-    })?;
+    let text = fs::read_to_string(from.join(MANIFEST))
+        .with_context(|| format!("{} is no backup: it has no {MANIFEST}", from.display()))?;
     let manifest: Manifest = serde_json::from_str(&text)
         .with_context(|| format!("{} is damaged", from.join(MANIFEST).display()))?;
     for (path, expected) in &manifest.files {
@@ -155,7 +156,11 @@ pub(crate) fn restore(restore: &cli::Restore) -> Result<()> {
         File::open(&copy)?.sync_all()?;
     }
     fs::rename(&aside, data).with_context(|| format!("cannot name it {}", data.display()))?;
-    print(&format!("{}: {} files; `pillion up` starts from it", data.display(), manifest.files.len()))
+    print(&format!(
+        "{}: {} files; `pillion up` starts from it",
+        data.display(),
+        manifest.files.len()
+    ))
 }
 
 fn new_folder(path: &Path) -> Result<()> {
@@ -191,6 +196,5 @@ fn digest(path: &Path) -> Result<String> {
         }
         sha256.update(buffer.get(..count).unwrap_or_default());
     }
-    let hex = sha256.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(hex)
+    Ok(sha256.finish().as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
 }

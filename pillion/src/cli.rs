@@ -19,7 +19,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start every service in this process, with its data in files in one folder
+    /// Start every service in this process; without any other configuration, on files in one folder
     Up(Up),
     /// Start one service in this process; it reaches the others over HTTP
     Serve(Serve),

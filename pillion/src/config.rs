@@ -201,6 +201,24 @@ mod tests {
         }
     }
 
+    /// A route without a rule is closed, which nobody would notice before a caller does.
+    #[test]
+    fn every_public_route_has_a_rule() {
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("../../services/gateway/openapi.json")).unwrap();
+        let config = reading::parse(BUILT_IN).unwrap();
+        let rules = config.plugins["auth"].config["routes"].as_table().unwrap();
+        let mut routes = 0;
+        for (template, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+                let route = format!("{} {template}", method.to_uppercase());
+                assert!(rules.contains_key(&route), "{route} has no rule in pillion.toml");
+                routes += 1;
+            }
+        }
+        assert!(routes >= 60, "{routes}");
+    }
+
     /// A folder with a configuration and the components that it names.
     fn load(text: &str) -> Result<Loaded, ConfigError> {
         let folder = tempfile::tempdir().unwrap();

@@ -42,10 +42,8 @@ impl Events {
         loaded: &Loaded,
         data: &DataDir,
     ) -> Result<Self> {
-        let broker = match journals.is_empty() {
-            true => None,
-            false => Some(storage::broker(loaded, data).await?),
-        };
+        let broker =
+            if journals.is_empty() { None } else { Some(storage::broker(loaded, data).await?) };
         Ok(Self { journals: journals.into(), broker })
     }
 
@@ -98,7 +96,9 @@ impl Events {
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             Problem::plain(
                 StatusCode::NOT_FOUND,
-                format!("No service `{service}` with events runs in this process; there are: {names}."),
+                format!(
+                    "No service `{service}` with events runs in this process; there are: {names}."
+                ),
             )
         })
     }
@@ -127,9 +127,7 @@ async fn tail(
     let database = journal.database();
     let after = match tail.after {
         Some(after) => after,
-        None => {
-            pillion_chassis::event_log::last_position(database).await? - i64::from(count)
-        }
+        None => pillion_chassis::event_log::last_position(database).await? - i64::from(count),
     };
     let data = read_after(database, journal.name(), after, count).await?;
     Ok(Json(json!({ "data": data })).into_response())
@@ -179,7 +177,11 @@ const METRICS: [(&str, &str, &str); 6] = [
     ("pillion_events_recorded_total", "counter", "Events in a service's log."),
     ("pillion_events_unpublished", "gauge", "Events that the broker does not have yet."),
     ("pillion_events_lag", "gauge", "Events of a source that a service has not taken up yet."),
-    ("pillion_events_parked", "gauge", "Events that a service could not take up, and those behind them."),
+    (
+        "pillion_events_parked",
+        "gauge",
+        "Events that a service could not take up, and those behind them.",
+    ),
     ("pillion_events_attempts", "gauge", "Tries of the event at which a source stands still."),
     ("pillion_broker_up", "gauge", "Whether the broker answers."),
 ];

@@ -20,8 +20,8 @@ use crate::cli::COMPILE;
 use crate::compose::{self, Opened};
 use crate::config::{Loaded, Server};
 use crate::data::{DataDir, write_secret};
-use crate::keys;
 use crate::events::Events;
+use crate::keys;
 use crate::seed;
 use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, serve};
 use crate::storage::Schema;
@@ -297,12 +297,7 @@ pub(crate) fn host_options(
     Ok(options)
 }
 
-fn state_backend(
-    loaded: &Loaded,
-    key: &str,
-    text: &str,
-    state_dir: &Path,
-) -> Result<StateBackend> {
+fn state_backend(loaded: &Loaded, key: &str, text: &str, state_dir: &Path) -> Result<StateBackend> {
     StateBackend::parse(text, state_dir)
         .map_err(|reason| anyhow::anyhow!("{}: state.{key}: {reason}", loaded.name))
 }

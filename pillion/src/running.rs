@@ -60,7 +60,12 @@ fn address(process: &Running) -> Result<AdminFile> {
 }
 
 /// Sends a request to the admin API and gives the answer, or the reason why there is none.
-pub(crate) fn ask(process: &Running, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+pub(crate) fn ask(
+    process: &Running,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<Value> {
     let admin = address(process)?;
     let changes = method != Method::GET;
     let body = body.map(|body| body.to_string()).unwrap_or_default();

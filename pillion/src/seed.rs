@@ -176,8 +176,7 @@ impl Api {
             let (token, _) = authors.get(username).context("an account without a token")?;
             let path = format!("/2/users/{user_id}/likes");
             let tweet = json!({ "tweet_id": id });
-            let (status, answer) =
-                self.ask(Method::POST, &path, Some(token), Some(tweet)).await?;
+            let (status, answer) = self.ask(Method::POST, &path, Some(token), Some(tweet)).await?;
             ensure!(status == StatusCode::OK, "a like was refused: {answer}");
         }
         Ok(())

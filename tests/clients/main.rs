@@ -16,7 +16,12 @@ const DEADLINE: Duration = Duration::from_mins(2);
 
 /// Runs a library's tests against a new system. `passed` finds in their output how many passed.
 fn run(mut tests: Command, folder: &str, passed: impl Fn(&str) -> Option<u64>) {
-    let system = System::start();
+    // A sample is one tweet of a hundred: a suite that waits for one posts more than X allows.
+    let system = System::start_with(|config| {
+        let posts = "\"POST /2/tweets\" = { user = 100 }";
+        assert!(config.contains(posts), "the limit on posts is written differently");
+        config.replace(posts, "\"POST /2/tweets\" = { user = 5000 }")
+    });
     let log = system.folder().join("client.log");
     let output = File::create(&log).expect("a log");
     let mut tests = tests
@@ -73,13 +78,33 @@ fn tweepy() {
 }
 
 #[test]
+fn tweepy_among_people() {
+    python("test_tweepy_social");
+}
+
+#[test]
 fn xdk() {
     python("test_xdk");
 }
 
 #[test]
+fn xdk_among_people() {
+    python("test_xdk_social");
+}
+
+#[test]
 fn twitter_api_v2() {
     node("twitter_api_v2.test.js");
+}
+
+#[test]
+fn twitter_api_v2_among_people() {
+    node("twitter_api_v2_social.test.js");
+}
+
+#[test]
+fn twitter_api_sdk_among_people() {
+    node("twitter_api_sdk_social.test.js");
 }
 
 #[test]

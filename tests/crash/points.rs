@@ -67,16 +67,17 @@ async fn nothing_is_lost_doubled_or_reordered_on_servers() {
     crash_at_every_point(World::begin(System::start_on(&servers, without_limits)).await).await;
 }
 
-/// Kills at any moment; `PILLION_SOAK_KILLS` sets another number than the few of every run.
-#[tokio::test(flavor = "multi_thread")]
-async fn kills_at_any_moment_leave_what_was_acknowledged() {
+/// Kills at any moment, of a new system every now and then, which bounds what has to be compared.
+async fn kills_at_any_moment(begin: impl AsyncFn() -> (World, Option<Servers>)) {
+    /// `PILLION_SOAK_KILLS` sets another number.
     const KILLS: u32 = 10;
     const CHECK_EVERY: u32 = 10;
+    const KILLS_OF_ONE_SYSTEM_MAX: u32 = 50;
     let kills = match std::env::var("PILLION_SOAK_KILLS") {
         Ok(kills) => kills.parse().expect("a number of kills"),
         Err(_) => KILLS,
     };
-    let mut world = World::begin(System::start_with(without_limits)).await;
+    let (mut world, mut servers) = begin().await;
     for kill in 1..=kills {
         world.system.launch();
         // Spread over the life of a process: while it takes up the rest of the last one, and
@@ -95,5 +96,24 @@ async fn kills_at_any_moment_leave_what_was_acknowledged() {
             println!("{kill} kills: {}", world.report().await);
             world.system.stop();
         }
+        if kill % KILLS_OF_ONE_SYSTEM_MAX == 0 {
+            drop((world, servers));
+            (world, servers) = begin().await;
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_any_moment_leave_what_was_acknowledged_on_files() {
+    kills_at_any_moment(async || (World::begin(System::start_with(without_limits)).await, None))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_any_moment_leave_what_was_acknowledged_on_servers() {
+    kills_at_any_moment(async || {
+        let servers = Servers::start().await;
+        (World::begin(System::start_on(&servers, without_limits)).await, Some(servers))
+    })
+    .await;
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// Everything recorded has been taken up everywhere within this, after a start.
-const EVEN_DEADLINE: Duration = Duration::from_secs(60);
+const EVEN_DEADLINE: Duration = Duration::from_mins(1);
 /// Services with events.
 const SERVICES: [&str; 7] =
     ["users", "tweets", "graph", "engagements", "timelines", "search", "notifications"];
@@ -103,9 +103,11 @@ impl World {
         let [anna, bert] = self.authors.clone();
         let reader = self.reader.clone();
         let (tell, mut posted) = mpsc::unbounded_channel::<String>();
-        let poster = client.clone();
-        let posts = move |author: Account, name: &'static str, tell: Option<mpsc::UnboundedSender<String>>| {
-            let client = poster.clone();
+        let shared = client.clone();
+        let posts = move |author: Account,
+                          name: &'static str,
+                          tell: Option<mpsc::UnboundedSender<String>>| {
+            let client = shared.clone();
             async move {
                 let mut log = Vec::new();
                 for n in 0..writes_max {

@@ -187,16 +187,15 @@ impl World {
             let ids = ids(&page);
             assert_eq!(page["meta"]["result_count"], json!(ids.len()), "{path}: {page}");
             all.extend(ids);
-            match page["meta"]["next_token"].as_str() {
-                Some(token) => next = format!("{joint}pagination_token={token}"),
-                None => {
-                    let mut distinct = all.clone();
-                    distinct.sort_unstable();
-                    distinct.dedup();
-                    assert_eq!(distinct.len(), all.len(), "{path}: twice among {all:?}");
-                    return all;
-                }
+            if let Some(token) = page["meta"]["next_token"].as_str() {
+                next = format!("{joint}pagination_token={token}");
+                continue;
             }
+            let mut distinct = all.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), all.len(), "{path}: twice among {all:?}");
+            return all;
         }
         panic!("{path} has no end");
     }
@@ -223,8 +222,7 @@ impl World {
         let app = json!({ "name": "An app", "redirect_uris": ["http://localhost/back"] });
         let made = self.post(owner, "/pillion/v1/apps", app).await.expect(201).json();
         let (id, secret) = (text(&made["data"]["client_id"]), text(&made["data"]["client_secret"]));
-        let basic =
-            base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
+        let basic = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
         let answer = self
             .system
             .client

@@ -188,7 +188,8 @@ impl System {
         let program = self.command(&data, FREE, FREE);
         let mut command = Command::new("unshare");
         command.args(["--mount", "--map-root-user"]);
-        let script = "mount -t tmpfs -o size=\"$1\",mode=700 tmpfs \"$2\" && shift 2 && exec \"$@\"";
+        let script =
+            "mount -t tmpfs -o size=\"$1\",mode=700 tmpfs \"$2\" && shift 2 && exec \"$@\"";
         command.args(["sh", "-c", script, "sh", size]).arg(&data);
         command.arg(program.get_program()).args(program.get_args());
         command.stdin(Stdio::null()).stdout(Stdio::null());

@@ -8,6 +8,7 @@ mod debian;
 mod plugins;
 mod project;
 mod servers;
+mod soak;
 mod test;
 mod tidy;
 mod tools;
@@ -29,6 +30,8 @@ cargo xtask COMMAND
                       the comparison's: `--rounds N`, `--seconds N`, `--modes wasm,native`
   bench load|growth   puts a running system under load; or measures how its costs grow with what is
                       stored and with followers; `--help` after it shows the ARGUMENTS
+  soak crash [KILLS]  kills a running system 1,000 times, or KILLS times, on each back end, and checks
+                      that it keeps what it acknowledged
   tidy                checks what compiler and lints cannot see";
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         "bench" => bench::bench(&project, &rest),
+        "soak" => soak::soak(&project, &rest),
         "tidy" => tidy::tidy(&project),
         "" | "help" | "-h" | "--help" => {
             eprintln!("{USAGE}");

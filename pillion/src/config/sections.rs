@@ -9,7 +9,8 @@ use std::time::Duration;
 use pillion_host::{Digest, FailurePolicy, Grants, InstanceMode, Limits, SinkSpec, SinkTarget};
 use serde::{Deserialize, Deserializer};
 
-/// The services that exist, the one that faces clients first.
+/// The services that exist, the one that faces clients first. Add new ones at the end: under
+/// `serve` the place is what tells ids of one service from those of another.
 pub(crate) const SERVICES: [&str; 9] = [
     "gateway",
     "identity",

@@ -55,7 +55,10 @@ fn lag_rows(status: &Value) -> Vec<Value> {
     let sources = status.get("sources").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut rows = Vec::new();
     for source in sources {
-        let mut row = std::mem::replace(&mut own, json!({ "service": "", "recorded": "", "unpublished": "", "parked": "" }));
+        let mut row = std::mem::replace(
+            &mut own,
+            json!({ "service": "", "recorded": "", "unpublished": "", "parked": "" }),
+        );
         if let (Some(row), Some(source)) = (row.as_object_mut(), source.as_object()) {
             for (name, value) in source {
                 row.insert(name.clone(), value.clone());
@@ -84,18 +87,17 @@ fn event_row(event: &Value) -> Value {
 
 fn tail(arguments: &cli::Tail) -> Result<()> {
     let process = &arguments.running;
-    let mut query = format!("count={}", arguments.count);
-    if let Some(after) = arguments.after {
-        query += &format!("&after={after}");
-    }
+    let after = arguments.after.map(|after| format!("&after={after}")).unwrap_or_default();
+    let query = format!("count={}{after}", arguments.count);
     let path = |query: &str| format!("/admin/v1/events/{}?{query}", arguments.events_of);
     let answer = ask(process, Method::GET, &path(&query), None)?;
     show(process, &answer, &EVENT_COLUMNS, event_row)?;
-    let newest = |answer: &Value| {
-        answer.get("data")?.as_array()?.last()?.get("position")?.as_i64()
-    };
+    let newest = |answer: &Value| answer.get("data")?.as_array()?.last()?.get("position")?.as_i64();
     let mut last = newest(&answer).or(arguments.after).unwrap_or(0);
-    while arguments.follow {
+    if !arguments.follow {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(FOLLOW_INTERVAL);
         let answer = ask(process, Method::GET, &path(&format!("after={last}")), None)?;
         let events = answer.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -110,7 +112,6 @@ fn tail(arguments: &cli::Tail) -> Result<()> {
         }
         last = newest(&answer).unwrap_or(last);
     }
-    Ok(())
 }
 
 fn replay(arguments: &cli::OfService) -> Result<()> {

@@ -16,7 +16,8 @@ pub struct Answer<T, M = ()> {
     /// About the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meta: Option<M>,
-    /// What was asked for and not found; see [`crate::problem::not_found_error`].
+    /// What was asked for and not found; see [`crate::problem::not_found_error`],
+    /// or not for the caller; see [`crate::problem::not_authorized_error`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Value>,
 }
@@ -37,6 +38,11 @@ impl<T, M> Answer<Vec<T>, M> {
     /// Several things of which some may be missing.
     pub fn list(found: Vec<T>, errors: Vec<Value>) -> Self {
         Self { data: (!found.is_empty()).then_some(found), meta: None, errors }
+    }
+
+    /// A page of a list.
+    pub fn page(found: Vec<T>, meta: M) -> Self {
+        Self { meta: Some(meta), ..Self::list(found, Vec::new()) }
     }
 }
 

@@ -78,6 +78,22 @@ impl Caller {
     }
 }
 
+impl UserCaller {
+    /// 400 unless the user in the path, where X calls it `parameter`, is the caller: for the routes
+    /// about the caller's own things.
+    pub fn require_own(&self, parameter: &str, id: UserId) -> Result<(), Problem> {
+        let own = self.user_id;
+        if id == own {
+            return Ok(());
+        }
+        let message = format!(
+            "The `{parameter}` query parameter value [{id}] must be the same as the authenticating \
+             user [{own}]"
+        );
+        Err(Problem::invalid(parameter, Some(&id.to_string()), message))
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
@@ -124,6 +140,22 @@ mod tests {
         let error = UserCaller::from_request_parts(&mut parts, &()).await.unwrap_err();
         assert_eq!(error.status(), 403);
         assert_eq!(error.document()["title"], "Unsupported Authentication");
+    }
+
+    #[test]
+    fn what_is_the_callers_own_is_nobody_elses() {
+        let [ann, bob] = [11, 12].map(|id| UserId::new(id).unwrap());
+        let caller =
+            UserCaller { user_id: ann, client_id: "web".into(), scopes: Scopes::default() };
+        assert!(caller.require_own("id", ann).is_ok());
+        let problem = caller.require_own("source_user_id", bob).unwrap_err();
+        let error = &problem.document()["errors"][0];
+        assert_eq!(
+            error["message"],
+            "The `source_user_id` query parameter value [12] must be the same as the \
+             authenticating user [11]"
+        );
+        assert_eq!(error["parameters"]["source_user_id"][0], "12");
     }
 
     #[test]

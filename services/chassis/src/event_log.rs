@@ -47,7 +47,8 @@ impl Recorded {
 /// Why an event was not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Somebody else appended to that stream meanwhile: read the state again and decide anew.
+    /// The stream has gone on since its version was read. Whoever reads it in the transaction in
+    /// which they append never sees this: writers take turns.
     #[error("the stream {stream_id} is not at version {expected_version} any more")]
     Conflict {
         /// Which stream.
@@ -76,30 +77,6 @@ impl From<AppendError> for Problem {
             AppendError::Apply(_) => Self::internal(&error),
             AppendError::Database(error) => error.into(),
         }
-    }
-}
-
-/// Does something that decides on what it read before; when somebody else was faster, once more.
-pub async fn retried<T, E, F>(mut change: impl FnMut() -> F) -> Result<T, E>
-where
-    F: Future<Output = Result<T, E>>,
-    E: IsConflict,
-{
-    match change().await {
-        Err(error) if error.is_conflict() => change().await,
-        done => done,
-    }
-}
-
-/// An error that may say that somebody else was faster.
-pub trait IsConflict {
-    /// Whether it does.
-    fn is_conflict(&self) -> bool;
-}
-
-impl IsConflict for AppendError {
-    fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
     }
 }
 

@@ -12,6 +12,8 @@ use crate::clock::{Clock, Timestamp};
 const EPOCH_MS: u64 = 1_288_834_974_657;
 const NODE_BITS: u32 = 10;
 const SEQUENCE_BITS: u32 = 12;
+/// Where the milliseconds stand in an id.
+pub const TIME_SHIFT: u32 = NODE_BITS + SEQUENCE_BITS;
 /// The largest number of a node.
 pub const NODE_MAX: u16 = (1 << NODE_BITS) - 1;
 
@@ -59,7 +61,7 @@ impl Ids {
     fn assemble(&self, time_and_sequence: u64) -> u64 {
         let time = time_and_sequence >> SEQUENCE_BITS;
         let sequence = time_and_sequence & ((1 << SEQUENCE_BITS) - 1);
-        let id = time << (NODE_BITS + SEQUENCE_BITS) | self.node << SEQUENCE_BITS | sequence;
+        let id = time << TIME_SHIFT | self.node << SEQUENCE_BITS | sequence;
         // 41 bits of milliseconds last until 2080; the mask keeps the sign bit clear for ever.
         id & ID_MAX
     }
@@ -77,7 +79,7 @@ impl Ids {
     /// Makes every later id larger than `id`. A service says this at start with the largest id
     /// that it has stored, for the clock may have gone back while it was down.
     pub fn start_after(&self, id: u64) {
-        let time = id >> (NODE_BITS + SEQUENCE_BITS);
+        let time = id >> TIME_SHIFT;
         // The whole millisecond counts as used: the id may come from a node with a larger number.
         self.last.fetch_max((time + 1) << SEQUENCE_BITS, Ordering::Relaxed);
     }
@@ -85,8 +87,17 @@ impl Ids {
 
 /// The moment that an id tells. Ids that are not snowflakes tell 2010.
 pub fn time_of(id: u64) -> Timestamp {
-    let millis = (id >> (NODE_BITS + SEQUENCE_BITS)) + EPOCH_MS;
+    let millis = (id >> TIME_SHIFT) + EPOCH_MS;
     Timestamp::from_micros(i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000))
+}
+
+/// The smallest id that tells this moment or a later one, to bound a list by time: ids tell whole
+/// milliseconds.
+pub fn first_id_at(at: Timestamp) -> i64 {
+    let millis = at.as_micros().cast_unsigned().div_ceil(1_000);
+    let since_epoch = u128::from(millis.saturating_sub(EPOCH_MS));
+    // 41 bits of milliseconds reach into 2080; what is later is later than every id.
+    i64::try_from(since_epoch << TIME_SHIFT).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -156,5 +167,18 @@ mod tests {
     fn a_node_number_that_does_not_fit_is_refused() {
         let clock = Arc::new(FakeClock::at(Timestamp::from_micros(0)));
         assert_eq!(Ids::new(clock, 1024).unwrap_err(), NodeError(1024));
+    }
+
+    #[test]
+    fn a_moment_begins_with_its_first_id() {
+        let at = |text: &str| first_id_at(text.parse().unwrap());
+        let first = at("2021-11-15T19:08:05.001Z");
+        let time = |id: i64| time_of(id.cast_unsigned()).to_string();
+        assert_eq!(time(first), "2021-11-15T19:08:05.001Z");
+        assert_eq!(time(first - 1), "2021-11-15T19:08:05.000Z");
+        // What is finer than a millisecond belongs to the next one.
+        assert_eq!(at("2021-11-15T19:08:05.000001Z"), first);
+        assert_eq!(at("1970-01-01T00:00:00Z"), 0);
+        assert_eq!(at("9999-01-01T00:00:00Z"), i64::MAX);
     }
 }

@@ -1,6 +1,7 @@
 //! What every Pillion service stands on: how it answers errors, who is calling, what time it
-//! is, ids, pages, its table of routes, its database, its event log, and how it reaches the
-//! other services. A module is here only because at least two services need it.
+//! is, ids, pages, its table of routes, its database on either back end, its journal of events and
+//! the broker that carries them, and how it reaches the other services. A module is here only
+//! because at least two services need it.
 
 pub mod answer;
 pub mod backup;
@@ -25,11 +26,12 @@ pub mod service;
 pub mod sql;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod visibility;
 
 pub use answer::Answer;
+pub use broker::Broker;
 pub use caller::{Caller, Scopes, UserCaller};
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
-pub use broker::Broker;
 pub use database::{Backend, Database, DatabaseError, Migrations, Transaction};
 pub use event_log::{AppendError, Recorded};
 pub use ids::{Ids, TweetId, UserId};

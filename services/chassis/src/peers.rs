@@ -2,6 +2,8 @@
 
 mod http_peers;
 mod in_process;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,9 +12,11 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, Response};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 
 pub use http_peers::{HttpPeers, PeerAddressError, PeerSettings};
 pub use in_process::InProcessPeers;
@@ -71,6 +75,22 @@ pub enum PeerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It does not accept the caller's token.
+    #[error("the service {0} did not accept the token")]
+    Unauthorized(String),
+    /// The caller's token is not good for what it was asked.
+    #[error("the service {0} wants a token that is good for more")]
+    Forbidden(String),
+    /// It has too much to do.
+    #[error("the service {service} is busy: it answered {status}")]
+    Busy {
+        /// Which service.
+        service: String,
+        /// 429 or 503.
+        status: StatusCode,
+        /// How long it wants to be left alone, in seconds, if it says so.
+        retry_after_s: Option<u32>,
+    },
 }
 
 impl From<PeerError> for Problem {
@@ -81,6 +101,17 @@ impl From<PeerError> for Problem {
             PeerError::Unreachable { service, .. } | PeerError::TimedOut(service) => {
                 let detail = format!("The service {service} does not answer now; try again.");
                 Self::unavailable(detail, RETRY_AFTER_S).caused_by(&error)
+            }
+            PeerError::Unauthorized(service) => Self::unauthorized(format!(
+                "The service {service} did not accept the token; get a new one."
+            )),
+            PeerError::Forbidden(_) => Self::forbidden(
+                "This needs a token that may also read tweets and users: ask for the scopes \
+                 tweet.read and users.read.",
+            ),
+            PeerError::Busy { service, retry_after_s, .. } => {
+                let detail = format!("The service {service} is busy now; try again.");
+                Self::unavailable(detail, retry_after_s.unwrap_or(RETRY_AFTER_S)).caused_by(&error)
             }
         }
     }
@@ -109,6 +140,36 @@ impl Onward {
             headers.extend(self.0.clone());
         }
         request
+    }
+
+    /// What a service answers to `GET path`, with 200; `path` includes the query.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        peers: &dyn Peers,
+        service: &str,
+        path: &str,
+    ) -> Result<T, PeerError> {
+        let name = || service.to_owned();
+        let bad = |reason: String| PeerError::BadAnswer { service: name(), reason };
+        let request = self
+            .request(Method::GET, path)
+            .body(Body::empty())
+            .map_err(|error| bad(error.to_string()))?;
+        let response = peers.call(service, request).await?;
+        match response.status() {
+            StatusCode::OK => {
+                let body = body_of(service, response.into_body()).await?;
+                serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))
+            }
+            StatusCode::UNAUTHORIZED => Err(PeerError::Unauthorized(name())),
+            StatusCode::FORBIDDEN => Err(PeerError::Forbidden(name())),
+            status @ (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => {
+                let wait = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
+                let retry_after_s = wait.and_then(|wait| wait.parse().ok());
+                Err(PeerError::Busy { service: name(), status, retry_after_s })
+            }
+            status => Err(bad(format!("its status is {status}"))),
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use crate::ids::UserId;
 
 const INVALID_REQUEST: &str = "https://api.twitter.com/2/problems/invalid-request";
 const NOT_FOUND: &str = "https://api.twitter.com/2/problems/resource-not-found";
+const NOT_AUTHORIZED: &str = "https://api.twitter.com/2/problems/not-authorized-for-resource";
+const STREAMING_CONNECTION: &str = "https://api.twitter.com/2/problems/streaming-connection";
 const UNSUPPORTED_AUTHENTICATION: &str =
     "https://api.twitter.com/2/problems/unsupported-authentication";
 const CONFLICT: &str = "https://api.twitter.com/2/problems/conflict";
@@ -150,6 +152,16 @@ impl Problem {
             .header(RETRY_AFTER, HeaderValue::from(retry_after_s))
     }
 
+    /// A stream cannot be opened; `issue` is X's word for why.
+    pub fn streaming_connection(
+        status: StatusCode,
+        issue: &str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::new(status, STREAMING_CONNECTION, "ConnectionException", detail)
+            .with("connection_issue", issue)
+    }
+
     /// Adds a member to the document.
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
@@ -209,6 +221,30 @@ pub fn not_found_error(resource_type: &str, parameter: &str, value: &str) -> Val
         "parameter": parameter,
         "value": value,
         "detail": format!("Could not find {resource_type} with {parameter}: [{value}]."),
+    })
+}
+
+/// The entry in `errors` for what a read asked for and the caller may not see. `parameter` and
+/// `value` are what the caller sent; `section` is the part of the answer that it would be in, and
+/// `resource_type` is X's word: `tweet`, `user`.
+pub fn not_authorized_error(
+    section: &str,
+    resource_type: &str,
+    parameter: &str,
+    value: &str,
+) -> Value {
+    let named = if resource_type == "tweet" { "Tweet" } else { resource_type };
+    json!({
+        "title": "Authorization Error",
+        "type": NOT_AUTHORIZED,
+        "section": section,
+        "resource_type": resource_type,
+        "resource_id": value,
+        "parameter": parameter,
+        "value": value,
+        "detail": format!(
+            "Sorry, you are not authorized to see the {named} with {parameter}: [{value}]."
+        ),
     })
 }
 

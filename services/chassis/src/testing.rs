@@ -1,13 +1,26 @@
-//! What services' tests stand on: empty databases on both back ends, and events of other
-//! services as a consumer would take them up.
+//! What services' tests stand on: empty databases on both back ends, requests and answers, and
+//! events of other services as a consumer would take them up.
 
+mod exchange;
+pub mod told;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use pillion_events::{Event, Timestamp};
 
+pub use exchange::{Reply, by, caller, request, send};
+
+use crate::broker::{Broker as _, EmbeddedBroker};
+use crate::clock::FakeClock;
 use crate::database::{Backend, Database, Migrations};
-use crate::event_log::Recorded;
-use crate::journal::Journal;
+use crate::event_log::{Recorded, read_after};
+use crate::ids::Ids;
+use crate::journal::{Journal, Rebuilt};
+use crate::peers::InProcessPeers;
+use crate::random::SystemRandom;
+use crate::service::Deps;
 use crate::sql::query;
 
 /// An empty, migrated database, and what has to live as long as it.
@@ -20,6 +33,35 @@ pub struct TestDatabase {
 
 /// Both back ends: run the same test on each.
 pub const BACKENDS: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
+
+/// Runs a test on a service that is started on an empty database, of each kind in turn.
+pub async fn on_each<H>(start: impl AsyncFn(TestDatabase) -> H, test: impl AsyncFn(H)) {
+    for backend in BACKENDS {
+        eprintln!("on {backend:?}");
+        test(start(empty(backend).await).await).await;
+    }
+}
+
+impl TestDatabase {
+    /// The database as it is after the process has ended and begun anew.
+    pub async fn reopen(&mut self) {
+        if self.database.backend() == Backend::Sqlite {
+            self.database.close().await;
+            self.database = Database::open(self.database.place()).await.expect("the same file");
+        }
+    }
+}
+
+/// What a service is given in a test.
+pub fn deps(database: &Database, clock: &Arc<FakeClock>, peers: &Arc<InProcessPeers>) -> Deps {
+    Deps {
+        clock: clock.clone(),
+        ids: Arc::new(Ids::new(clock.clone(), 0).expect("a node")),
+        random: Arc::new(SystemRandom),
+        database: database.clone(),
+        peers: peers.clone(),
+    }
+}
 
 /// An empty database without tables; a service migrates it itself.
 pub async fn empty(backend: Backend) -> TestDatabase {
@@ -73,6 +115,29 @@ pub async fn deliver<E: Event>(
     };
     journal.take(std::slice::from_ref(&recorded)).await.expect("an event that is taken up");
     recorded
+}
+
+/// Asserts that the tables are what a fold of all events makes of them: of the service's own, and
+/// of those that were delivered.
+///
+/// # Panics
+/// When they are not.
+pub async fn assert_rebuilds(journal: &Journal, delivered: &[Recorded]) -> Rebuilt {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("broker.sqlite");
+    let broker = EmbeddedBroker::open(path).await.expect("a new file");
+    let mut sources: BTreeMap<&str, Vec<Recorded>> = BTreeMap::new();
+    for event in delivered {
+        sources.entry(&event.source).or_default().push(event.clone());
+    }
+    for (source, events) in sources {
+        broker.publish(source, 0, &events).await.expect("a broker that takes them");
+    }
+    let rebuilt = journal.rebuild(&broker).await.expect("events that are taken up");
+    assert!(rebuilt.is_identical(), "{rebuilt:?}");
+    let own = read_after(journal.database(), journal.name(), 0, u32::MAX).await.expect("a log");
+    assert_eq!(usize::try_from(rebuilt.events), Ok(own.len() + delivered.len()));
+    rebuilt
 }
 
 /// Consumers do not look at versions; they only differ.

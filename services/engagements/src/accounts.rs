@@ -1,11 +1,8 @@
 //! Asks the users service about an account.
 
-use pillion_chassis::{Onward, Peers, UserId};
+use pillion_chassis::{Onward, PeerError, Peers, UserId};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-
-use crate::ask::ask;
-use crate::error::Error;
 
 /// The service that knows accounts.
 pub(crate) const USERS: &str = "users";
@@ -15,11 +12,11 @@ pub(crate) async fn exists(
     peers: &dyn Peers,
     onward: &Onward,
     user_id: UserId,
-) -> Result<bool, Error> {
+) -> Result<bool, PeerError> {
     #[derive(Deserialize)]
     struct Found {
         data: Option<IgnoredAny>,
     }
-    let found: Found = ask(peers, onward, USERS, &format!("/2/users/{user_id}")).await?;
+    let found: Found = onward.get(peers, USERS, &format!("/2/users/{user_id}")).await?;
     Ok(found.data.is_some())
 }

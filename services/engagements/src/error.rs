@@ -2,7 +2,6 @@
 
 use axum::response::{IntoResponse, Response};
 use pillion_chassis::{AppendError, DatabaseError, PeerError, Problem, TweetId};
-use serde_json::{Value, json};
 
 use crate::store::Kind;
 
@@ -79,19 +78,4 @@ impl IntoResponse for Error {
 
 fn no_tweet(message: &str, tweet_id: TweetId) -> Problem {
     Problem::invalid("tweet_id", Some(&tweet_id.to_string()), message)
-}
-
-/// The entry in `errors` for a user or tweet whose lists the caller may not see. `named` is how
-/// X calls it in the sentence.
-pub(crate) fn not_authorized_error(resource_type: &str, named: &str, id: &str) -> Value {
-    json!({
-        "title": "Authorization Error",
-        "type": "https://api.twitter.com/2/problems/not-authorized-for-resource",
-        "resource_type": resource_type,
-        "resource_id": id,
-        "parameter": "id",
-        "value": id,
-        "section": "data",
-        "detail": format!("Sorry, you are not authorized to see the {named} with id: [{id}]."),
-    })
 }

@@ -4,7 +4,6 @@
 //! and users services' events, makes of it (see `projection.rs`).
 
 mod accounts;
-mod ask;
 mod bookmark;
 mod counts;
 mod error;
@@ -13,7 +12,6 @@ mod like_counts;
 mod list_tweets;
 mod list_users;
 mod own;
-mod page;
 mod projection;
 mod retweet;
 mod routes;
@@ -21,7 +19,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tweet;
-mod visibility;
 
 use std::sync::Arc;
 

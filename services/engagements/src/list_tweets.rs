@@ -3,14 +3,15 @@
 use std::ops::RangeInclusive;
 
 use axum::extract::State;
-use pillion_chassis::problem::not_found_error;
+use pillion_chassis::page::{Listed, PageQuery};
+use pillion_chassis::problem::{not_authorized_error, not_found_error};
+use pillion_chassis::visibility::Reason;
 use pillion_chassis::{Answer, Caller, Onward, Parameters, Path, TweetId, UserCaller, UserId};
 
 use crate::Engagements;
-use crate::error::{Error, not_authorized_error};
-use crate::page::{Listed, PageQuery};
+use crate::error::Error;
 use crate::store::{Account, Kind};
-use crate::{accounts, own, visibility};
+use crate::{accounts, tweet};
 
 /// X's bounds for the two lists, and how many tweets are on a page when the client does not say.
 const LIKED_TWEETS: RangeInclusive<u32> = 5..=100;
@@ -34,9 +35,10 @@ pub(crate) async fn liked_tweets(
         return Ok(missing());
     }
     let peers = &*engagements.peers;
-    let reason = visibility::find(peers, &onward, caller.user_id, id).await?;
-    if reason.is_some_and(visibility::Reason::forbids) {
-        return Ok(Answer::missing(not_authorized_error("user", "user", &id.to_string())));
+    let reason = tweet::reason(peers, &onward, caller.user_id, id).await?;
+    if reason.is_some_and(Reason::forbids) {
+        let error = not_authorized_error("data", "user", "id", &id.to_string());
+        return Ok(Answer::missing(error));
     }
     let rows = engagements.store.tweets_of(Kind::Like, id, &page.window()).await?;
     // Whom nobody has told of yet may exist all the same: the users service knows.
@@ -47,7 +49,7 @@ pub(crate) async fn liked_tweets(
     {
         return Ok(missing());
     }
-    Ok(page.answer(&engagements.pages, rows))
+    Ok(page.list(rows))
 }
 
 /// `GET /2/users/{id}/bookmarks`
@@ -57,10 +59,10 @@ pub(crate) async fn bookmarks(
     Path(id): Path<UserId>,
     mut query: Parameters,
 ) -> Result<Listed<TweetId>, Error> {
-    own::require(id, &caller)?;
+    caller.require_own("id", id)?;
     let page = PageQuery::take(&mut query, BOOKMARKS, PAGE_TWEETS_DEFAULT);
     query.finish()?;
     let page = page.open(&engagements.pages, format!("bookmarked by {id}"))?;
     let rows = engagements.store.tweets_of(Kind::Bookmark, id, &page.window()).await?;
-    Ok(page.answer(&engagements.pages, rows))
+    Ok(page.list(rows))
 }

@@ -3,14 +3,15 @@
 use std::ops::RangeInclusive;
 
 use axum::extract::State;
-use pillion_chassis::problem::not_found_error;
+use pillion_chassis::page::{Listed, PageQuery};
+use pillion_chassis::problem::{not_authorized_error, not_found_error};
+use pillion_chassis::visibility::Reason;
 use pillion_chassis::{Answer, Caller, Onward, Parameters, Path, TweetId, UserId};
 
 use crate::Engagements;
-use crate::error::{Error, not_authorized_error};
-use crate::page::{Listed, PageQuery};
+use crate::error::Error;
 use crate::store::Kind;
-use crate::{tweet, visibility};
+use crate::tweet;
 
 /// X's bounds for the two lists, and how many users are on a page when the client does not say.
 const PAGE_USERS: RangeInclusive<u32> = 1..=100;
@@ -55,10 +56,11 @@ async fn list(
     let Some(source) = tweet::find(peers, onward, source_id).await? else {
         return Ok(Answer::missing(not_found_error("tweet", "id", &id.to_string())));
     };
-    let reason = visibility::find(peers, onward, caller, source.author_id).await?;
-    if reason.is_some_and(visibility::Reason::forbids) {
-        return Ok(Answer::missing(not_authorized_error("tweet", "Tweet", &id.to_string())));
+    let reason = tweet::reason(peers, onward, caller, source.author_id).await?;
+    if reason.is_some_and(Reason::forbids) {
+        let error = not_authorized_error("data", "tweet", "id", &id.to_string());
+        return Ok(Answer::missing(error));
     }
     let rows = engagements.store.users_of(kind, source.tweet_id, &page.window()).await?;
-    Ok(page.answer(&engagements.pages, rows))
+    Ok(page.list(rows))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::Engagements;
 use crate::error::Error;
-use crate::own::{self, Pair, Target};
+use crate::own::{Pair, Target};
 use crate::store::Kind;
 use crate::tweet;
 
@@ -30,7 +30,7 @@ pub(crate) async fn retweet(
     onward: Onward,
     Json(Target { tweet_id }): Json<Target>,
 ) -> Result<Answer<Retweeted>, Error> {
-    own::require(id, &caller)?;
+    caller.require_own("id", id)?;
     let source = tweet::find_target(&engagements, &onward, KIND, id, tweet_id).await?;
     let mut change = engagements.store.change().await?;
     change.require_there(KIND, id, &source).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn unretweet(
     caller: UserCaller,
     Path(Pair { id, tweet_id }): Path<Pair>,
 ) -> Result<Answer<Retweeted>, Error> {
-    own::require(id, &caller)?;
+    caller.require_own("id", id)?;
     let tweet_id = engagements.store.source_of(tweet_id).await?;
     let at = engagements.clock.now().floor_to_millis();
     let mut change = engagements.store.change().await?;

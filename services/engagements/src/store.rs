@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use pillion_chassis::page::Window;
 use pillion_chassis::sql::{list, query};
 use pillion_chassis::{
     AppendError, Database, DatabaseError, Journal, Migrations, Problem, Timestamp, Transaction,
@@ -10,7 +11,6 @@ use pillion_chassis::{
 use pillion_events::EngagementEvent;
 
 use crate::error::Error;
-use crate::page::Window;
 use crate::tweet::Source;
 
 /// What makes the tables.

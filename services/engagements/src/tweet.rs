@@ -1,13 +1,12 @@
 //! Asks the tweets service about a tweet, and whether the caller may do something with it.
 
-use pillion_chassis::{Onward, Peers, TweetId, UserId};
+use pillion_chassis::visibility::{self, Reason};
+use pillion_chassis::{Onward, PeerError, Peers, TweetId, UserId};
 use serde::Deserialize;
 
 use crate::Engagements;
-use crate::ask::ask;
 use crate::error::Error;
 use crate::store::Kind;
-use crate::visibility::{self, Reason};
 
 /// The service that knows tweets.
 pub(crate) const TWEETS: &str = "tweets";
@@ -33,7 +32,7 @@ pub(crate) async fn find_target(
     let peers = &*engagements.peers;
     let source_id = engagements.store.source_of(tweet_id).await?;
     let source = find(peers, onward, source_id).await?.ok_or(Error::NoTweet { kind, tweet_id })?;
-    match visibility::find(peers, onward, Some(caller), source.author_id).await? {
+    match reason(peers, onward, Some(caller), source.author_id).await? {
         Some(Reason::BlockedBy) => Err(Error::BlockedBy(kind)),
         Some(Reason::Protected) => Err(Error::NotAuthorized(kind)),
         Some(Reason::Blocking | Reason::Muting) | None => Ok(source),
@@ -45,7 +44,7 @@ pub(crate) async fn find(
     peers: &dyn Peers,
     onward: &Onward,
     tweet_id: TweetId,
-) -> Result<Option<Source>, Error> {
+) -> Result<Option<Source>, PeerError> {
     #[derive(Deserialize)]
     struct Found {
         #[serde(default)]
@@ -67,7 +66,7 @@ pub(crate) async fn find(
         id: TweetId,
     }
     let path = format!("/internal/tweets?ids={tweet_id}&tweet.fields=author_id,referenced_tweets");
-    let found: Found = ask(peers, onward, TWEETS, &path).await?;
+    let found: Found = onward.get(peers, TWEETS, &path).await?;
     let Some(tweet) = found.data.into_iter().next() else {
         return Ok(None);
     };
@@ -76,4 +75,18 @@ pub(crate) async fn find(
         (Some(source), Some(author_id)) => Source { tweet_id: source.id, author_id: *author_id },
         _ => Source { tweet_id, author_id: tweet.author_id },
     }))
+}
+
+/// Why the caller does not see what a user writes, if there is a reason. Nobody is hidden from
+/// themself.
+pub(crate) async fn reason(
+    peers: &dyn Peers,
+    onward: &Onward,
+    caller: Option<UserId>,
+    user_id: UserId,
+) -> Result<Option<Reason>, PeerError> {
+    if caller == Some(user_id) {
+        return Ok(None);
+    }
+    Ok(visibility::reasons(peers, onward, &[user_id]).await?.remove(&user_id))
 }

@@ -35,12 +35,12 @@ use std::collections::HashMap;
 
 use futures_util::future::{try_join, try_join3};
 use pillion_chassis::Problem;
-use pillion_chassis::problem::not_found_error;
+use pillion_chassis::problem::{not_authorized_error, not_found_error};
 use serde_json::{Map, Value};
 
 use self::includes::{tweets_wanted, users_wanted};
 use self::metrics::Metrics;
-use self::visibility::{Visibility, not_authorized_error};
+use self::visibility::Visibility;
 use crate::fetch::{Fetch, NAMES, TWEETS, USERS};
 use crate::query::{Items, Kind, Plan};
 
@@ -106,7 +106,7 @@ impl Page {
         let errors = hidden
             .iter()
             .filter_map(|item| {
-                Some(not_authorized_error(DATA, plan.kind, parameter, text(item, key)?))
+                Some(not_authorized_error(DATA, plan.kind.word(), parameter, text(item, key)?))
             })
             .collect();
         self.add_errors(errors);
@@ -169,7 +169,7 @@ pub(crate) async fn compose(
             Subject::Tweet(id) => (Kind::Tweets, id),
         };
         page = Page::of(Map::new());
-        page.add_errors(vec![not_authorized_error(DATA, kind, "id", &id)]);
+        page.add_errors(vec![not_authorized_error(DATA, kind.word(), "id", &id)]);
     }
     Ok(page.finish())
 }

@@ -1,11 +1,7 @@
 //! Asks the services that own things for many of them at once: by lists of keys, in batches as
 //! large as the service takes, a few batches at a time. Never one call per item.
 
-use axum::body::Body;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use http::header::RETRY_AFTER;
-use http::{Method, StatusCode};
-use pillion_chassis::peers::body_of;
 use pillion_chassis::{Onward, PeerError, Peers, Problem};
 use serde_json::{Map, Value};
 
@@ -14,9 +10,6 @@ use crate::forward::no_answer;
 /// Batches of one list that are on their way at a time: enough for the largest page in two
 /// rounds, too few for one request to take all connections to a service.
 const BATCHES_AT_ONCE_MAX: usize = 8;
-
-/// For services that are busy and do not say how long.
-const RETRY_AFTER_S: u32 = 1;
 
 /// A look-up by a list.
 #[derive(Debug)]
@@ -125,37 +118,21 @@ impl Fetch<'_> {
         fields: &str,
     ) -> Result<Vec<Value>, Problem> {
         let Source { service, scope, .. } = *source;
-        let request = self
-            .onward
-            .request(Method::GET, &source.path_of(keys, fields))
-            .body(Body::empty())
-            .map_err(|error| Problem::internal(&error))?;
-        let response = self.peers.call(service, request).await.map_err(no_answer)?;
-        match response.status() {
-            StatusCode::OK => {
-                let bytes = body_of(service, response.into_body()).await.map_err(no_answer)?;
-                let mut answer: Map<String, Value> =
-                    serde_json::from_slice(&bytes).map_err(|error| bad_answer(service, &error))?;
-                match answer.remove("data") {
-                    Some(Value::Array(found)) => Ok(found),
-                    _ => Ok(Vec::new()),
-                }
+        let path = source.path_of(keys, fields);
+        let found: Result<Map<String, Value>, PeerError> =
+            self.onward.get(self.peers, service, &path).await;
+        let mut answer = found.map_err(|error| match error {
+            PeerError::Forbidden(_) if scope.is_empty() => {
+                bad_answer(service, &"it wants a token that is good for more")
             }
-            StatusCode::UNAUTHORIZED => Err(Problem::unauthorized(format!(
-                "The service {service} did not accept the token; get a new one."
-            ))),
-            StatusCode::FORBIDDEN if !scope.is_empty() => Err(Problem::forbidden(format!(
+            PeerError::Forbidden(_) => Problem::forbidden(format!(
                 "This answer has users in it; the token must have the scope {scope} too."
-            ))),
-            status @ (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => {
-                let wait = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
-                let wait_s = wait.and_then(|wait| wait.parse().ok()).unwrap_or(RETRY_AFTER_S);
-                let source = format!("it answered {status}").into();
-                let cause = PeerError::Unreachable { service: service.to_owned(), source };
-                let detail = format!("The service {service} is busy now; try again.");
-                Err(Problem::unavailable(detail, wait_s).caused_by(&cause))
-            }
-            status => Err(bad_answer(service, &format!("its status is {status}"))),
+            )),
+            error => no_answer(error),
+        })?;
+        match answer.remove("data") {
+            Some(Value::Array(found)) => Ok(found),
+            _ => Ok(Vec::new()),
         }
     }
 }

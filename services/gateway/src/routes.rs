@@ -73,8 +73,6 @@ const SEARCH: Names = &[
 const COUNTS: Names = &[
     "end_time",
     "granularity",
-    "next_token",
-    "pagination_token",
     "query",
     "since_id",
     "start_time",

@@ -1,8 +1,5 @@
 //! Asks the users service about accounts.
 
-use axum::body::Body;
-use http::{Method, StatusCode};
-use pillion_chassis::peers::body_of;
 use pillion_chassis::{Onward, PeerError, Peers, Problem, UserId};
 use serde::Deserialize;
 
@@ -44,7 +41,7 @@ pub(crate) async fn exists(
     peers: &dyn Peers,
     onward: &Onward,
     user_id: UserId,
-) -> Result<bool, Error> {
+) -> Result<bool, PeerError> {
     Ok(!find(peers, onward, &[user_id]).await?.is_empty())
 }
 
@@ -54,41 +51,14 @@ async fn find(
     peers: &dyn Peers,
     onward: &Onward,
     user_ids: &[UserId],
-) -> Result<Vec<Account>, Error> {
+) -> Result<Vec<Account>, PeerError> {
     #[derive(Deserialize)]
     struct Found {
         #[serde(default)]
         data: Vec<Account>,
     }
-    let bad = |reason: String| PeerError::BadAnswer { service: USERS.to_owned(), reason };
     let ids: Vec<String> = user_ids.iter().map(UserId::to_string).collect();
     let path = format!("/2/users?ids={}&user.fields=protected", ids.join(","));
-    let request = onward
-        .request(Method::GET, &path)
-        .body(Body::empty())
-        .map_err(|error| bad(error.to_string()))?;
-    let response = peers.call(USERS, request).await?;
-    match response.status() {
-        StatusCode::OK => {
-            let body = body_of(USERS, response.into_body()).await?;
-            let found: Found =
-                serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
-            Ok(found.data)
-        }
-        StatusCode::UNAUTHORIZED => {
-            Err(Problem::unauthorized("The users service did not accept the token; get a new one.")
-                .into())
-        }
-        StatusCode::FORBIDDEN => Err(Problem::forbidden(
-            "This needs a token that may also read users: ask for the scopes tweet.read and \
-             users.read.",
-        )
-        .into()),
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            let status = response.status();
-            let source = format!("it answered {status}").into();
-            Err(PeerError::Unreachable { service: USERS.to_owned(), source }.into())
-        }
-        status => Err(bad(format!("its status is {status}")).into()),
-    }
+    let Found { data } = onward.get(peers, USERS, &path).await?;
+    Ok(data)
 }

@@ -2,7 +2,6 @@
 
 use axum::response::{IntoResponse, Response};
 use pillion_chassis::{AppendError, DatabaseError, PeerError, Problem, UserId};
-use serde_json::{Value, json};
 
 const TARGET: &str = "target_user_id";
 
@@ -75,18 +74,4 @@ impl IntoResponse for Error {
         }
         .into_response()
     }
-}
-
-/// The entry in `errors` for a user whose lists the caller may not see.
-pub(crate) fn not_authorized_error(parameter: &str, user_id: UserId) -> Value {
-    json!({
-        "title": "Authorization Error",
-        "type": "https://api.twitter.com/2/problems/not-authorized-for-resource",
-        "resource_type": "user",
-        "resource_id": user_id,
-        "parameter": parameter,
-        "value": user_id,
-        "section": "data",
-        "detail": format!("Sorry, you are not authorized to see the user with {parameter}: [{user_id}]."),
-    })
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::Graph;
 use crate::error::Error;
-use crate::own::{self, Target};
+use crate::own::Target;
 use crate::store::Kind;
 use crate::{accounts, store};
 
@@ -28,7 +28,7 @@ pub(crate) async fn follow(
     onward: Onward,
     Json(Target { target_user_id }): Json<Target>,
 ) -> Result<Answer<Following>, Error> {
-    own::require("id", id, &caller)?;
+    caller.require_own("id", id)?;
     let target =
         accounts::find_target(&*graph.peers, &onward, VERB, caller.user_id, target_user_id).await?;
 

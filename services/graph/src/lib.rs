@@ -13,7 +13,6 @@ mod list_follows;
 mod list_own;
 mod mute;
 mod own;
-mod page;
 mod projection;
 mod relation;
 mod routes;

@@ -1,13 +1,13 @@
 //! Whom a user follows, and who follows a user, newest first.
 
 use axum::extract::State;
-use pillion_chassis::problem::not_found_error;
+use pillion_chassis::page::{Listed, PageQuery};
+use pillion_chassis::problem::{not_authorized_error, not_found_error};
 use pillion_chassis::{Answer, Caller, Onward, Parameters, Path, UserId};
 
 use crate::Graph;
 use crate::accounts;
-use crate::error::{Error, not_authorized_error};
-use crate::page::{Listed, PageQuery};
+use crate::error::Error;
 use crate::store::{Account, List, PAGE_USERS, PAGE_USERS_DEFAULT};
 
 /// `GET /2/users/{id}/following`
@@ -49,7 +49,7 @@ async fn list(
         return Ok(missing());
     }
     if graph.store.hides_from(id, caller).await? {
-        return Ok(Answer::missing(not_authorized_error("id", id)));
+        return Ok(Answer::missing(not_authorized_error("data", "user", "id", &id.to_string())));
     }
     let rows = graph.store.list(list, id, &page.window()).await?;
     // Whom nobody has told of yet may exist all the same: the users service knows.
@@ -60,5 +60,5 @@ async fn list(
     {
         return Ok(missing());
     }
-    Ok(page.answer(&graph.pages, rows))
+    Ok(page.list(rows))
 }

@@ -1,12 +1,11 @@
 //! The lists that only the user themself sees, newest first: blocks, mutes, requests to follow.
 
 use axum::extract::State;
+use pillion_chassis::page::{Listed, PageQuery};
 use pillion_chassis::{Parameters, Path, UserCaller, UserId};
 
 use crate::Graph;
 use crate::error::Error;
-use crate::own;
-use crate::page::{Listed, PageQuery};
 use crate::store::{List, PAGE_USERS, PAGE_USERS_DEFAULT};
 
 /// `GET /2/users/{id}/blocking`
@@ -16,7 +15,7 @@ pub(crate) async fn blocking(
     Path(id): Path<UserId>,
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
-    own::require("id", id, &caller)?;
+    caller.require_own("id", id)?;
     list(&graph, List::Blocking, id, query).await
 }
 
@@ -27,7 +26,7 @@ pub(crate) async fn muting(
     Path(id): Path<UserId>,
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
-    own::require("id", id, &caller)?;
+    caller.require_own("id", id)?;
     list(&graph, List::Muting, id, query).await
 }
 
@@ -50,5 +49,5 @@ async fn list(
     query.finish()?;
     let page = page.open(&graph.pages, format!("{list:?} of {owner}"))?;
     let rows = graph.store.list(list, owner, &page.window()).await?;
-    Ok(page.answer(&graph.pages, rows))
+    Ok(page.list(rows))
 }

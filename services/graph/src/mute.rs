@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Graph;
 use crate::accounts;
 use crate::error::Error;
-use crate::own::{self, Pair, Target};
+use crate::own::{Pair, Target};
 use crate::store::Kind;
 
 const VERB: &str = "mute";
@@ -26,7 +26,7 @@ pub(crate) async fn mute(
     onward: Onward,
     Json(Target { target_user_id }): Json<Target>,
 ) -> Result<Answer<Muting>, Error> {
-    own::require("id", id, &caller)?;
+    caller.require_own("id", id)?;
     accounts::find_target(&*graph.peers, &onward, VERB, caller.user_id, target_user_id).await?;
 
     let at = graph.clock.now().floor_to_millis();
@@ -48,7 +48,7 @@ pub(crate) async fn unmute(
     Path(Pair { id, target_user_id }): Path<Pair>,
     onward: Onward,
 ) -> Result<Answer<Muting>, Error> {
-    own::require("source_user_id", id, &caller)?;
+    caller.require_own("source_user_id", id)?;
     let at = graph.clock.now().floor_to_millis();
     let relation = Relation { user_id: caller.user_id, target_user_id, at };
     let mut change = graph.store.change().await?;

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
+use pillion_chassis::page::Window;
 use pillion_chassis::sql::{On, list, query};
+use pillion_chassis::visibility::Reason;
 use pillion_chassis::{
     AppendError, Database, DatabaseError, Journal, Migrations, Problem, Transaction, UserId,
 };
 use pillion_events::{GraphEvent, Relation};
-use serde::Serialize;
 
 use crate::error::Error;
-use crate::page::Window;
 
 /// What makes the tables.
 pub(crate) static MIGRATIONS: Migrations = Migrations {
@@ -49,20 +49,6 @@ impl Kind {
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| DatabaseError::Corrupt(format!("a relation of the kind {text:?}")))
     }
-}
-
-/// Why somebody does not see what a user writes; the strongest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Reason {
-    /// The user blocks them.
-    BlockedBy,
-    /// The user's account is protected, and they do not follow it.
-    Protected,
-    /// They block the user.
-    Blocking,
-    /// They mute the user.
-    Muting,
 }
 
 /// X's bounds for a page of users, and how many it holds when the client does not say.
@@ -248,7 +234,7 @@ impl Store {
         caller: Option<UserId>,
     ) -> Result<bool, DatabaseError> {
         let reason = self.reasons(caller, &[user_id]).await?.remove(&user_id);
-        Ok(matches!(reason, Some(Reason::BlockedBy | Reason::Protected)))
+        Ok(reason.is_some_and(Reason::forbids))
     }
 
     /// How many follow each of these users and how many they follow, of those with either.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Graph;
 use crate::accounts;
 use crate::error::Error;
-use crate::own::{self, Pair};
+use crate::own::Pair;
 use crate::store::Kind;
 
 #[derive(Debug, Serialize)]
@@ -24,7 +24,7 @@ pub(crate) async fn unfollow(
     Path(Pair { id, target_user_id }): Path<Pair>,
     onward: Onward,
 ) -> Result<Answer<Unfollowed>, Error> {
-    own::require("source_user_id", id, &caller)?;
+    caller.require_own("source_user_id", id)?;
     let at = graph.clock.now().floor_to_millis();
     let relation = Relation { user_id: caller.user_id, target_user_id, at };
     let mut change = graph.store.change().await?;

@@ -2,11 +2,11 @@
 //! leaves it out, and for services that act on a tweet.
 
 use axum::extract::State;
+use pillion_chassis::visibility::Reason;
 use pillion_chassis::{Answer, Caller, Parameters, Problem, UserId};
 use serde::Serialize;
 
 use crate::Graph;
-use crate::store::Reason;
 
 /// A page of 100 tweets has at most 100 authors, 100 authors of what they retweet, and 100 of
 /// what they answer or quote.

@@ -4,8 +4,6 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use pillion_chassis::{AppendError, DatabaseError, Problem};
 
-/// X's type of problem for a stream that cannot be opened.
-const STREAMING_CONNECTION: &str = "https://api.twitter.com/2/problems/streaming-connection";
 /// Streams end after some minutes, and places become free.
 const RETRY_AFTER_S: u32 = 5;
 
@@ -41,13 +39,11 @@ impl From<Problem> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         match self {
-            Self::TooManyStreams(_) => Problem::new(
+            Self::TooManyStreams(_) => Problem::streaming_connection(
                 StatusCode::TOO_MANY_REQUESTS,
-                STREAMING_CONNECTION,
-                "ConnectionException",
+                "TooManyConnections",
                 format!("This stream was not opened: {self}."),
-            )
-            .with("connection_issue", "TooManyConnections"),
+            ),
             Self::NoStreams => {
                 Problem::unavailable("No stream can be opened now; try again.", RETRY_AFTER_S)
             }

@@ -4,6 +4,7 @@
 pub(crate) mod inbox;
 pub(crate) mod relations;
 
+use pillion_chassis::page::Window;
 use pillion_chassis::sql::{On, list, query};
 use pillion_chassis::{
     Backend, Database, DatabaseError, Migrations, Timestamp, Transaction, TweetId, UserId,
@@ -49,21 +50,6 @@ pub(crate) struct Mailbox {
     pub(crate) read_up_to: i64,
 }
 
-/// Which notifications to read.
-#[derive(Debug, Clone)]
-pub(crate) struct Range<'k> {
-    /// With a larger id than this.
-    pub(crate) above_id: i64,
-    /// With a smaller id than this.
-    pub(crate) below_id: i64,
-    /// Of these kinds; of all if there is none.
-    pub(crate) kinds: &'k [&'static str],
-    /// The largest ids first, else the smallest.
-    pub(crate) latest_first: bool,
-    /// At most so many.
-    pub(crate) count_max: u32,
-}
-
 #[derive(sqlx::FromRow)]
 struct Row {
     id: i64,
@@ -89,21 +75,22 @@ impl Store {
         mailbox(&self.0, user_id).await
     }
 
-    /// A user's notifications within a range, in its order.
+    /// A user's notifications in a window, in its order, of these kinds; of all if there is none.
     pub(crate) async fn page(
         &self,
         user_id: UserId,
         mailbox: Mailbox,
-        range: &Range<'_>,
+        kinds: &[&'static str],
+        window: &Window,
     ) -> Result<Vec<Item>, DatabaseError> {
-        let sql = if range.latest_first { INBOX_LATEST } else { INBOX_EARLIEST };
+        let sql = if window.newest_first { INBOX_LATEST } else { INBOX_EARLIEST };
         let rows: Vec<Row> = query(sql)
             .bind(user_id)
-            .bind(range.above_id)
-            .bind(range.below_id)
-            .bind(range.kinds.is_empty())
-            .bind(list(range.kinds.iter().copied()))
-            .bind(range.count_max)
+            .bind(window.above)
+            .bind(window.below)
+            .bind(kinds.is_empty())
+            .bind(list(kinds.iter().copied()))
+            .bind(window.count_max)
             .fetch_all(&self.0)
             .await?;
         Ok(rows.into_iter().filter_map(|row| row.item(mailbox.read_up_to)).collect())

@@ -10,6 +10,7 @@ use axum::response::sse::{Event, Sse};
 use futures_util::stream::{self, Stream};
 use http::HeaderMap;
 use pillion_chassis::answer::Streaming;
+use pillion_chassis::page::Window;
 use pillion_chassis::{DatabaseError, Parameters, Problem, UserCaller, UserId};
 use pillion_events::NotificationId;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use crate::Notifications;
 use crate::error::Error;
 use crate::feeds::Seat;
 use crate::notice::Item;
-use crate::store::{Mailbox, Range, Store};
+use crate::store::{Mailbox, Store};
 
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 /// Read at once: so many wait in memory for a slow client, no more.
@@ -145,16 +146,11 @@ impl Live {
 
     /// Reads what is new; whether there is any.
     async fn read(&mut self) -> Result<bool, DatabaseError> {
-        let range = Range {
-            above_id: self.position,
-            below_id: i64::MAX,
-            kinds: &[],
-            latest_first: false,
-            count_max: BATCH_MAX,
-        };
+        let (above, below) = (self.position, i64::MAX);
+        let window = Window { above, below, newest_first: false, count_max: BATCH_MAX };
         let user_id: UserId = self.seat.user_id();
         let mailbox = self.store.mailbox(user_id).await?;
-        let found = self.store.page(user_id, mailbox, &range).await?;
+        let found = self.store.page(user_id, mailbox, &[], &window).await?;
         if let Some(newest) = found.last() {
             self.position = newest.id.as_i64();
         }

@@ -104,14 +104,16 @@ fn answer(
     Answer { meta: Some(meta), ..Answer::list(rules, errors) }
 }
 
+/// Python's clients write their own `True`.
 fn read_flag(parameters: &mut Parameters, name: &'static str) -> bool {
-    match parameters.text(name).as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
+    match parameters.text(name) {
+        None => false,
+        Some(text) if text.eq_ignore_ascii_case("false") => false,
+        Some(text) if text.eq_ignore_ascii_case("true") => true,
         Some(other) => {
             let message =
                 format!("The `{name}` query parameter value [{other}] is not one of [true,false]");
-            parameters.refuse(name, vec![other.to_owned()], message);
+            parameters.refuse(name, vec![other], message);
             false
         }
     }

@@ -52,7 +52,7 @@ pub(crate) async fn count_recent(
     let counted = search.store.count(&pattern, window, bucket_ms).await?;
     let counts = fill(window, bucket_ms, &counted);
     let total_tweet_count = counted.values().sum();
-    Ok(Answer { meta: Some(Meta { total_tweet_count }), ..Answer::list(counts, Vec::new()) })
+    Ok(Answer::page(counts, Meta { total_tweet_count }))
 }
 
 fn read_granularity(parameters: &mut Parameters) -> u64 {

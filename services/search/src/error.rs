@@ -9,7 +9,6 @@ use crate::query::QueryError;
 
 const UNSUPPORTED_AUTHENTICATION: &str =
     "https://api.twitter.com/2/problems/unsupported-authentication";
-const STREAMING_CONNECTION: &str = "https://api.twitter.com/2/problems/streaming-connection";
 const OPERATIONAL_DISCONNECT: &str = "https://api.twitter.com/2/problems/operational-disconnect";
 const INVALID_RULES: &str = "https://api.twitter.com/2/problems/invalid-rules";
 const DUPLICATE_RULES: &str = "https://api.twitter.com/2/problems/duplicate-rules";
@@ -51,10 +50,6 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         /// A stream that ends makes room; a process that stops is replaced.
         const RETRY_AFTER_S: u32 = 10;
-        let connection = |status, issue: &str, detail: &str| {
-            Problem::new(status, STREAMING_CONNECTION, "ConnectionException", detail)
-                .with("connection_issue", issue)
-        };
         match self {
             Self::UserToken => Problem::new(
                 StatusCode::FORBIDDEN,
@@ -63,13 +58,13 @@ impl IntoResponse for Error {
                 "This route is for an app, not for a user: send the app's own token, which the \
                  grant client_credentials gives.",
             ),
-            Self::TooManyConnections => connection(
+            Self::TooManyConnections => Problem::streaming_connection(
                 StatusCode::TOO_MANY_REQUESTS,
                 "TooManyConnections",
                 "This stream is currently at the maximum allowed connection limit: one per app. \
                  End the other connection first.",
             ),
-            Self::NoRules => connection(
+            Self::NoRules => Problem::streaming_connection(
                 StatusCode::CONFLICT,
                 "RuleConfigurationIssue",
                 "You must define rules before connecting: POST /2/tweets/search/stream/rules.",

@@ -66,7 +66,7 @@ pub(crate) async fn list_rules(
     });
     let meta = Meta { sent: search.clock.now(), result_count: rules.len(), next_token };
     let bodies = rules.into_iter().map(RuleBody::from).collect();
-    Ok(Answer { meta: Some(meta), ..Answer::list(bodies, Vec::new()) })
+    Ok(Answer::page(bodies, meta))
 }
 
 /// The ids that are asked for; `None` for all.

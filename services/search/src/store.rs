@@ -7,6 +7,7 @@ mod rules;
 
 use std::collections::BTreeMap;
 
+use pillion_chassis::ids::TIME_SHIFT;
 use pillion_chassis::sql::{Query as Statement, list, query};
 use pillion_chassis::{Backend, Database, DatabaseError, Migrations, TweetId, UserId};
 
@@ -14,7 +15,7 @@ pub(crate) use rules::{AddedRule, RULES_PER_APP_MAX, Rule};
 
 use crate::document::Document;
 use crate::query::{Accounts, Handle, Pattern, Query};
-use crate::window::{ID_MILLIS_SHIFT, Window, id_epoch_ms};
+use crate::window::{Window, id_epoch_ms};
 
 pub(crate) static MIGRATIONS: Migrations = Migrations {
     sqlite: sqlx::migrate!("migrations/sqlite"),
@@ -201,11 +202,11 @@ impl Store {
     ) -> Result<BTreeMap<u64, i64>, DatabaseError> {
         let statement = match self.database.backend() {
             Backend::Sqlite => {
-                within(query(COUNT_SQLITE).bind(pattern.fts5()), window).bind(ID_MILLIS_SHIFT)
+                within(query(COUNT_SQLITE).bind(pattern.fts5()), window).bind(TIME_SHIFT)
             }
             // A shift wants an integer of another size there.
             Backend::Postgres => within(query(COUNT_POSTGRES).bind(pattern.tsquery()), window)
-                .bind(1_i64 << ID_MILLIS_SHIFT),
+                .bind(1_i64 << TIME_SHIFT),
         };
         let counted: Vec<(i64, i64)> = statement
             .bind(id_epoch_ms().cast_signed())

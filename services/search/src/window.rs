@@ -1,6 +1,6 @@
 //! Which time a search is about: within the last seven days, by ids or by times.
 
-use pillion_chassis::ids::time_of;
+use pillion_chassis::ids::{first_id_at, time_of};
 use pillion_chassis::{Parameters, Timestamp, TweetId};
 
 /// How far back a recent search goes.
@@ -8,8 +8,6 @@ const DAYS_MAX: i64 = 7;
 const DAY_MICROS: i64 = 24 * 3_600 * 1_000_000;
 /// How old the last tweet of a search that names its end must at least be, as on X.
 const END_AGE_MIN_MICROS: i64 = 10 * 1_000_000;
-/// Where the milliseconds stand in an id.
-pub(crate) const ID_MILLIS_SHIFT: u32 = 22;
 
 /// The tweets between two ids, neither included, and the times that these tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +34,6 @@ pub(crate) fn id_epoch_ms() -> u64 {
     time_of(0).as_millis()
 }
 
-/// The smallest id that tells this moment or a later one.
-fn first_id(at: Timestamp) -> i64 {
-    // A moment within a millisecond is told by ids of the next one.
-    let millis = at.as_micros().saturating_add(999).cast_unsigned() / 1_000;
-    let id = millis.saturating_sub(id_epoch_ms()) << ID_MILLIS_SHIFT;
-    i64::try_from(id).unwrap_or(i64::MAX)
-}
-
 impl Bounds {
     /// Reads `since_id`, `until_id`, `start_time` and `end_time`, and refuses what cannot be.
     pub(crate) fn read(query: &mut Parameters, now: Timestamp) -> Self {
@@ -56,12 +46,12 @@ impl Bounds {
         let oldest = oldest(now);
         for (name, id) in [("since_id", bounds.since_id), ("until_id", bounds.until_id)] {
             if let Some(id) = id
-                && id.as_i64() < first_id(oldest)
+                && id.as_i64() < first_id_at(oldest)
             {
                 let message = format!(
                     "The `{name}` query parameter value [{id}] must be the id of a tweet created \
                      after [{oldest}], so larger than {}",
-                    first_id(oldest)
+                    first_id_at(oldest)
                 );
                 query.refuse(name, vec![id.to_string()], message);
             }
@@ -103,11 +93,11 @@ impl Bounds {
             (id.as_i64(), time_of(id.get()))
         } else {
             let start = self.start_time.unwrap_or_else(|| oldest(now));
-            (first_id(start) - 1, start)
+            (first_id_at(start) - 1, start)
         };
         let (below_id, end) = match (self.until_id, self.end_time) {
             (Some(id), _) => (id.as_i64(), time_of(id.get())),
-            (None, Some(end)) => (first_id(end), end),
+            (None, Some(end)) => (first_id_at(end), end),
             (None, None) => (i64::MAX, now),
         };
         Window { above_id, below_id, start, end }
@@ -127,24 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn an_id_and_its_moment_say_the_same() {
-        for text in ["2026-07-01T10:00:01.000Z", "2010-11-04T01:42:54.657Z"] {
-            let first = first_id(at(text));
-            assert_eq!(time_of(first.cast_unsigned()).to_string(), text);
-            assert!(first == 0 || time_of(first.cast_unsigned() - 1) < at(text));
-        }
-        assert_eq!(first_id(Timestamp::from_micros(0)), 0);
-        let within = Timestamp::from_micros(at("2026-07-01T10:00:01.000Z").as_micros() + 1);
-        assert_eq!(first_id(within), first_id(at("2026-07-01T10:00:01.001Z")));
-    }
-
-    #[test]
     fn ids_go_before_times_and_nothing_is_older_than_a_week() {
         let now = at("2026-07-08T00:00:00Z");
         let window = Bounds::default().window(now);
         assert_eq!(window.start.to_string(), "2026-07-01T00:00:00.000Z");
         assert_eq!((window.end, window.below_id), (now, i64::MAX));
-        let start = first_id(at("2026-07-03T00:00:00Z"));
+        let start = first_id_at(at("2026-07-03T00:00:00Z"));
         let mut query =
             Parameters::parse(&format!("since_id={start}&start_time=2026-07-02T00:00:00Z"));
         let window = Bounds::read(&mut query, now).window(now);

@@ -7,10 +7,8 @@
 //! begins above the bound is served at read for good. So an author who crosses the bound neither
 //! loses a tweet nor shows one twice, and no tweet is ever in more homes than the bound.
 
-mod error;
 mod home;
 mod mentions;
-mod page;
 mod projection;
 mod routes;
 mod store;

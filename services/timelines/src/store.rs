@@ -6,10 +6,9 @@ pub(crate) mod follows;
 pub(crate) mod mentions;
 pub(crate) mod posts;
 
+use pillion_chassis::page::Window;
 use pillion_chassis::sql::query;
 use pillion_chassis::{Backend, Database, DatabaseError, Migrations, Transaction, TweetId, UserId};
-
-use crate::page::Span;
 
 /// What makes the tables.
 pub(crate) static MIGRATIONS: Migrations = Migrations {
@@ -101,15 +100,15 @@ impl Store {
         Self(database)
     }
 
-    /// The ids of a user's home in the order of the span: those kept for the user, merged with
+    /// The ids of a user's home in the order of the window: those kept for the user, merged with
     /// those of authors with very many followers.
     pub(crate) async fn home(
         &self,
         user_id: UserId,
-        span: &Span,
+        window: &Window,
         exclude: Exclude,
     ) -> Result<Vec<TweetId>, DatabaseError> {
-        let (home, merged) = if span.latest_first {
+        let (home, merged) = if window.newest_first {
             (HOME_LATEST, MERGED_LATEST)
         } else {
             (HOME_EARLIEST, MERGED_EARLIEST)
@@ -120,36 +119,36 @@ impl Store {
         for sql in [home, merged] {
             let found: Vec<(i64,)> = query(sql)
                 .bind(user_id)
-                .bind(span.above_id)
-                .bind(span.below_id)
+                .bind(window.above)
+                .bind(window.below)
                 .bind(exclude.replies)
                 .bind(exclude.retweets)
-                .bind(span.count_max)
+                .bind(window.count_max)
                 .fetch_all(&self.0)
                 .await?;
             ids.extend(found.into_iter().map(|(id,)| id));
         }
         ids.sort_unstable();
         ids.dedup();
-        if span.latest_first {
+        if window.newest_first {
             ids.reverse();
         }
-        ids.truncate(span.count_max as usize);
+        ids.truncate(window.count_max as usize);
         Ok(ids.into_iter().filter_map(TweetId::from_i64).collect())
     }
 
-    /// The ids of the tweets that mention a user, in the order of the span.
+    /// The ids of the tweets that mention a user, in the order of the window.
     pub(crate) async fn mentions(
         &self,
         user_id: UserId,
-        span: &Span,
+        window: &Window,
     ) -> Result<Vec<TweetId>, DatabaseError> {
-        let sql = if span.latest_first { MENTIONS_LATEST } else { MENTIONS_EARLIEST };
+        let sql = if window.newest_first { MENTIONS_LATEST } else { MENTIONS_EARLIEST };
         let found: Vec<(i64,)> = query(sql)
             .bind(user_id)
-            .bind(span.above_id)
-            .bind(span.below_id)
-            .bind(span.count_max)
+            .bind(window.above)
+            .bind(window.below)
+            .bind(window.count_max)
             .fetch_all(&self.0)
             .await?;
         Ok(found.into_iter().filter_map(|(id,)| TweetId::from_i64(id)).collect())

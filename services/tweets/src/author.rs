@@ -1,11 +1,8 @@
 //! Asks the users service about accounts.
 
-use pillion_chassis::{Onward, Peers, UserId};
+use pillion_chassis::{Onward, PeerError, Peers, UserId};
 use pillion_events::Mention;
 use serde::Deserialize;
-
-use crate::error::Error;
-use crate::peer;
 
 /// The service that knows accounts.
 const USERS: &str = "users";
@@ -29,12 +26,12 @@ pub(crate) async fn find(
     peers: &dyn Peers,
     onward: &Onward,
     user_id: UserId,
-) -> Result<Option<Author>, Error> {
+) -> Result<Option<Author>, PeerError> {
     #[derive(Deserialize)]
     struct Found {
         data: Option<Author>,
     }
-    let found: Found = peer::get(peers, onward, USERS, &format!("/2/users/{user_id}")).await?;
+    let found: Found = onward.get(peers, USERS, &format!("/2/users/{user_id}")).await?;
     Ok(found.data)
 }
 
@@ -44,7 +41,7 @@ pub(crate) async fn mentioned(
     peers: &dyn Peers,
     onward: &Onward,
     text: &str,
-) -> Result<Vec<Mention>, Error> {
+) -> Result<Vec<Mention>, PeerError> {
     #[derive(Deserialize)]
     struct Found {
         #[serde(default)]
@@ -62,7 +59,7 @@ pub(crate) async fn mentioned(
         return Ok(Vec::new());
     }
     let path = format!("/2/users/by?usernames={}", usernames.join(","));
-    let Found { data } = peer::get(peers, onward, USERS, &path).await?;
+    let Found { data } = onward.get(peers, USERS, &path).await?;
     let of = |username: &String| {
         let found = data.iter().find(|user| user.username.eq_ignore_ascii_case(username))?;
         Some(Mention { user_id: found.id, username: found.username.clone() })

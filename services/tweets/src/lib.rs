@@ -9,8 +9,6 @@ mod error;
 mod hide_reply;
 mod hydrate;
 mod list_tweets;
-mod paging;
-mod peer;
 mod post_tweet;
 mod projection;
 mod quote_tweets;

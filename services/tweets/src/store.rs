@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pillion_chassis::database::Migrations;
+use pillion_chassis::page::Window;
 use pillion_chassis::sql::{list, query};
 use pillion_chassis::{Database, DatabaseError, Journal, Timestamp, Transaction, TweetId, UserId};
 use pillion_events::{ReplyVisibility, TweetDeleted, TweetEvent, TweetPosted, TweetRef};
 
 use crate::NAME;
 use crate::error::Error;
-use crate::paging::Span;
 use crate::projection::TweetProjection;
 use crate::tweet::Tweet;
 use rows::{Row, SELECT, State};
@@ -32,16 +32,10 @@ const DUPLICATE_TWEETS_MAX: u32 = 20;
 const DUPLICATE_AGE_MAX: Duration = Duration::from_hours(12);
 
 /// Which tweets of an author.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct TweetsOf {
     /// Whose.
     pub(crate) author_id: UserId,
-    /// Where on the list.
-    pub(crate) span: Span,
-    /// Posted then or later, in microseconds since 1970.
-    pub(crate) from: i64,
-    /// Posted earlier, in microseconds since 1970.
-    pub(crate) before: i64,
     /// Also those that answer another tweet.
     pub(crate) with_replies: bool,
     /// Also those that only repeat another tweet.
@@ -177,23 +171,24 @@ impl Store {
     }
 
     /// Tweets of one author, in the order of their ids.
-    pub(crate) async fn tweets_of(&self, of: &TweetsOf) -> Result<Vec<Tweet>, DatabaseError> {
-        let order = if of.span.latest_first { "DESC" } else { "ASC" };
+    pub(crate) async fn tweets_of(
+        &self,
+        of: &TweetsOf,
+        window: &Window,
+    ) -> Result<Vec<Tweet>, DatabaseError> {
+        let order = if window.newest_first { "DESC" } else { "ASC" };
         let rows: Vec<Row> = query(format!(
             "{SELECT}
              WHERE t.author_id = $1 AND t.tweet_id > $2 AND t.tweet_id < $3
-               AND t.created_at >= $4 AND t.created_at < $5
-               AND ($6 OR t.replied_to_id IS NULL) AND ($7 OR t.retweeted_id IS NULL)
-             ORDER BY t.tweet_id {order} LIMIT $8"
+               AND ($4 OR t.replied_to_id IS NULL) AND ($5 OR t.retweeted_id IS NULL)
+             ORDER BY t.tweet_id {order} LIMIT $6"
         ))
         .bind(of.author_id)
-        .bind(of.span.above_id)
-        .bind(of.span.below_id)
-        .bind(of.from)
-        .bind(of.before)
+        .bind(window.above)
+        .bind(window.below)
         .bind(of.with_replies)
         .bind(of.with_retweets)
-        .bind(of.span.count_max)
+        .bind(window.count_max)
         .fetch_all(&self.database)
         .await?;
         rows.into_iter().map(Tweet::try_from).collect()
@@ -203,10 +198,10 @@ impl Store {
     pub(crate) async fn quotes_of(
         &self,
         tweet_id: TweetId,
-        span: Span,
+        window: &Window,
         with_replies: bool,
     ) -> Result<Vec<TweetId>, DatabaseError> {
-        let order = if span.latest_first { "DESC" } else { "ASC" };
+        let order = if window.newest_first { "DESC" } else { "ASC" };
         let rows: Vec<(i64,)> = query(format!(
             "SELECT tweet_id FROM tweet
              WHERE quoted_id = $1 AND tweet_id > $2 AND tweet_id < $3
@@ -214,10 +209,10 @@ impl Store {
              ORDER BY tweet_id {order} LIMIT $5"
         ))
         .bind(tweet_id)
-        .bind(span.above_id)
-        .bind(span.below_id)
+        .bind(window.above)
+        .bind(window.below)
         .bind(with_replies)
-        .bind(span.count_max)
+        .bind(window.count_max)
         .fetch_all(&self.database)
         .await?;
         Ok(rows.into_iter().filter_map(|(id,)| TweetId::from_i64(id)).collect())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pillion_chassis::database::Migrations;
 use pillion_chassis::event_log::AppendError;
 use pillion_chassis::journal::Journal;
+use pillion_chassis::page::Window;
 use pillion_chassis::sql::{Query, list, query};
 use pillion_chassis::{Database, DatabaseError, Timestamp, UserId};
 use pillion_events::{UserDeleted, UserEvent, UserProfileChanged, UserRegistered};
@@ -32,21 +33,6 @@ pub(crate) enum Registration {
     Made(Profile),
     /// It was there with the same profile: the request came twice.
     Same(Profile),
-}
-
-/// Which accounts a search finds.
-#[derive(Debug, Clone)]
-pub(crate) struct Search {
-    /// Prefixes of words, in lower case, of which an account must have all; at least one.
-    pub(crate) prefixes: BTreeSet<String>,
-    /// With a larger id than this.
-    pub(crate) above_id: i64,
-    /// With a smaller id than this.
-    pub(crate) below_id: i64,
-    /// The largest ids first, else the smallest.
-    pub(crate) latest_first: bool,
-    /// At most so many.
-    pub(crate) count_max: u32,
 }
 
 /// The service's storage.
@@ -219,9 +205,14 @@ impl Store {
         profiles(rows.fetch_all(&self.database).await?)
     }
 
-    /// The accounts that a search finds, in the order of their ids.
-    pub(crate) async fn search(&self, search: &Search) -> Result<Vec<Profile>, DatabaseError> {
-        let words: Vec<String> = (0..search.prefixes.len())
+    /// The accounts that have all of these prefixes of words, of which there is at least one, in
+    /// lower case. In the order of their ids.
+    pub(crate) async fn search(
+        &self,
+        prefixes: &BTreeSet<String>,
+        window: &Window,
+    ) -> Result<Vec<Profile>, DatabaseError> {
+        let words: Vec<String> = (0..prefixes.len())
             .map(|index| (2 * index + 1, 2 * index + 2))
             .map(|(from, to)| {
                 format!("SELECT user_id FROM profile_word WHERE word >= ${from} AND word < ${to}")
@@ -237,14 +228,13 @@ impl Store {
             words.join(" INTERSECT "),
             bound + 1,
             bound + 2,
-            if search.latest_first { "DESC" } else { "ASC" },
+            if window.newest_first { "DESC" } else { "ASC" },
             bound + 3,
         );
-        let query = search
-            .prefixes
+        let query = prefixes
             .iter()
             .fold(query(sql), |query, prefix| query.bind(prefix).bind(format!("{prefix}{LAST}")));
-        let rows = query.bind(search.above_id).bind(search.below_id).bind(search.count_max);
+        let rows = query.bind(window.above).bind(window.below).bind(window.count_max);
         profiles(rows.fetch_all(&self.database).await?)
     }
 

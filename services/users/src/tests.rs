@@ -8,16 +8,10 @@ mod storing;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use http::{Request, StatusCode};
 use pillion_chassis::event_log::{self, Recorded};
-use pillion_chassis::testing::{BACKENDS, TestDatabase, empty};
-use pillion_chassis::{
-    Backend, Caller, Database, Deps, FakeClock, Ids, InProcessPeers, Journal, Scopes, SystemRandom,
-    UserId,
-};
+use pillion_chassis::testing::{self, Reply, TestDatabase};
+use pillion_chassis::{Caller, FakeClock, InProcessPeers, Journal, Scopes};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 struct Harness {
     router: Router,
@@ -26,52 +20,29 @@ struct Harness {
     test: TestDatabase,
 }
 
-/// Runs a test on an empty database of each kind.
+/// Runs a test on a service of its own on each back end.
 async fn on_each(test: impl AsyncFn(Harness)) {
-    for backend in BACKENDS {
-        eprintln!("on {backend:?}");
+    let start = async |test| {
         let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
-        test(Harness::start(empty(backend).await, clock).await).await;
-    }
+        Harness::start(test, clock).await
+    };
+    testing::on_each(start, test).await;
 }
 
 impl Harness {
     async fn start(test: TestDatabase, clock: Arc<FakeClock>) -> Self {
-        let deps = Deps {
-            clock: clock.clone(),
-            ids: Arc::new(Ids::new(clock.clone(), 0).unwrap()),
-            random: Arc::new(SystemRandom),
-            database: test.database.clone(),
-            peers: Arc::new(InProcessPeers::new()),
-        };
+        let deps = testing::deps(&test.database, &clock, &Arc::new(InProcessPeers::new()));
         let service = crate::service(deps).await.unwrap();
         Self { router: service.router, journal: service.journal.unwrap(), clock, test }
     }
 
     async fn restart(mut self) -> Self {
-        if self.test.database.backend() == Backend::Sqlite {
-            self.test.database.close().await;
-            self.test.database = Database::open(self.test.database.place()).await.unwrap();
-        }
+        self.test.reopen().await;
         Self::start(self.test, self.clock).await
     }
 
     async fn send(&self, method: &str, path: &str, caller: Option<Caller>, body: &str) -> Reply {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .body(Body::from(body.to_owned()))
-            .unwrap();
-        if let Some(caller) = caller {
-            request.extensions_mut().insert(caller);
-        }
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        let body =
-            if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        Reply { status, body }
+        testing::send(&self.router, testing::request(method, path, caller, body)).await
     }
 
     async fn get(&self, path: &str) -> Reply {
@@ -97,12 +68,6 @@ impl Harness {
     }
 }
 
-#[derive(Debug)]
-struct Reply {
-    status: StatusCode,
-    body: Value,
-}
-
 fn identity() -> Caller {
     Caller {
         user_id: None,
@@ -112,11 +77,7 @@ fn identity() -> Caller {
 }
 
 fn user(id: u64) -> Caller {
-    Caller {
-        user_id: UserId::new(id),
-        client_id: "web".to_owned(),
-        scopes: Scopes::parse("users.read tweet.read account.write"),
-    }
+    testing::caller(Some(id), "users.read tweet.read account.write")
 }
 
 fn jack() -> Value {

@@ -13,6 +13,14 @@ class Rebase {
   }
 
   onBeforeRequestConfig({ params }) {
+    this.rebase(params);
+  }
+
+  onBeforeStreamRequestConfig({ params }) {
+    this.rebase(params);
+  }
+
+  rebase(params) {
     const url = new URL(params.url);
     if (!HOSTS.has(url.hostname)) return;
     url.protocol = this.base.protocol;

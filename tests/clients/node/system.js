@@ -4,10 +4,16 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const { isDeepStrictEqual } = require("node:util");
 
 const URL_OF_SYSTEM = process.env.PILLION_URL;
 const PASSWORD = "correct horse battery";
 const CALLBACK = "http://localhost/back";
+// How long and how often `eventually` looks: rate limits count.
+const PATIENCE_MS = 10_000;
+const PAUSE_MS = 100;
+// Longer than a heartbeat takes to come.
+const LINE_MS = 20_000;
 
 let number = 0;
 
@@ -30,6 +36,42 @@ async function registerApp(owner) {
   const app = { name: "A client library", redirect_uris: [CALLBACK] };
   const made = (await post("/pillion/v1/apps", app, owner.token)).data;
   return { clientId: made.client_id, clientSecret: made.client_secret };
+}
+
+// The token of a new app by itself.
+async function tokenOfApp(owner) {
+  const app = await registerApp(owner);
+  const basic = Buffer.from(`${app.clientId}:${app.clientSecret}`).toString("base64");
+  const answer = await fetch(`${URL_OF_SYSTEM}/oauth2/token`, {
+    method: "POST",
+    headers: { authorization: `Basic ${basic}` },
+    body: new URLSearchParams({ grant_type: "client_credentials" }),
+  });
+  return (await answer.json()).access_token;
+}
+
+// Waits until `read` gives what is expected: services hear of each other's events a little later.
+async function eventually(expected, read) {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await read();
+    if (isDeepStrictEqual(found, expected)) return;
+    if (Date.now() > end) assert.deepEqual(found, expected);
+    await new Promise((wake) => setTimeout(wake, PAUSE_MS));
+  }
+}
+
+// What a promise gives, which must not take for ever.
+async function soon(promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`nothing came for ${LINE_MS} ms`)), LINE_MS);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 // Goes where an app sends a browser, says yes there, and returns where that leads. Libraries name
@@ -70,4 +112,14 @@ async function post(path, body, token) {
   return JSON.parse(text);
 }
 
-module.exports = { URL_OF_SYSTEM, CALLBACK, allow, logIn, register, registerApp };
+module.exports = {
+  URL_OF_SYSTEM,
+  CALLBACK,
+  allow,
+  eventually,
+  logIn,
+  register,
+  registerApp,
+  soon,
+  tokenOfApp,
+};

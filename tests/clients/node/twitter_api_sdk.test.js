@@ -175,7 +175,7 @@ describe("authorization", () => {
       await judyInApp.requestAccessToken(back.searchParams.get("code"));
       const client = new Client(judyInApp, HERE);
       assert.equal((await client.users.findMyUser()).data.username, judy.username);
-      const id = await post(client, { text: "by an app" });
+      const id = await post(client, { text: `by an app (${method})` });
       const read = await client.tweets.findTweetById(id, { expansions: ["author_id"] });
       assert.equal(read.data.author_id, judy.id);
 

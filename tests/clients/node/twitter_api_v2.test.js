@@ -193,7 +193,8 @@ describe("errors", () => {
     const token = await logIn(fred.username, "tweet.read users.read");
     const reading = new TwitterApi(token, SETTINGS).v2;
     await refused(client.tweet("a".repeat(281)), 400, "281");
-    await refused(client.reply("a", NO_TWEET), 400, NO_TWEET);
+    await refused(client.reply("a", NO_TWEET), 403, "deleted or not visible to you");
+    await refused(client.quote("a", NO_TWEET), 403, NO_TWEET);
     await refused(client.tweet("a", { media: { media_ids: ["1"] } }), 400, "media");
     await refused(client.singleTweet(mine, { "tweet.fields": ["colour"] }), 400, "colour");
     await refused(client.userTimeline(fred.id, { max_results: 4 }), 400, "max_results");

@@ -4,6 +4,7 @@ person who says yes on the consent page."""
 import html.parser
 import itertools
 import os
+import time
 import urllib.parse
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ import requests
 URL = os.environ["PILLION_URL"]
 PASSWORD = "correct horse battery"
 CALLBACK = "http://localhost/back"
+# How long and how often `eventually` looks: rate limits count.
+PATIENCE_S = 10
+PAUSE_S = 0.1
 
 # The OAuth library refuses to send tokens over plain HTTP, even to this machine.
 os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
@@ -58,6 +62,38 @@ def register_app(owner):
     app = {"name": "A client library", "redirect_uris": [CALLBACK]}
     made = _post("/pillion/v1/apps", app, owner.token)["data"]
     return App(made["client_id"], made["client_secret"])
+
+
+def token_of_app(owner):
+    """The token of a new app by itself."""
+    app = register_app(owner)
+    answer = requests.post(
+        URL + "/oauth2/token",
+        data={"grant_type": "client_credentials"},
+        auth=(app.client_id, app.client_secret),
+        timeout=10,
+    )
+    answer.raise_for_status()
+    return answer.json()["access_token"]
+
+
+def protect(person, protected=True):
+    """Shows what a person posts to followers only, or to everybody again."""
+    _post("/pillion/v1/account/profile", {"protected": protected}, person.token)
+
+
+def answer_request(person, follower, answer):
+    """Answers who asks a protected account to follow: "accept" or "deny"."""
+    _post(f"/pillion/v1/follow-requests/{follower.id}/{answer}", None, person.token)
+
+
+def eventually(expected, read):
+    """What `read` returns, as soon as that is `expected`: services hear of each other's events a
+    little later. If it never is, what it returned last."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := read()) != expected and time.monotonic() < deadline:
+        time.sleep(PAUSE_S)
+    return found
 
 
 def allow(authorization_url, person):

@@ -209,7 +209,6 @@ class Errors(unittest.TestCase):
         for call, part in [
             (lambda: post(self.client, "a" * 281), "281"),
             (lambda: post(self.client, " "), "empty"),
-            (lambda: post(self.client, "a", quote_tweet_id=NO_TWEET), str(NO_TWEET)),
             (lambda: post(self.client, "a", poll_options=["a", "b"], poll_duration_minutes=5), "poll"),
             (lambda: self.client.get_tweet(NO_TWEET, tweet_fields=["colour"]), "colour"),
             (lambda: self.client.get_user(id="fred"), "fred"),
@@ -219,6 +218,16 @@ class Errors(unittest.TestCase):
             with self.subTest(part), self.assertRaises(tweepy.BadRequest) as refused:
                 call()
             self.assertIn(part, " ".join(refused.exception.api_messages))
+
+    def test_a_tweet_that_is_not_there_cannot_be_answered_or_quoted(self):
+        for options, verb in [
+            ({"in_reply_to_tweet_id": NO_TWEET}, "reply to"),
+            ({"quote_tweet_id": NO_TWEET}, "quote"),
+        ]:
+            with self.assertRaises(tweepy.Forbidden) as refused:
+                post(self.client, "a", **options)
+            said = f"You attempted to {verb} a Tweet that is deleted or not visible to you."
+            self.assertIn(said, str(refused.exception))
 
     def test_a_tweet_that_is_not_there_cannot_be_deleted(self):
         with self.assertRaises(tweepy.NotFound) as refused:

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{World, ids, is_not_found, text};
+use super::{Person, World, is_not_found};
 
 #[tokio::test]
 async fn with_an_account_everything_of_it_goes_everywhere() {
@@ -40,100 +40,106 @@ async fn with_an_account_everything_of_it_goes_everywhere() {
     assert_eq!(deleted, json!({ "data": { "deleted": true } }));
     world.settle().await;
 
-    for path in [
-        format!("/2/users/{}", bob.id),
-        "/2/users/by/username/bob".to_owned(),
-        format!("/2/users/{}/tweets", bob.id),
-        format!("/2/users/{}/followers", bob.id),
-        format!("/2/users/{}/following", bob.id),
-        format!("/2/users/{}/liked_tweets", bob.id),
-        format!("/2/users/{}/mentions", bob.id),
-        format!("/2/tweets/{bobs}"),
-        format!("/2/tweets/{reply}"),
-        format!("/2/tweets/{quote}"),
-        format!("/2/tweets/{shared}"),
-        format!("/2/tweets/{shared_bobs}"),
-        format!("/2/tweets/{bobs}/liking_users"),
-        format!("/2/tweets/{bobs}/retweeted_by"),
-    ] {
-        is_not_found(&world.get(&ann, &path).await);
-    }
-    // The lists of others.
-    let nobody = Vec::<String>::new();
-    for path in [
-        format!("/2/users/{}/followers", ann.id),
-        format!("/2/users/{}/following", ann.id),
-        format!("/2/users/{}/liked_tweets", ann.id),
-        format!("/2/users/{}/bookmarks", ann.id),
-        format!("/2/users/{}/mentions", ann.id),
-        format!("/2/tweets/{anns}/liking_users"),
-        format!("/2/tweets/{anns}/retweeted_by"),
-        format!("/2/tweets/{anns}/quote_tweets"),
-        "/2/users/search?query=bob".to_owned(),
-        "/pillion/v1/notifications".to_owned(),
-    ] {
-        assert_eq!(world.ids(&ann, &path).await, nobody, "{path}");
-    }
-    assert_eq!(world.ids(&cid, &format!("/2/users/{}/following", cid.id)).await, nobody);
-    let unread = world.get(&ann, "/pillion/v1/notifications/unread_count").await;
-    assert_eq!(unread["data"]["unread_count"], json!(0));
+    let gone = Gone { bob, tweets: [bobs, reply, quote, shared, shared_bobs] };
+    gone.is_nowhere(&world, &ann).await;
+    gone.is_on_no_list(&world, &ann, &anns).await;
+    let following = format!("/2/users/{}/following", cid.id);
+    assert_eq!(world.ids(&cid, &following).await, Vec::<String>::new());
     let own = [answer.clone(), anns.clone()];
     assert_eq!(world.home(&ann).await, own);
     assert_eq!(world.ids(&ann, &format!("/2/users/{}/tweets", ann.id)).await, own);
-    assert_eq!(world.found(&ann, "apple").await, [anns.clone()]);
-    assert_eq!(world.found(&ann, "from:bob").await, nobody);
-    // The numbers.
-    let metrics = world.tweet_metrics(&ann, &anns).await;
-    for name in ["like_count", "retweet_count", "bookmark_count", "reply_count", "quote_count"] {
-        assert_eq!(metrics[name], json!(0), "{name}: {metrics}");
-    }
-    let profile = world.user_metrics(&ann, &ann.id).await;
-    for (name, number) in
-        [("followers_count", 0), ("following_count", 0), ("like_count", 0), ("tweet_count", 2)]
-    {
-        assert_eq!(profile[name], json!(number), "{name}: {profile}");
-    }
+    assert_eq!(world.found(&ann, "apple").await, std::slice::from_ref(&anns));
     // Ann's answer to Bob stays hers; what it answered is gone.
     let path = format!("/2/tweets/{answer}?expansions=referenced_tweets.id");
     let stays = world.get(&ann, &path).await;
     assert_eq!(stays["data"]["id"], json!(answer));
     assert_eq!(stays.pointer("/includes/tweets"), None, "{stays}");
+    gone.does_nothing(&world, &ann, &anns).await;
 
-    // Nobody can be Bob any more, with a token from before either.
-    let login = json!({ "username": "bob", "password": "correct horse battery" });
-    world.system.client.post("/pillion/v1/login").json(&login).send().await.expect(401);
-    let posting = world.post(&bob, "/2/tweets", json!({ "text": "still here" })).await;
-    assert!(posting.status.is_client_error(), "{}", posting.text());
-    for relation in ["following", "blocking", "muting"] {
-        let answer = world.relate(&ann, relation, &bob).await.expect(400);
-        assert!(answer.text().contains("not active"), "{}", answer.text());
-        let answer = world.relate(&bob, relation, &ann).await;
-        assert!(answer.status.is_client_error(), "{relation}: {}", answer.text());
-    }
-    for how in ["likes", "retweets", "bookmarks"] {
-        let answer = world.engage(&bob, how, &anns).await;
-        assert!(answer.status.is_client_error(), "{how}: {}", answer.text());
-    }
     // Also after a restart and when everything is made anew of the events.
     world.rebuilds_the_same().await;
     world.system.stop();
     world.system.launch();
-    let token = world.system.login("ann", "").await;
-    let ann = super::Person { token, ..ann };
+    let ann = Person { token: world.system.login("ann", "").await, ..ann };
     assert_eq!(world.home(&ann).await, own);
-    is_not_found(&world.get(&ann, &format!("/2/users/{}", bob.id)).await);
-    // Who takes the name is somebody else.
-    let account =
-        json!({ "username": "bob", "name": "Bob", "password": "correct horse battery" });
-    let again = world.system.client.post("/pillion/v1/accounts").json(&account).send().await;
-    if again.status == 201 {
-        let id = text(&again.json()["data"]["id"]);
-        assert_ne!(id, bob.id);
-        let tweets = world.get(&ann, &format!("/2/users/{id}/tweets")).await;
-        assert_eq!(ids(&tweets), Vec::<String>::new());
-        assert_eq!(tweets["meta"]["result_count"], json!(0));
-    } else {
-        // Or it stays taken.
-        assert_eq!(again.status, 409, "{}", again.text());
+    gone.is_nowhere(&world, &ann).await;
+}
+
+/// Somebody who has deleted their account.
+struct Gone {
+    bob: Person,
+    /// All that was posted, and retweets of it.
+    tweets: [String; 5],
+}
+
+impl Gone {
+    async fn is_nowhere(&self, world: &World, ann: &Person) {
+        let id = &self.bob.id;
+        let lists = ["tweets", "followers", "following", "liked_tweets", "mentions"];
+        let mut paths: Vec<String> =
+            lists.iter().map(|list| format!("/2/users/{id}/{list}")).collect();
+        paths.push(format!("/2/users/{id}"));
+        paths.push("/2/users/by/username/bob".to_owned());
+        for tweet in &self.tweets {
+            paths.push(format!("/2/tweets/{tweet}"));
+            paths.push(format!("/2/tweets/{tweet}/liking_users"));
+            paths.push(format!("/2/tweets/{tweet}/retweeted_by"));
+        }
+        for path in paths {
+            let answer = world.get(ann, &path).await;
+            assert!(answer.get("data").is_none(), "{path}: {answer}");
+            is_not_found(&answer);
+        }
+    }
+
+    /// Of Ann's lists, and in no number.
+    async fn is_on_no_list(&self, world: &World, ann: &Person, anns: &str) {
+        let nobody = Vec::<String>::new();
+        for path in [
+            format!("/2/users/{}/followers", ann.id),
+            format!("/2/users/{}/following", ann.id),
+            format!("/2/users/{}/liked_tweets", ann.id),
+            format!("/2/users/{}/bookmarks", ann.id),
+            format!("/2/users/{}/mentions", ann.id),
+            format!("/2/tweets/{anns}/liking_users"),
+            format!("/2/tweets/{anns}/retweeted_by"),
+            format!("/2/tweets/{anns}/quote_tweets"),
+            "/2/users/search?query=bob".to_owned(),
+            "/pillion/v1/notifications".to_owned(),
+        ] {
+            assert_eq!(world.ids(ann, &path).await, nobody, "{path}");
+        }
+        assert_eq!(world.found(ann, "from:bob").await, nobody);
+        let unread = world.get(ann, "/pillion/v1/notifications/unread_count").await;
+        assert_eq!(unread["data"]["unread_count"], json!(0));
+        let metrics = world.tweet_metrics(ann, anns).await;
+        for name in ["like_count", "retweet_count", "bookmark_count", "reply_count", "quote_count"]
+        {
+            assert_eq!(metrics[name], json!(0), "{name}: {metrics}");
+        }
+        let profile = world.user_metrics(ann, &ann.id).await;
+        for (name, number) in
+            [("followers_count", 0), ("following_count", 0), ("like_count", 0), ("tweet_count", 2)]
+        {
+            assert_eq!(profile[name], json!(number), "{name}: {profile}");
+        }
+    }
+
+    /// Also with a token from before, which is good for some minutes more.
+    async fn does_nothing(&self, world: &World, ann: &Person, anns: &str) {
+        let login = json!({ "username": "bob", "password": "correct horse battery" });
+        world.system.client.post("/pillion/v1/login").json(&login).send().await.expect(401);
+        let posting = world.post(&self.bob, "/2/tweets", json!({ "text": "still here" })).await;
+        assert!(posting.status.is_client_error(), "{}", posting.text());
+        for relation in ["following", "blocking", "muting"] {
+            let answer = world.relate(ann, relation, &self.bob).await.expect(400);
+            assert!(answer.text().contains("not active"), "{}", answer.text());
+            let answer = world.relate(&self.bob, relation, ann).await;
+            assert!(answer.status.is_client_error(), "{relation}: {}", answer.text());
+        }
+        for how in ["likes", "retweets", "bookmarks"] {
+            let answer = world.engage(&self.bob, how, anns).await;
+            assert!(answer.status.is_client_error(), "{how}: {}", answer.text());
+        }
     }
 }

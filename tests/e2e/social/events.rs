@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use pillion_tests::build;
 use pillion_tests::system::System;
@@ -49,6 +50,20 @@ async fn seen(world: &World, person: &Person) -> Vec<Vec<String>> {
     all
 }
 
+/// Waits until each writer has written some more.
+async fn until_more_is_written(written: &[Arc<AtomicUsize>]) {
+    const MORE: usize = 5;
+    let before: Vec<usize> = written.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    let began = Instant::now();
+    let is_more = |(count, before): (&Arc<AtomicUsize>, &usize)| {
+        count.load(Ordering::Relaxed) >= before + MORE
+    };
+    while !written.iter().zip(&before).all(is_more) {
+        assert!(began.elapsed() < Duration::from_mins(1), "writers do not get on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_while_writes_go_on_is_a_system_of_one_moment() {
     let world = Arc::new(World::start());
@@ -57,28 +72,31 @@ async fn a_backup_while_writes_go_on_is_a_system_of_one_moment() {
     world.follow(&bob, &ann).await;
     let early = world.tweet(&bob, "number one of all").await;
     world.settle().await;
+    let written = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
     let stopped = Arc::new(AtomicBool::new(false));
     let mut writers = Vec::new();
-    for person in [&ann, &bob] {
+    for (person, count) in [&ann, &bob].into_iter().zip(&written) {
         let (world, person, stopped) = (world.clone(), person.clone(), stopped.clone());
+        let count = count.clone();
         writers.push(tokio::spawn(async move {
             let mut written = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 let tweet = world.tweet(&person, &format!("number {}", written.len())).await;
                 world.like(&person, &tweet).await;
                 written.push(tweet);
+                count.store(written.len(), Ordering::Relaxed);
             }
             written
         }));
     }
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    until_more_is_written(&written).await;
     let to = world.system.folder().join("backup");
     let mut command = Command::new(build::pillion());
     command.arg("backup").arg(&to).arg("--data").arg(world.system.data());
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
     let output = output.expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    until_more_is_written(&written).await;
     stopped.store(true, Ordering::Relaxed);
     let mut written = Vec::new();
     for writer in writers {
@@ -117,9 +135,7 @@ async fn a_backup_while_writes_go_on_is_a_system_of_one_moment() {
     // Every service is as far as the others.
     let home = restored.home(&them).await;
     let mut own = restored.all(&them, &format!("/2/users/{}/tweets?max_results=100", ann.id)).await;
-    own.extend(
-        restored.all(&them, &format!("/2/users/{}/tweets?max_results=100", bob.id)).await,
-    );
+    own.extend(restored.all(&them, &format!("/2/users/{}/tweets?max_results=100", bob.id)).await);
     own.sort_by_key(|id| std::cmp::Reverse(id.parse::<u64>().expect("an id")));
     own.truncate(800);
     assert_eq!(home, own);
@@ -150,8 +166,7 @@ async fn a_damaged_backup_is_refused_and_leaves_nothing() {
     let (passes, said) = bare(&["restore", path(&to), "--data", path(&folder)]);
     assert!(!passes && said.contains("tweets.sqlite") && said.contains("damaged"), "{said}");
     assert!(!folder.exists());
-    let (passes, said) =
-        bare(&["restore", path(world.system.folder()), "--data", path(&folder)]);
+    let (passes, said) = bare(&["restore", path(world.system.folder()), "--data", path(&folder)]);
     assert!(!passes && said.contains("is no backup"), "{said}");
     let (passes, said) = bare(&["backup", path(&folder), "--data", "/nowhere"]);
     assert!(!passes && said.contains("/nowhere"), "{said}");
@@ -196,7 +211,7 @@ async fn a_newer_or_foreign_schema_is_refused_and_left_alone() {
     // Another's migrations under the same numbers.
     sqlite("UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1");
     let said = refused(&world);
-    assert!(said.contains("graph.sqlite"), "{said}");
+    assert!(said.contains("graph.sqlite") && said.contains("belongs to another service"), "{said}");
     assert!(!said.contains("panicked"), "{said}");
 }
 
@@ -216,7 +231,7 @@ async fn another_services_database_is_refused() {
     let output = world.system.command(&data, free, free).output().expect("the program runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it starts on another service's database");
-    assert!(said.contains("search.sqlite"), "{said}");
+    assert!(said.contains("search.sqlite") && said.contains("belongs to another"), "{said}");
     assert!(!said.contains("panicked"), "{said}");
 }
 
@@ -227,6 +242,7 @@ fn path(path: &Path) -> &str {
 /// Whether it passed, and what it said.
 fn bare(arguments: &[&str]) -> (bool, String) {
     let output = System::bare(arguments);
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    let said =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     (output.status.success(), said.concat())
 }

@@ -32,7 +32,7 @@ async fn follows_are_listed_counted_and_taken_back() {
     assert_eq!(world.all(&bob, &followers).await, latest_first);
     assert_eq!(world.all(&bob, &format!("{followers}?max_results=1")).await, latest_first);
     let following = format!("/2/users/{}/following", ann.id);
-    assert_eq!(world.all(&bob, &following).await, [cid.id.clone()]);
+    assert_eq!(world.all(&bob, &following).await, std::slice::from_ref(&cid.id));
     assert_eq!(counts(&world, &ann).await, (json!(3), json!(1)));
     // With what is asked for of each.
     let full = world.get(&bob, &format!("{followers}?user.fields=public_metrics,created_at")).await;
@@ -108,10 +108,10 @@ async fn a_protected_account_is_asked_and_decides() {
     world.post(&ann, &format!("{requests}/1/accept"), Value::Null).await.expect(404);
     assert_eq!(world.all(&ann, requests).await, Vec::<String>::new());
     world.settle().await;
-    assert_eq!(world.home(&bob).await, [secret.clone()]);
+    assert_eq!(world.home(&bob).await, std::slice::from_ref(&secret));
     assert_eq!(world.home(&cid).await, Vec::<String>::new());
     let followers = format!("/2/users/{}/followers", ann.id);
-    assert_eq!(world.all(&bob, &followers).await, [bob.id.clone()]);
+    assert_eq!(world.all(&bob, &followers).await, std::slice::from_ref(&bob.id));
     assert_eq!(counts(&world, &ann).await, (json!(1), json!(0)));
 
     // Who was denied may ask again, and take it back.
@@ -122,7 +122,7 @@ async fn a_protected_account_is_asked_and_decides() {
     assert_eq!(world.relate(&cid, "following", &ann).await.expect(200).json(), pending());
     world.protect(&ann, false).await;
     world.settle().await;
-    assert_eq!(world.all(&ann, requests).await, [cid.id.clone()]);
+    assert_eq!(world.all(&ann, requests).await, std::slice::from_ref(&cid.id));
     world.follow(&cid, &ann).await;
     assert_eq!(world.all(&ann, requests).await, Vec::<String>::new());
     world.settle().await;

@@ -190,7 +190,7 @@ async fn who_is_muted_never_shows_unless_looked_for() {
     let page = world.ids(ann, &format!("/2/users/{}/tweets?max_results=100", bob.id)).await;
     assert_eq!(page.len(), by_bob.len());
     let followers = world.ids(bob, &format!("/2/users/{}/followers", bob.id)).await;
-    assert_eq!(followers, [ann.id.clone()]);
+    assert_eq!(followers, std::slice::from_ref(&ann.id));
     world.unrelate(ann, "muting", bob).await.expect(200);
     assert_eq!(world.home(ann).await, before);
 }

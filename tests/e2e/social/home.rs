@@ -27,7 +27,7 @@ pub(super) async fn says_and_shares(world: &World) {
     world.settle().await;
     let all = [&to_cid, &shared, &own, &by_cid, &before];
     assert_eq!(world.home(&ann).await, all.map(String::clone));
-    assert_eq!(world.home(&dan).await, [by_dan.clone()]);
+    assert_eq!(world.home(&dan).await, std::slice::from_ref(&by_dan));
     assert!(!world.home(&ann).await.contains(&to_dan));
 
     // The retweet shows what it repeats.
@@ -60,7 +60,7 @@ pub(super) async fn says_and_shares(world: &World) {
     let without_both = [&own, &by_cid, &before].map(String::clone);
     assert_eq!(world.all(&ann, &without("retweets,replies")).await, without_both);
     let since = format!("{}?since_id={by_cid}&until_id={shared}", World::home_of(&ann));
-    assert_eq!(world.all(&ann, &since).await, [own.clone()]);
+    assert_eq!(world.all(&ann, &since).await, std::slice::from_ref(&own));
 
     // What is taken back goes, and who is not followed any more.
     let undone = world.disengage(&bob, "retweets", &by_dan).await.expect(200).json();

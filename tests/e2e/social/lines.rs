@@ -68,7 +68,8 @@ impl Lines {
             let line = self.next().await.expect("the stream goes on");
             let text = line.strip_suffix("\r\n").unwrap_or_else(|| panic!("{line:?}"));
             if !text.is_empty() {
-                return serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+                return serde_json::from_str(text)
+                    .unwrap_or_else(|error| panic!("{error}: {text}"));
             }
         }
     }
@@ -80,8 +81,8 @@ impl Lines {
             let line = self.next().await.expect("the stream goes on");
             let line = line.trim_end();
             match line.split_once(':') {
-                Some(("id", value)) => id = value.trim_start().to_owned(),
-                Some(("event", value)) => name = value.trim_start().to_owned(),
+                Some(("id", value)) => value.trim_start().clone_into(&mut id),
+                Some(("event", value)) => value.trim_start().clone_into(&mut name),
                 Some(("data", value)) => data += value.trim_start(),
                 None if line.is_empty() && !data.is_empty() => {
                     return (id, name, serde_json::from_str(&data).expect("JSON"));

@@ -187,9 +187,7 @@ async fn streams_outlive_a_restart_by_their_last_id() {
     let mut live = Lines::open(&world, &ann.token, STREAM, &id).await;
     assert_eq!(live.event().await.2["tweet_id"], json!(second));
     // An orderly end ends the stream, too.
-    let ended = tokio::spawn(async move {
-        while let Some(_line) = live.next().await {}
-    });
+    let ended = tokio::spawn(async move { while let Some(_line) = live.next().await {} });
     world.system.stop();
     ended.await.expect("the stream ended");
 }

@@ -1,10 +1,71 @@
 //! The same on PostgreSQL and NATS.
 
-use pillion_tests::system::{Servers, System};
+use pillion_tests::system::{FREE, Servers, System};
 use serde_json::json;
 
 use super::lines::Lines;
 use super::{World, without_limits};
+
+/// A variable that the program gets at every start.
+fn variable(system: &System, name: &str) -> String {
+    let command = system.pillion(&["check"]);
+    let mut all = command.get_envs();
+    let found = all.find_map(|(key, value)| (key == name).then_some(value).flatten());
+    found.and_then(|value| value.to_str()).expect("it is set").to_owned()
+}
+
+/// What it says when it does not start with another database for the graph.
+fn refused(system: &System, database: &str) -> String {
+    let mut command = system.command(&system.data(), FREE, FREE);
+    let output = command.env(GRAPH, database).output().expect("the program runs");
+    assert!(!output.status.success(), "it starts on {database}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let password = database.split([':', '@']).nth(2).expect("a password");
+    assert!(!said.contains(password), "a password is told: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+const GRAPH: &str = "PILLION_DATABASE_GRAPH";
+
+#[tokio::test]
+async fn schemas_and_roles_that_are_not_right_are_refused_on_servers() {
+    let servers = Servers::start().await;
+    let mut system = System::start_on(&servers, without_limits);
+    system.stop();
+    let graph = variable(&system, GRAPH);
+    let search = variable(&system, "PILLION_DATABASE_SEARCH");
+    // What was never migrated is not migrated on the way.
+    let fresh = servers.postgres.database().await;
+    let said = refused(&system, &fresh);
+    assert!(said.contains("run `pillion migrate`"), "{said}");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(servers.postgres.sql(&fresh, tables).await.trim(), "0");
+    // Another service's database, with its own role; and the right one with another role.
+    let said = refused(&system, &search);
+    assert!(said.contains("belongs to another service"), "{said}");
+    let (_, database) = graph.rsplit_once('/').expect("a database");
+    let (role, _) = search.rsplit_once('/').expect("a role");
+    let said = refused(&system, &format!("{role}/{database}"));
+    assert!(said.contains("cannot reach the database"), "{said}");
+    // From the future.
+    let future = "INSERT INTO _sqlx_migrations
+                      (version, description, success, checksum, execution_time)
+                  VALUES (9999, 'from the future', TRUE, '\\x00', 0)";
+    servers.postgres.sql(&graph, future).await;
+    let said = refused(&system, &graph);
+    assert!(said.contains("newer version") && said.contains("9999"), "{said}");
+    let migrated = system.pillion(&["migrate"]).output().expect("the program runs");
+    assert!(!migrated.status.success());
+    let said = String::from_utf8_lossy(&migrated.stderr).into_owned();
+    assert!(said.contains("newer version") && said.contains("9999"), "{said}");
+    servers.postgres.sql(&graph, "DELETE FROM _sqlx_migrations WHERE version = 9999").await;
+    // Nothing was changed by all that.
+    system.launch();
+    let world = World { system };
+    world.settle().await;
+    world.rebuilds_the_same().await;
+}
 
 #[tokio::test]
 async fn on_servers_everything_is_as_on_files() {
@@ -36,7 +97,7 @@ async fn on_servers_everything_is_as_on_files() {
     for name in ["like_count", "retweet_count", "bookmark_count"] {
         assert_eq!(metrics[name], json!(1), "{metrics}");
     }
-    assert_eq!(world.found(&eve, "plum -is:retweet").await, [tweet.clone()]);
+    assert_eq!(world.found(&eve, "plum -is:retweet").await, std::slice::from_ref(&tweet));
     assert_eq!(world.user_metrics(&eve, &fay.id).await["followers_count"], json!(1));
     // Protected, blocked, deleted.
     world.protect(&fay, true).await;
@@ -55,7 +116,7 @@ async fn on_servers_everything_is_as_on_files() {
     world.system.launch();
     world.settle().await;
     let fay = super::Person { token: world.system.login("fay", "").await, ..fay };
-    assert_eq!(world.home(&fay).await, [tweet.clone()]);
+    assert_eq!(world.home(&fay).await, std::slice::from_ref(&tweet));
     let account = json!({ "password": "correct horse battery" });
     let path = "/pillion/v1/accounts/me";
     world.ask(&fay.token, http::Method::DELETE, path, account).await.expect(200);

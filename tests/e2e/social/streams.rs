@@ -54,8 +54,7 @@ async fn what_a_rule_matches_comes_whole_as_it_is_posted() {
     assert!(line["includes"]["users"][0]["created_at"].is_string(), "{line}");
     let mut matching = line["matching_rules"].as_array().expect("rules").clone();
     matching.sort_by_key(|rule| text(&rule["tag"]));
-    let expected =
-        [json!({ "id": bobs, "tag": "Bob" }), json!({ "id": fruit, "tag": "fruit" })];
+    let expected = [json!({ "id": bobs, "tag": "Bob" }), json!({ "id": fruit, "tag": "fruit" })];
     assert_eq!(matching, expected);
 
     // Nothing else comes in between: no other tweet, nothing from before.

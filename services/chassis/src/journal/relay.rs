@@ -5,7 +5,7 @@
 //! gets each event through.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Journal;
 use crate::broker::{Broker, BrokerError};
@@ -16,9 +16,11 @@ use crate::service::Shutdown;
 
 /// Events that go to the broker at once.
 const BATCH_EVENTS_MAX: u32 = 256;
-/// How often it looks for events that another process recorded, and asks the broker whether it
-/// still has what it had.
+/// How often it looks for events that another process recorded.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the broker is asked whether it still has what it had, when there is nothing to
+/// publish: the next event would find out too.
+const ASK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long it waits after a failure; the broker or the database needs time to come back.
 const BACK_OFF: Duration = Duration::from_millis(500);
 /// A failure that lasts is told again after so many of them.
@@ -41,10 +43,11 @@ enum RelayError {
 /// Publishes until the shutdown.
 pub(super) async fn run(journal: Journal, broker: Arc<dyn Broker>, mut shutdown: Shutdown) {
     let mut failures = 0_u32;
+    let mut mark = None;
     while !shutdown.is_requested() {
         let published = tokio::select! {
             () = shutdown.requested() => return,
-            published = publish_all(&journal, &*broker) => published,
+            published = publish_all(&journal, &*broker, &mut mark) => published,
         };
         let pause = match published {
             Ok(()) => {
@@ -55,6 +58,7 @@ pub(super) async fn run(journal: Journal, broker: Arc<dyn Broker>, mut shutdown:
                 POLL_INTERVAL
             }
             Err(error) => {
+                mark = None;
                 if failures.is_multiple_of(TELL_EVERY) {
                     tracing::error!(
                         service = journal.name,
@@ -62,7 +66,7 @@ pub(super) async fn run(journal: Journal, broker: Arc<dyn Broker>, mut shutdown:
                         "events are not published; they wait in the log"
                     );
                 }
-                failures += 1;
+                failures = failures.saturating_add(1);
                 BACK_OFF
             }
         };
@@ -74,15 +78,36 @@ pub(super) async fn run(journal: Journal, broker: Arc<dyn Broker>, mut shutdown:
     }
 }
 
+/// How far the broker has come, as it said at a time.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    last: i64,
+    asked_at: Instant,
+}
+
 /// Publishes what the log has beyond the broker.
-async fn publish_all(journal: &Journal, broker: &dyn Broker) -> Result<(), RelayError> {
-    let mut last = broker.last_position(journal.name).await?;
+async fn publish_all(
+    journal: &Journal,
+    broker: &dyn Broker,
+    mark: &mut Option<Mark>,
+) -> Result<(), RelayError> {
+    let mut last = match *mark {
+        Some(Mark { last, asked_at }) if asked_at.elapsed() < ASK_INTERVAL => last,
+        _ => {
+            let last = broker.last_position(journal.name).await?;
+            let log = event_log::last_position(&journal.database).await?;
+            if log < last {
+                return Err(RelayError::Ahead { broker: last, log });
+            }
+            *mark = Some(Mark { last, asked_at: Instant::now() });
+            last
+        }
+    };
     loop {
         let events =
             event_log::read_after(&journal.database, journal.name, last, BATCH_EVENTS_MAX).await?;
         let Some(newest) = events.last().map(|event| event.position) else {
-            let log = event_log::last_position(&journal.database).await?;
-            return if log < last { Err(RelayError::Ahead { broker: last, log }) } else { Ok(()) };
+            return Ok(());
         };
         crash_point!("publish.before");
         last = match broker.publish(journal.name, last, &events).await {
@@ -92,5 +117,8 @@ async fn publish_all(journal: &Journal, broker: &dyn Broker) -> Result<(), Relay
             Err(error) => return Err(error.into()),
         };
         crash_point!("publish.after");
+        if let Some(mark) = mark {
+            mark.last = last;
+        }
     }
 }

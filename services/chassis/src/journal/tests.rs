@@ -215,26 +215,6 @@ async fn of_writers_at_the_same_version_exactly_one_wins() {
     }
 }
 
-#[tokio::test]
-async fn a_change_that_lost_the_race_is_decided_anew_once() {
-    let mut tries = 0;
-    let mut change = |fails: u32| {
-        tries += 1;
-        let stream_id = "a".to_owned();
-        let conflict = AppendError::Conflict { stream_id, expected_version: 0 };
-        std::future::ready(if tries <= fails { Err(conflict) } else { Ok(tries) })
-    };
-    assert_eq!(event_log::retried(|| change(1)).await.unwrap(), 2);
-    tries = 0;
-    let mut change = |fails: u32| {
-        tries += 1;
-        let stream_id = "a".to_owned();
-        let conflict = AppendError::Conflict { stream_id, expected_version: 0 };
-        std::future::ready(if tries <= fails { Err(conflict) } else { Ok(tries) })
-    };
-    assert!(event_log::retried(|| change(2)).await.is_err());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn events_get_to_those_who_follow_in_order_and_once() {
     for backend in BACKENDS {

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::harness::{AGAIN, ANN, BOB, CID, HELLO, Harness, MINE, on_both};
+use super::harness::{AGAIN, ANN, BOB, CID, HELLO, Harness, MINE, on_each};
 
 #[tokio::test]
 async fn counts_are_told_for_tweets_that_have_any_and_in_the_order_asked_for() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.like(ANN, HELLO).await;
         engagements.like(CID, HELLO).await;
         engagements.bookmark(CID, AGAIN).await;
@@ -28,7 +28,7 @@ async fn counts_are_told_for_tweets_that_have_any_and_in_the_order_asked_for() {
 
 #[tokio::test]
 async fn like_counts_are_told_for_every_user() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.like(CID, HELLO).await;
         engagements.like(CID, AGAIN).await;
         engagements.bookmark(BOB, HELLO).await;
@@ -43,7 +43,7 @@ async fn like_counts_are_told_for_every_user() {
 
 #[tokio::test]
 async fn lists_that_are_missing_bad_or_too_long_are_400() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         for (path, name) in [("counts", "tweets"), ("like_counts", "users")] {
             engagements.get(ANN, &format!("/internal/{path}")).await.invalid(name);
             engagements.get(ANN, &format!("/internal/{path}?{name}=x")).await.invalid(name);

@@ -6,11 +6,11 @@ use pillion_chassis::ids::time_of;
 use pillion_events::EngagementEvent;
 use serde_json::json;
 
-use super::harness::{ANN, BOB, CID, HELLO, Harness, MINE, on_both};
+use super::harness::{ANN, BOB, CID, HELLO, Harness, MINE, on_each};
 
 #[tokio::test]
 async fn once_more_changes_nothing() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         for _ in 0..2 {
             engagements.like(ANN, HELLO).await;
             engagements.bookmark(ANN, HELLO).await;
@@ -47,7 +47,7 @@ async fn once_more_changes_nothing() {
 
 #[tokio::test]
 async fn events_tell_who_what_whose_and_when() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.like(ANN, HELLO).await;
         let retweet = engagements.retweet(CID, HELLO).await;
         engagements.clock.advance(Duration::from_secs(1));
@@ -74,7 +74,7 @@ async fn events_tell_who_what_whose_and_when() {
 
 #[tokio::test]
 async fn what_is_done_with_a_retweet_is_done_with_its_source() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let retweet = engagements.retweet(ANN, HELLO).await;
         engagements.like(CID, retweet).await;
         engagements.bookmark(CID, retweet).await;
@@ -101,7 +101,7 @@ async fn what_is_done_with_a_retweet_is_done_with_its_source() {
 /// The tweets service may know a retweet that is not here any more.
 #[tokio::test]
 async fn the_tweets_service_may_name_the_source_too() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.show_retweet(250, HELLO, ANN);
         engagements.like(CID, 250).await;
         assert_eq!(engagements.counts(HELLO).await, [1, 0, 0]);
@@ -114,7 +114,7 @@ async fn the_tweets_service_may_name_the_source_too() {
 
 #[tokio::test]
 async fn one_may_do_it_all_with_ones_own_tweet() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.protect(ANN, true).await;
         engagements.like(ANN, MINE).await;
         engagements.bookmark(ANN, MINE).await;
@@ -127,7 +127,7 @@ async fn one_may_do_it_all_with_ones_own_tweet() {
 
 #[tokio::test]
 async fn each_takes_one_call_of_tweets_and_one_of_graph() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.like(ANN, HELLO).await;
         assert_eq!(engagements.calls(), ["tweets 201", "graph 12"]);
         engagements.retweet(ANN, HELLO).await;
@@ -143,7 +143,7 @@ async fn each_takes_one_call_of_tweets_and_one_of_graph() {
 
 #[tokio::test]
 async fn retweet_ids_go_on_growing_when_the_clock_goes_back_over_a_restart() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let first = engagements.retweet(ANN, HELLO).await;
         engagements.clock.set("2026-06-01T10:00:01.000Z".parse().unwrap());
         let engagements = engagements.restart().await;

@@ -4,23 +4,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use axum::body::Body;
 use axum::extract::{Path, Query};
 use axum::routing::get;
 use axum::{Extension, Router};
-use http::{HeaderMap, Request, StatusCode};
-use pillion_chassis::broker::{Broker as _, EmbeddedBroker};
-use pillion_chassis::testing::{self, BACKENDS, TestDatabase};
+use http::HeaderMap;
+use pillion_chassis::testing::{self, Reply, TestDatabase, told};
 use pillion_chassis::{
-    Backend, Caller, Clock as _, Database, Deps, FakeClock, Ids, InProcessPeers, Journal, Json,
-    Recorded, Scopes, SystemRandom, TweetId, UserId, event_log,
+    Caller, Clock as _, Database, FakeClock, InProcessPeers, Journal, Json, Recorded, event_log,
 };
-use pillion_events::{
-    EngagementEvent, Event, TweetDeleted, TweetEvent, UserDeleted, UserEvent, UserProfileChanged,
-    UserRegistered,
-};
+use pillion_events::{EngagementEvent, Event};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 pub(super) const ANN: u64 = 11;
 pub(super) const BOB: u64 = 12;
@@ -36,10 +29,8 @@ pub(super) const MINE: u64 = 203;
 pub(super) const NO_TWEET: u64 = 299;
 
 /// Runs a test on a service of its own on each back end.
-pub(super) async fn on_both(test: impl AsyncFn(Harness)) {
-    for backend in BACKENDS {
-        test(Harness::start(backend).await).await;
-    }
+pub(super) async fn on_each(test: impl AsyncFn(Harness)) {
+    testing::on_each(Harness::start, test).await;
 }
 
 /// What the other services know.
@@ -62,60 +53,12 @@ pub(super) struct Harness {
     pub(super) clock: Arc<FakeClock>,
     pub(super) peers: Arc<InProcessPeers>,
     world: Arc<Mutex<World>>,
-    delivered: Mutex<HashMap<&'static str, Vec<Recorded>>>,
-    _database: TestDatabase,
-}
-
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
-}
-
-impl Reply {
-    /// What `data` holds.
-    pub(super) fn data(&self) -> &Value {
-        assert_eq!(self.status, 200, "{}", self.body);
-        &self.body["data"]
-    }
-
-    /// The ids on the page.
-    pub(super) fn ids(&self) -> Vec<u64> {
-        let data = self.data().as_array().cloned().unwrap_or_default();
-        data.iter().map(|item| item["id"].as_str().unwrap().parse().unwrap()).collect()
-    }
-
-    /// Asserts a 400 about this parameter, and gives what it says.
-    pub(super) fn invalid(&self, parameter: &str) -> &str {
-        assert_eq!(self.status, 400, "{}", self.body);
-        assert_eq!(self.body["title"], "Invalid Request");
-        let error = &self.body["errors"][0];
-        assert!(error["parameters"].get(parameter).is_some(), "{}", self.body);
-        error["message"].as_str().unwrap()
-    }
-
-    /// Asserts a 403, and gives what it says.
-    pub(super) fn forbidden(&self) -> &str {
-        assert_eq!((self.status.as_u16(), &self.body["title"]), (403, &"Forbidden".into()));
-        self.body["detail"].as_str().unwrap()
-    }
-
-    /// The only entry of `errors` of an answer that has nothing else.
-    pub(super) fn error(&self) -> &Value {
-        assert_eq!(self.status, 200, "{}", self.body);
-        assert_eq!(self.body.as_object().unwrap().len(), 1, "{}", self.body);
-        &self.body["errors"][0]
-    }
-
-    /// A token of `meta`.
-    pub(super) fn token(&self, name: &str) -> Option<String> {
-        self.body["meta"][name].as_str().map(str::to_owned)
-    }
+    delivered: Mutex<Vec<Recorded>>,
+    _test: TestDatabase,
 }
 
 impl Harness {
-    async fn start(backend: Backend) -> Self {
-        let database = testing::empty(backend).await;
+    async fn start(test: TestDatabase) -> Self {
         let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
         let world = Arc::new(Mutex::new(World {
             tweets: HashMap::from([(HELLO, BOB), (AGAIN, BOB), (MINE, ANN)]),
@@ -126,9 +69,9 @@ impl Harness {
         for (name, router) in [("tweets", tweets()), ("graph", graph()), ("users", users())] {
             peers.register(name, router.layer(Extension(world.clone())));
         }
-        let (router, journal) = start(&database.database, &clock, &peers).await;
+        let (router, journal) = start(&test.database, &clock, &peers).await;
         let delivered = Mutex::default();
-        Self { router, journal, clock, peers, world, delivered, _database: database }
+        Self { router, journal, clock, peers, world, delivered, _test: test }
     }
 
     /// The service starts anew on its database.
@@ -139,7 +82,7 @@ impl Harness {
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, by: u64, body: &str) -> Reply {
-        self.send_as(method, path, Some(caller(UserId::new(by))), body).await
+        self.send_as(method, path, Some(testing::caller(Some(by), "")), body).await
     }
 
     pub(super) async fn send_as(
@@ -149,21 +92,7 @@ impl Harness {
         caller: Option<Caller>,
         body: &str,
     ) -> Reply {
-        let by = caller.as_ref().and_then(|caller| caller.user_id).map_or(0, UserId::get);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .header("authorization", format!("Bearer {by}"))
-            .body(Body::from(body.to_owned()))
-            .unwrap();
-        if let Some(caller) = caller {
-            request.extensions_mut().insert(caller);
-        }
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        Reply { status, body: serde_json::from_slice(&bytes).unwrap() }
+        testing::send(&self.router, testing::request(method, path, caller, body)).await
     }
 
     pub(super) async fn get(&self, by: u64, path: &str) -> Reply {
@@ -255,69 +184,36 @@ impl Harness {
 
     /// The tweets service tells that a tweet is gone.
     pub(super) async fn tell_of_deleted_tweet(&self, tweet: u64, author: u64) {
-        let event = TweetEvent::Deleted(TweetDeleted {
-            tweet_id: TweetId::new(tweet).unwrap(),
-            author_id: UserId::new(author).unwrap(),
-            deleted_at: self.clock.now(),
-        });
-        self.deliver("tweets", event).await;
+        self.deliver("tweets", told::tweet_deleted(tweet, author, self.clock.now())).await;
     }
 
     /// The users service tells of a new account.
     pub(super) async fn register(&self, user: u64) {
         self.add_account(user);
-        let event = UserEvent::Registered(UserRegistered {
-            user_id: UserId::new(user).unwrap(),
-            username: format!("user{user}"),
-            name: "name".to_owned(),
-            description: None,
-            location: None,
-            url: None,
-            created_at: self.clock.now(),
-        });
+        let event = told::registered(user, &format!("user{user}"), self.clock.now());
         self.deliver("users", event).await;
     }
 
     /// The users service tells that an account is protected, or public.
     pub(super) async fn protect(&self, user: u64, protected: bool) {
-        let event = UserEvent::ProfileChanged(UserProfileChanged {
-            user_id: UserId::new(user).unwrap(),
-            name: "name".to_owned(),
-            description: None,
-            location: None,
-            url: None,
-            protected,
-            changed_at: self.clock.now(),
-        });
-        self.deliver("users", event).await;
+        self.deliver("users", told::protected(user, protected, self.clock.now())).await;
     }
 
     /// The users service tells that an account is gone.
     pub(super) async fn tell_of_deleted_account(&self, user: u64) {
-        let user_id = UserId::new(user).unwrap();
-        let event = UserEvent::Deleted(UserDeleted { user_id, deleted_at: self.clock.now() });
-        self.deliver("users", event).await;
+        self.deliver("users", told::user_deleted(user, self.clock.now())).await;
     }
 
-    async fn deliver<E: Event>(&self, source: &'static str, event: E) {
+    async fn deliver<E: Event>(&self, source: &str, event: E) {
         let at = self.clock.now();
         let recorded = testing::deliver(&self.journal, source, "stream", &event, at).await;
-        self.delivered.lock().unwrap().entry(source).or_default().push(recorded);
+        self.delivered.lock().unwrap().push(recorded);
     }
 
     /// Asserts that the tables are what a fold of all events makes of them.
     pub(super) async fn assert_rebuilds(&self) {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = EmbeddedBroker::open(folder.path().join("broker.sqlite")).await.unwrap();
         let delivered = self.delivered.lock().unwrap().clone();
-        for (source, events) in &delivered {
-            broker.publish(source, 0, events).await.unwrap();
-        }
-        let rebuilt = self.journal.rebuild(&broker).await.unwrap();
-        assert!(rebuilt.is_identical(), "{rebuilt:?}");
-        let foreign: usize = delivered.values().map(Vec::len).sum();
-        let own = self.events().await.len();
-        assert_eq!(rebuilt.events, u64::try_from(own + foreign).unwrap());
+        testing::assert_rebuilds(&self.journal, &delivered).await;
     }
 }
 
@@ -326,20 +222,9 @@ async fn start(
     clock: &Arc<FakeClock>,
     peers: &Arc<InProcessPeers>,
 ) -> (Router, Journal) {
-    let deps = Deps {
-        clock: clock.clone(),
-        ids: Arc::new(Ids::new(clock.clone(), 0).unwrap()),
-        random: Arc::new(SystemRandom),
-        database: database.clone(),
-        peers: peers.clone(),
-    };
+    let deps = testing::deps(database, clock, peers);
     let service = crate::service(deps).await.unwrap();
     (service.router, service.journal.unwrap())
-}
-
-/// A token of a user, or of an app alone.
-pub(super) fn caller(user_id: Option<UserId>) -> Caller {
-    Caller { user_id, client_id: "web".to_owned(), scopes: Scopes::default() }
 }
 
 type Shared = Extension<Arc<Mutex<World>>>;
@@ -347,8 +232,7 @@ type Shared = Extension<Arc<Mutex<World>>>;
 /// Notes the call; who calls.
 fn note(world: &mut World, call: String, headers: &HeaderMap) -> u64 {
     world.calls.push(call);
-    let token = headers["authorization"].to_str().unwrap();
-    token.strip_prefix("Bearer ").unwrap().parse().unwrap()
+    testing::by(headers)
 }
 
 fn tweets() -> Router {

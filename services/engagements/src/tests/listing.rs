@@ -1,8 +1,9 @@
 //! Lists in pages.
 
+use pillion_chassis::testing::caller;
 use serde_json::json;
 
-use super::harness::{AGAIN, ANN, BOB, CID, GONE, HELLO, Harness, MINE, NO_TWEET, caller, on_both};
+use super::harness::{AGAIN, ANN, BOB, CID, GONE, HELLO, Harness, MINE, NO_TWEET, on_each};
 
 /// Ann likes and keeps so many tweets, one after the other; the last one first.
 async fn engaged(engagements: &Harness, count: u64) -> Vec<u64> {
@@ -20,7 +21,7 @@ async fn engaged(engagements: &Harness, count: u64) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_users_tweets_come_in_pages_on_and_back() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let ids = engaged(&engagements, 12).await;
         for path in
             ["/2/users/11/liked_tweets?max_results=5", "/2/users/11/bookmarks?max_results=5"]
@@ -49,7 +50,7 @@ async fn a_users_tweets_come_in_pages_on_and_back() {
 
 #[tokio::test]
 async fn a_tweets_users_come_in_pages_on_and_back() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let mut ids = Vec::new();
         for id in [35, 31, 34, 32, 33] {
             engagements.like(id, HELLO).await;
@@ -78,7 +79,7 @@ async fn a_tweets_users_come_in_pages_on_and_back() {
 
 #[tokio::test]
 async fn what_begins_or_ends_meanwhile_does_not_shift_the_pages() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let ids = engaged(&engagements, 8).await;
         let path = "/2/users/11/bookmarks?max_results=4";
         let next = engagements.get(ANN, path).await.token("next_token").unwrap();
@@ -93,7 +94,7 @@ async fn what_begins_or_ends_meanwhile_does_not_shift_the_pages() {
 
 #[tokio::test]
 async fn a_token_is_good_for_its_own_list_only() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         for tweet in [HELLO, AGAIN, MINE] {
             for by in [ANN, BOB] {
                 engagements.bookmark(by, tweet).await;
@@ -134,7 +135,7 @@ async fn a_token_is_good_for_its_own_list_only() {
 
 #[tokio::test]
 async fn nothing_there_is_an_error_and_nothing_on_the_list_an_empty_page() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let empty = json!({"meta": {"result_count": 0}});
         for path in [
             "/2/users/12/liked_tweets",
@@ -166,7 +167,7 @@ async fn nothing_there_is_an_error_and_nothing_on_the_list_an_empty_page() {
 
 #[tokio::test]
 async fn a_page_takes_a_bounded_number_of_calls() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engaged(&engagements, 10).await;
         engagements.calls();
         engagements.get(CID, "/2/users/11/liked_tweets").await.data();
@@ -186,7 +187,7 @@ async fn a_page_takes_a_bounded_number_of_calls() {
 
 #[tokio::test]
 async fn lists_of_those_who_hide_are_not_shown() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.like(ANN, HELLO).await;
         engagements.like(BOB, MINE).await;
         for reason in ["protected", "blocked_by"] {
@@ -211,7 +212,7 @@ async fn lists_of_those_who_hide_are_not_shown() {
         // To an app alone too.
         engagements.hide(BOB, 0, Some("protected"));
         let reply =
-            engagements.send_as("GET", "/2/tweets/201/liking_users", Some(caller(None)), "");
+            engagements.send_as("GET", "/2/tweets/201/liking_users", Some(caller(None, "")), "");
         assert_eq!(reply.await.error()["title"], "Authorization Error");
     })
     .await;
@@ -219,7 +220,7 @@ async fn lists_of_those_who_hide_are_not_shown() {
 
 #[tokio::test]
 async fn malformed_bounds_are_400_naming_the_parameter() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         for (path, least) in [
             ("/2/users/11/liked_tweets", 5),
             ("/2/users/11/bookmarks", 1),

@@ -2,15 +2,16 @@
 
 use axum::Router;
 use http::StatusCode;
+use pillion_chassis::testing::caller;
 use serde_json::json;
 
-use super::harness::{AGAIN, ANN, BOB, CID, HELLO, Harness, MINE, NO_TWEET, caller, on_both};
+use super::harness::{AGAIN, ANN, BOB, CID, HELLO, Harness, MINE, NO_TWEET, on_each};
 
 const ALL: [&str; 3] = ["likes", "retweets", "bookmarks"];
 
 #[tokio::test]
 async fn a_tweet_that_is_not_there_is_refused_as_x_does() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.delete_tweet(AGAIN, BOB).await;
         for tweet in [NO_TWEET, AGAIN] {
             let like = engagements.begin(ANN, "likes", tweet).await;
@@ -31,7 +32,7 @@ async fn a_tweet_that_is_not_there_is_refused_as_x_does() {
 /// The tweets service may answer from before a deletion that events have told of.
 #[tokio::test]
 async fn a_deletion_that_was_told_of_counts_at_once() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.tell_of_deleted_tweet(HELLO, BOB).await;
         engagements.tell_of_deleted_account(ANN).await;
         for what in ALL {
@@ -46,7 +47,7 @@ async fn a_deletion_that_was_told_of_counts_at_once() {
 
 #[tokio::test]
 async fn who_is_blocked_or_not_let_in_is_refused() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         for (reason, like, retweet) in [
             (
                 "blocked_by",
@@ -78,7 +79,7 @@ async fn who_is_blocked_or_not_let_in_is_refused() {
 
 #[tokio::test]
 async fn what_the_caller_does_not_want_to_see_is_still_there() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         for (reason, tweet) in [("muting", HELLO), ("blocking", AGAIN)] {
             engagements.hide(BOB, ANN, Some(reason));
             engagements.like(ANN, tweet).await;
@@ -90,7 +91,7 @@ async fn what_the_caller_does_not_want_to_see_is_still_there() {
 
 #[tokio::test]
 async fn what_began_before_a_block_can_end() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.like(ANN, HELLO).await;
         engagements.retweet(ANN, HELLO).await;
         engagements.hide(BOB, ANN, Some("blocked_by"));
@@ -104,7 +105,7 @@ async fn what_began_before_a_block_can_end() {
 /// A follower of a protected account sees its tweets, and may not carry them further.
 #[tokio::test]
 async fn a_protected_accounts_tweets_are_not_retweeted() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.protect(BOB, true).await;
         let reply = engagements.begin(ANN, "retweets", HELLO).await;
         assert_eq!(reply.forbidden(), "The Tweets of a protected account cannot be retweeted.");
@@ -120,7 +121,7 @@ async fn a_protected_accounts_tweets_are_not_retweeted() {
 
 #[tokio::test]
 async fn the_path_must_be_the_callers_own() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let says = "The `id` query parameter value [11] must be the same as the authenticating \
                     user [12]";
         let body = json!({"tweet_id": HELLO.to_string()}).to_string();
@@ -138,19 +139,22 @@ async fn the_path_must_be_the_callers_own() {
 
 #[tokio::test]
 async fn no_token_is_401_and_an_apps_is_403_where_a_user_acts() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let body = json!({"tweet_id": HELLO.to_string()}).to_string();
         for what in ALL {
             let (begin, end) = (format!("/2/users/11/{what}"), format!("/2/users/11/{what}/201"));
             for (method, path) in [("POST", &begin), ("DELETE", &end)] {
                 let reply = engagements.send_as(method, path, None, &body).await;
                 assert_eq!(reply.status, 401, "{path}");
-                let reply = engagements.send_as(method, path, Some(caller(None)), &body).await;
+                let reply = engagements.send_as(method, path, Some(caller(None, "")), &body).await;
                 assert_eq!(reply.body["title"], "Unsupported Authentication", "{path}");
             }
         }
         let bookmarks = "/2/users/11/bookmarks";
-        assert_eq!(engagements.send_as("GET", bookmarks, Some(caller(None)), "").await.status, 403);
+        assert_eq!(
+            engagements.send_as("GET", bookmarks, Some(caller(None, "")), "").await.status,
+            403
+        );
         for path in [
             "/2/users/11/liked_tweets",
             "/2/tweets/201/liking_users",
@@ -159,7 +163,7 @@ async fn no_token_is_401_and_an_apps_is_403_where_a_user_acts() {
             "/internal/like_counts?users=11",
         ] {
             assert_eq!(engagements.send_as("GET", path, None, "").await.status, 401, "{path}");
-            let reply = engagements.send_as("GET", path, Some(caller(None)), "").await;
+            let reply = engagements.send_as("GET", path, Some(caller(None, "")), "").await;
             assert_eq!(reply.status, 200, "{path}");
         }
     })
@@ -168,7 +172,7 @@ async fn no_token_is_401_and_an_apps_is_403_where_a_user_acts() {
 
 #[tokio::test]
 async fn bad_bodies_and_paths_are_400_naming_what_is_wrong() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         for (body, name) in [
             ("{}", "body"),
             (r#"{"tweet_id": 201}"#, "tweet_id"),
@@ -186,7 +190,7 @@ async fn bad_bodies_and_paths_are_400_naming_what_is_wrong() {
 
 #[tokio::test]
 async fn when_another_service_is_away_nothing_begins_and_what_is_there_can_end() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.like(ANN, HELLO).await;
         let away = || Router::new().fallback(async || StatusCode::SERVICE_UNAVAILABLE);
         engagements.peers.register("graph", away());
@@ -202,7 +206,7 @@ async fn when_another_service_is_away_nothing_begins_and_what_is_there_can_end()
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_our_fault() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.peers.register("tweets", Router::new().fallback(async || "what?"));
         assert_eq!(engagements.begin(ANN, "likes", HELLO).await.status, 500);
         let refuses = || Router::new().fallback(async || StatusCode::UNAUTHORIZED);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::harness::{AGAIN, ANN, BOB, CID, HELLO, Harness, MINE, on_both};
+use super::harness::{AGAIN, ANN, BOB, CID, HELLO, Harness, MINE, on_each};
 
 const AT_ONCE: u64 = 32;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_likes_of_one_tweet_by_one_user_one_counts() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let engagements = Arc::new(engagements);
         let mut liking = JoinSet::new();
         for _ in 0..AT_ONCE {
@@ -27,7 +27,7 @@ async fn of_many_likes_of_one_tweet_by_one_user_one_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_retweets_of_one_tweet_by_one_user_there_is_one() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let engagements = Arc::new(engagements);
         let mut retweeting = JoinSet::new();
         for _ in 0..AT_ONCE {
@@ -45,7 +45,7 @@ async fn of_many_retweets_of_one_tweet_by_one_user_there_is_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn likes_of_many_at_once_all_count() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let engagements = Arc::new(engagements);
         let mut liking = JoinSet::new();
         for user in 100..100 + AT_ONCE {
@@ -67,7 +67,7 @@ async fn likes_of_many_at_once_all_count() {
 
 #[tokio::test]
 async fn a_tweet_that_is_deleted_leaves_nothing_behind() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.like(ANN, HELLO).await;
         engagements.like(ANN, AGAIN).await;
         engagements.like(CID, HELLO).await;
@@ -86,7 +86,7 @@ async fn a_tweet_that_is_deleted_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_retweet_that_is_deleted_as_a_tweet_counts_no_more() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let retweet = engagements.retweet(ANN, HELLO).await;
         engagements.retweet(CID, HELLO).await;
         engagements.like(CID, HELLO).await;
@@ -102,7 +102,7 @@ async fn a_retweet_that_is_deleted_as_a_tweet_counts_no_more() {
 
 #[tokio::test]
 async fn an_account_that_is_deleted_leaves_nothing_behind() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         for user in [ANN, BOB, CID] {
             engagements.register(user).await;
         }
@@ -129,7 +129,7 @@ async fn an_account_that_is_deleted_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_given_up_half_way_is_done_or_not_done() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         let engagements = Arc::new(engagements);
         for n in 0..60 {
             let engagements = engagements.clone();
@@ -153,7 +153,7 @@ async fn a_request_that_is_given_up_half_way_is_done_or_not_done() {
 
 #[tokio::test]
 async fn the_tables_are_a_fold_of_the_events() {
-    on_both(async |engagements: Harness| {
+    on_each(async |engagements: Harness| {
         engagements.register(ANN).await;
         engagements.like(ANN, HELLO).await;
         engagements.retweet(CID, HELLO).await;

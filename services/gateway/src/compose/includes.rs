@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use pillion_chassis::problem::not_found_error;
+use pillion_chassis::problem::{not_authorized_error, not_found_error};
 use serde_json::{Map, Value};
 
-use super::visibility::{Visibility, not_authorized_error};
+use super::visibility::Visibility;
 use super::{Gathered, strip, text};
 use crate::fields::{AUTHOR, EDITS, MENTIONED, REFERENCED, REFERENCED_AUTHOR, REPLIED_TO_USER};
 use crate::query::{Kind, Plan};
@@ -100,7 +100,7 @@ fn sorted(
 ) -> Result<Value, Value> {
     let thing = found.ok_or_else(|| not_found_error(kind.word(), expansion, key))?;
     if hides(thing) {
-        return Err(not_authorized_error("includes", kind, expansion, key));
+        return Err(not_authorized_error("includes", kind.word(), expansion, key));
     }
     let mut thing = thing.clone();
     strip(&mut thing);

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use pillion_chassis::Problem;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{HIDDEN, authors, text};
 use crate::fetch::{Fetch, VISIBILITY};
-use crate::query::{Items, Kind};
+use crate::query::Items;
 
 /// Why an account, or what it writes, is not for the caller's eyes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,30 +76,4 @@ impl Visibility {
         (is_hidden_answer && items == Items::Feed)
             || authors(tweet).any(|author| self.hides_writing(&author, items))
     }
-}
-
-/// The entry in `errors` for what was asked for and may not be seen: `section` is the part of the
-/// answer that it would be in, `parameter` and `value` are what the caller sent.
-pub(crate) fn not_authorized_error(
-    section: &str,
-    kind: Kind,
-    parameter: &str,
-    value: &str,
-) -> Value {
-    let named = match kind {
-        Kind::Tweets => "Tweet",
-        Kind::Users => "user",
-    };
-    json!({
-        "title": "Authorization Error",
-        "type": "https://api.twitter.com/2/problems/not-authorized-for-resource",
-        "section": section,
-        "resource_type": kind.word(),
-        "resource_id": value,
-        "parameter": parameter,
-        "value": value,
-        "detail": format!(
-            "Sorry, you are not authorized to see the {named} with {parameter}: [{value}]."
-        ),
-    })
 }

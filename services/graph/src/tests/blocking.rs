@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::harness::{ANN, BOB, CID, Harness, on_both};
+use super::harness::{ANN, BOB, CID, Harness, on_each};
 
 #[tokio::test]
 async fn a_block_ends_follows_in_both_directions() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.follow(BOB, ANN).await;
         graph.follow(CID, ANN).await;
@@ -29,7 +29,7 @@ async fn a_block_ends_follows_in_both_directions() {
 
 #[tokio::test]
 async fn a_block_ends_requests_in_both_directions() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.protect(ANN, true).await;
         graph.protect(BOB, true).await;
         graph.ask(ANN, BOB).await;
@@ -46,7 +46,7 @@ async fn a_block_ends_requests_in_both_directions() {
 
 #[tokio::test]
 async fn nobody_follows_across_a_block() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.begin(ANN, "blocking", BOB).await.data();
         for protected in [false, true] {
             graph.protect(ANN, protected).await;
@@ -68,7 +68,7 @@ async fn nobody_follows_across_a_block() {
 
 #[tokio::test]
 async fn an_unblock_brings_nothing_back_and_lets_follow_again() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(BOB, ANN).await;
         graph.begin(ANN, "blocking", BOB).await.data();
         for _ in 0..2 {
@@ -84,7 +84,7 @@ async fn an_unblock_brings_nothing_back_and_lets_follow_again() {
 
 #[tokio::test]
 async fn both_may_block_each_other() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.begin(ANN, "blocking", BOB).await.data();
         graph.begin(BOB, "blocking", ANN).await.data();
         graph.end(ANN, "blocking", BOB).await.data();
@@ -96,7 +96,7 @@ async fn both_may_block_each_other() {
 
 #[tokio::test]
 async fn who_is_blocked_does_not_see_the_others_lists() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(CID, ANN).await;
         graph.begin(ANN, "blocking", BOB).await.data();
         for what in ["following", "followers"] {
@@ -113,7 +113,7 @@ async fn who_is_blocked_does_not_see_the_others_lists() {
 
 #[tokio::test]
 async fn a_mute_is_the_muters_own_business() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         for _ in 0..2 {
             assert_eq!(*graph.begin(ANN, "muting", BOB).await.data(), json!({"muting": true}));

@@ -1,12 +1,13 @@
 //! Following, unfollowing, and who may.
 
+use pillion_chassis::testing::caller;
 use serde_json::json;
 
-use super::harness::{ANN, BOB, CID, GONE, Harness, caller, on_both};
+use super::harness::{ANN, BOB, CID, GONE, Harness, on_each};
 
 #[tokio::test]
 async fn following_once_more_changes_nothing() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.follow(ANN, BOB).await;
         assert_eq!(graph.list(CID, ANN, "following").await, [BOB]);
@@ -25,7 +26,7 @@ async fn following_once_more_changes_nothing() {
 
 #[tokio::test]
 async fn two_may_follow_each_other() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.follow(BOB, ANN).await;
         graph.end(ANN, "following", BOB).await;
@@ -37,7 +38,7 @@ async fn two_may_follow_each_other() {
 
 #[tokio::test]
 async fn nobody_follows_blocks_or_mutes_themself() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         for (what, says) in [
             ("following", "You cannot follow yourself."),
             ("blocking", "You cannot block yourself."),
@@ -52,7 +53,7 @@ async fn nobody_follows_blocks_or_mutes_themself() {
 
 #[tokio::test]
 async fn who_is_not_there_cannot_be_followed_blocked_or_muted() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         for (what, verb) in [("following", "follow"), ("blocking", "block"), ("muting", "mute")] {
             let says = format!("You cannot {verb} an account that is not active.");
             assert_eq!(graph.begin(ANN, what, GONE).await.invalid("target_user_id"), says);
@@ -68,7 +69,7 @@ async fn who_is_not_there_cannot_be_followed_blocked_or_muted() {
 /// The users service may answer from before a deletion that its events have told of.
 #[tokio::test]
 async fn a_deletion_that_was_told_of_counts_at_once() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.tell_of_deletion(BOB).await;
         for what in ["following", "blocking", "muting"] {
             graph.begin(ANN, what, BOB).await.invalid("target_user_id");
@@ -81,7 +82,7 @@ async fn a_deletion_that_was_told_of_counts_at_once() {
 
 #[tokio::test]
 async fn the_path_must_be_the_callers_own() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let says = |name| {
             format!(
                 "The `{name}` query parameter value [11] must be the same as the authenticating \
@@ -107,7 +108,7 @@ async fn the_path_must_be_the_callers_own() {
 
 #[tokio::test]
 async fn no_token_is_401_and_an_apps_is_403_where_a_user_acts() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let body = json!({"target_user_id": "12"}).to_string();
         for (method, path) in [
             ("POST", "/2/users/11/following"),
@@ -124,7 +125,7 @@ async fn no_token_is_401_and_an_apps_is_403_where_a_user_acts() {
             ("GET", "/internal/relation?user=12"),
         ] {
             assert_eq!(graph.send_as(method, path, None, &body).await.status, 401, "{path}");
-            let reply = graph.send_as(method, path, Some(caller(None)), &body).await;
+            let reply = graph.send_as(method, path, Some(caller(None, "")), &body).await;
             assert_eq!(
                 (reply.status.as_u16(), &reply.body["title"]),
                 (403, &"Unsupported Authentication".into())
@@ -137,7 +138,7 @@ async fn no_token_is_401_and_an_apps_is_403_where_a_user_acts() {
             "/internal/follow_counts?users=11",
         ] {
             assert_eq!(graph.send_as("GET", path, None, "").await.status, 401, "{path}");
-            assert_eq!(graph.send_as("GET", path, Some(caller(None)), "").await.status, 200);
+            assert_eq!(graph.send_as("GET", path, Some(caller(None, "")), "").await.status, 200);
         }
     })
     .await;
@@ -145,7 +146,7 @@ async fn no_token_is_401_and_an_apps_is_403_where_a_user_acts() {
 
 #[tokio::test]
 async fn bad_bodies_and_paths_are_400_naming_what_is_wrong() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         for (body, name) in [
             ("{}", "body"),
             (r#"{"target_user_id": 12}"#, "target_user_id"),
@@ -163,7 +164,7 @@ async fn bad_bodies_and_paths_are_400_naming_what_is_wrong() {
 
 #[tokio::test]
 async fn when_the_users_service_is_away_nothing_begins_and_what_is_there_can_end() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.peers.register(
             "users",
@@ -179,7 +180,7 @@ async fn when_the_users_service_is_away_nothing_begins_and_what_is_there_can_end
 
 #[tokio::test]
 async fn a_follow_takes_one_call() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         assert_eq!(graph.asked(), 1);
         graph.end(ANN, "following", BOB).await;

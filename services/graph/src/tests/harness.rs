@@ -5,19 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Query;
 use axum::routing::get;
-use http::{HeaderMap, Request, StatusCode};
-use pillion_chassis::broker::{Broker as _, EmbeddedBroker};
-use pillion_chassis::testing::{self, BACKENDS, TestDatabase};
+use http::{HeaderMap, StatusCode};
+use pillion_chassis::testing::{self, Reply, TestDatabase, told};
 use pillion_chassis::{
-    Backend, Caller, Clock as _, Deps, FakeClock, Ids, InProcessPeers, Journal, Json, Recorded,
-    Scopes, SystemRandom, UserId, event_log,
+    Caller, Clock as _, FakeClock, InProcessPeers, Journal, Json, Recorded, event_log,
 };
-use pillion_events::{GraphEvent, UserDeleted, UserEvent, UserProfileChanged, UserRegistered};
+use pillion_events::{GraphEvent, UserEvent};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 pub(super) const ANN: u64 = 11;
 pub(super) const BOB: u64 = 12;
@@ -26,10 +22,8 @@ pub(super) const CID: u64 = 13;
 pub(super) const GONE: u64 = 99;
 
 /// Runs a test on a service of its own on each back end.
-pub(super) async fn on_both(test: impl AsyncFn(Harness)) {
-    for backend in BACKENDS {
-        test(Harness::start(backend).await).await;
-    }
+pub(super) async fn on_each(test: impl AsyncFn(Harness)) {
+    testing::on_each(Harness::start, test).await;
 }
 
 pub(super) struct Harness {
@@ -42,69 +36,27 @@ pub(super) struct Harness {
     /// How often the users service was asked.
     asked: Arc<AtomicUsize>,
     delivered: Mutex<Vec<Recorded>>,
-    _database: TestDatabase,
-}
-
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
-}
-
-impl Reply {
-    /// What `data` holds.
-    pub(super) fn data(&self) -> &Value {
-        assert_eq!(self.status, 200, "{}", self.body);
-        &self.body["data"]
-    }
-
-    /// The ids on the page.
-    pub(super) fn ids(&self) -> Vec<u64> {
-        assert_eq!(self.status, 200, "{}", self.body);
-        let data = self.body["data"].as_array().cloned().unwrap_or_default();
-        data.iter().map(|user| user["id"].as_str().unwrap().parse().unwrap()).collect()
-    }
-
-    /// Asserts a 400 about this parameter, and gives what it says.
-    pub(super) fn invalid(&self, parameter: &str) -> &str {
-        assert_eq!(self.status, 400, "{}", self.body);
-        assert_eq!(self.body["title"], "Invalid Request");
-        let error = &self.body["errors"][0];
-        assert!(error["parameters"].get(parameter).is_some(), "{}", self.body);
-        error["message"].as_str().unwrap()
-    }
-
-    /// A token of `meta`.
-    pub(super) fn token(&self, name: &str) -> Option<String> {
-        self.body["meta"][name].as_str().map(str::to_owned)
-    }
+    _test: TestDatabase,
 }
 
 impl Harness {
-    async fn start(backend: Backend) -> Self {
-        let database = testing::empty(backend).await;
+    async fn start(test: TestDatabase) -> Self {
         let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
         let peers = Arc::new(InProcessPeers::new());
         let accounts =
             Arc::new(Mutex::new(HashMap::from([(ANN, false), (BOB, false), (CID, false)])));
         let asked = Arc::new(AtomicUsize::new(0));
         peers.register("users", users(accounts.clone(), asked.clone()));
-        let deps = Deps {
-            clock: clock.clone(),
-            ids: Arc::new(Ids::new(clock.clone(), 0).unwrap()),
-            random: Arc::new(SystemRandom),
-            database: database.database.clone(),
-            peers: peers.clone(),
-        };
+        let deps = testing::deps(&test.database, &clock, &peers);
         let service = crate::service(deps).await.unwrap();
         let journal = service.journal.unwrap();
         let delivered = Mutex::default();
         let router = service.router;
-        Self { router, journal, clock, peers, accounts, asked, delivered, _database: database }
+        Self { router, journal, clock, peers, accounts, asked, delivered, _test: test }
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, by: u64, body: &str) -> Reply {
-        self.send_as(method, path, Some(caller(UserId::new(by))), body).await
+        self.send_as(method, path, Some(testing::caller(Some(by), "")), body).await
     }
 
     pub(super) async fn send_as(
@@ -114,20 +66,7 @@ impl Harness {
         caller: Option<Caller>,
         body: &str,
     ) -> Reply {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .header("authorization", "Bearer token")
-            .body(Body::from(body.to_owned()))
-            .unwrap();
-        if let Some(caller) = caller {
-            request.extensions_mut().insert(caller);
-        }
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        Reply { status, body: serde_json::from_slice(&bytes).unwrap() }
+        testing::send(&self.router, testing::request(method, path, caller, body)).await
     }
 
     pub(super) async fn get(&self, by: u64, path: &str) -> Reply {
@@ -215,31 +154,13 @@ impl Harness {
     /// The users service tells of a new account.
     pub(super) async fn register(&self, user: u64) {
         self.add_account(user);
-        self.deliver(UserEvent::Registered(UserRegistered {
-            user_id: UserId::new(user).unwrap(),
-            username: format!("user{user}"),
-            name: "name".to_owned(),
-            description: None,
-            location: None,
-            url: None,
-            created_at: self.clock.now(),
-        }))
-        .await;
+        self.deliver(told::registered(user, &format!("user{user}"), self.clock.now())).await;
     }
 
     /// An owner protects the account, or makes it public, and the users service tells of it.
     pub(super) async fn protect(&self, user: u64, protected: bool) {
         self.accounts.lock().unwrap().insert(user, protected);
-        self.deliver(UserEvent::ProfileChanged(UserProfileChanged {
-            user_id: UserId::new(user).unwrap(),
-            name: "name".to_owned(),
-            description: None,
-            location: None,
-            url: None,
-            protected,
-            changed_at: self.clock.now(),
-        }))
-        .await;
+        self.deliver(told::protected(user, protected, self.clock.now())).await;
     }
 
     /// The users service forgets the account and tells of it.
@@ -250,9 +171,7 @@ impl Harness {
 
     /// The users service tells that the account is gone.
     pub(super) async fn tell_of_deletion(&self, user: u64) {
-        let user_id = UserId::new(user).unwrap();
-        let deleted_at = self.clock.now();
-        self.deliver(UserEvent::Deleted(UserDeleted { user_id, deleted_at })).await;
+        self.deliver(told::user_deleted(user, self.clock.now())).await;
     }
 
     async fn deliver(&self, event: UserEvent) {
@@ -263,27 +182,16 @@ impl Harness {
 
     /// Asserts that the tables are what a fold of all events makes of them.
     pub(super) async fn assert_rebuilds(&self) {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = EmbeddedBroker::open(folder.path().join("broker.sqlite")).await.unwrap();
         let delivered = self.delivered.lock().unwrap().clone();
-        broker.publish("users", 0, &delivered).await.unwrap();
-        let rebuilt = self.journal.rebuild(&broker).await.unwrap();
-        assert!(rebuilt.is_identical(), "{rebuilt:?}");
-        let events = self.events().await.len() + delivered.len();
-        assert_eq!(rebuilt.events, u64::try_from(events).unwrap());
+        testing::assert_rebuilds(&self.journal, &delivered).await;
     }
-}
-
-/// A token of a user, or of an app alone.
-pub(super) fn caller(user_id: Option<UserId>) -> Caller {
-    Caller { user_id, client_id: "web".to_owned(), scopes: Scopes::default() }
 }
 
 /// A users service that knows these accounts, and wants the caller's token.
 fn users(accounts: Arc<Mutex<HashMap<u64, bool>>>, asked: Arc<AtomicUsize>) -> Router {
     let handler = async move |query: Query<HashMap<String, String>>, headers: HeaderMap| {
         asked.fetch_add(1, Ordering::SeqCst);
-        if headers.get("authorization").is_none_or(|token| token != "Bearer token") {
+        if headers.get("authorization").is_none() {
             return (StatusCode::UNAUTHORIZED, Json(json!({"title": "Unauthorized"})));
         }
         assert_eq!(query["user.fields"], "protected");

@@ -1,8 +1,9 @@
 //! What other services ask.
 
+use pillion_chassis::testing::caller;
 use serde_json::json;
 
-use super::harness::{ANN, BOB, CID, Harness, caller, on_both};
+use super::harness::{ANN, BOB, CID, Harness, on_each};
 
 fn reason(user: u64, reason: &str) -> (u64, String) {
     (user, reason.to_owned())
@@ -10,7 +11,7 @@ fn reason(user: u64, reason: &str) -> (u64, String) {
 
 #[tokio::test]
 async fn the_strongest_reason_counts() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         assert!(graph.reasons(ANN, &[ANN, BOB, CID]).await.is_empty());
         graph.begin(ANN, "muting", BOB).await.data();
         assert_eq!(graph.reasons(ANN, &[BOB]).await, [reason(BOB, "muting")]);
@@ -31,7 +32,7 @@ async fn the_strongest_reason_counts() {
 
 #[tokio::test]
 async fn followers_and_the_owner_see_a_protected_account() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.protect(BOB, true).await;
         graph.ask(CID, BOB).await;
@@ -43,7 +44,7 @@ async fn followers_and_the_owner_see_a_protected_account() {
         assert_eq!(graph.reasons(CID, &[BOB]).await, [reason(BOB, "protected")]);
         graph.begin(BOB, "blocking", ANN).await.data();
         let path = "/internal/visibility?users=11,12,13";
-        let reply = graph.send_as("GET", path, Some(caller(None)), "").await;
+        let reply = graph.send_as("GET", path, Some(caller(None, "")), "").await;
         assert_eq!(*reply.data(), json!([{"id": "12", "reason": "protected"}]));
     })
     .await;
@@ -51,7 +52,7 @@ async fn followers_and_the_owner_see_a_protected_account() {
 
 #[tokio::test]
 async fn a_relation_is_told_from_both_sides() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.begin(ANN, "muting", BOB).await.data();
         let of_ann = graph.get(ANN, "/internal/relation?user=12").await;
@@ -74,7 +75,7 @@ async fn a_relation_is_told_from_both_sides() {
 
 #[tokio::test]
 async fn counts_are_told_in_the_order_asked_for_with_zeros() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.follow(CID, BOB).await;
         let reply = graph.get(ANN, "/internal/follow_counts?users=13,12,77").await;
@@ -92,7 +93,7 @@ async fn counts_are_told_in_the_order_asked_for_with_zeros() {
 
 #[tokio::test]
 async fn lists_that_are_missing_bad_or_too_long_are_400() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         for (path, count_max) in [("visibility", 300), ("follow_counts", 100)] {
             graph.get(ANN, &format!("/internal/{path}")).await.invalid("users");
             graph.get(ANN, &format!("/internal/{path}?users=ann")).await.invalid("users");

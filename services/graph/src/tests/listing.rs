@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::harness::{ANN, BOB, CID, GONE, Harness, on_both};
+use super::harness::{ANN, BOB, CID, GONE, Harness, on_each};
 
 /// So many new users follow Ann, one after the other; the last one first.
 async fn followers(graph: &Harness, count: u64) -> Vec<u64> {
@@ -19,7 +19,7 @@ async fn followers(graph: &Harness, count: u64) -> Vec<u64> {
 
 #[tokio::test]
 async fn pages_lead_on_and_back_over_everybody_once() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let ids = followers(&graph, 12).await;
         let path = "/2/users/11/followers?max_results=5";
         let to = |token: Option<String>| format!("{path}&pagination_token={}", token.unwrap());
@@ -52,7 +52,7 @@ async fn pages_lead_on_and_back_over_everybody_once() {
 
 #[tokio::test]
 async fn every_list_has_pages() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.protect(ANN, true).await;
         for id in [BOB, CID, 14] {
             graph.add_account(id);
@@ -90,7 +90,7 @@ async fn every_list_has_pages() {
 
 #[tokio::test]
 async fn what_begins_or_ends_meanwhile_does_not_shift_the_pages() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let ids = followers(&graph, 8).await;
         let path = "/2/users/11/followers?max_results=4";
         let next = graph.get(CID, path).await.token("next_token").unwrap();
@@ -105,7 +105,7 @@ async fn what_begins_or_ends_meanwhile_does_not_shift_the_pages() {
 
 #[tokio::test]
 async fn a_page_of_which_all_are_gone_still_leads_back() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let ids = followers(&graph, 6).await;
         let path = "/2/users/11/followers?max_results=4";
         let next = graph.get(CID, path).await.token("next_token").unwrap();
@@ -123,7 +123,7 @@ async fn a_page_of_which_all_are_gone_still_leads_back() {
 
 #[tokio::test]
 async fn a_token_is_good_for_its_own_list_only() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         for id in [CID, 14, 15] {
             graph.add_account(id);
             graph.follow(ANN, id).await;
@@ -162,7 +162,7 @@ async fn a_token_is_good_for_its_own_list_only() {
 
 #[tokio::test]
 async fn nobody_there_is_an_error_and_nobody_on_the_list_an_empty_page() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let empty = graph.get(ANN, "/2/users/12/followers").await;
         assert_eq!(empty.status, 200);
         assert_eq!(empty.body, json!({"meta": {"result_count": 0}}));
@@ -186,7 +186,7 @@ async fn nobody_there_is_an_error_and_nobody_on_the_list_an_empty_page() {
 
 #[tokio::test]
 async fn malformed_bounds_are_400_naming_the_parameter() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         for (query, parameter) in [
             ("max_results=0", "max_results"),
             ("max_results=1001", "max_results"),

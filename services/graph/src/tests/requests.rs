@@ -1,12 +1,13 @@
 //! Following protected accounts.
 
+use pillion_chassis::testing::caller;
 use serde_json::json;
 
-use super::harness::{ANN, BOB, CID, Harness, on_both};
+use super::harness::{ANN, BOB, CID, Harness, on_each};
 
 #[tokio::test]
 async fn a_protected_account_lets_its_followers_in_one_by_one() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.protect(BOB, true).await;
         graph.ask(ANN, BOB).await;
         graph.ask(ANN, BOB).await;
@@ -43,7 +44,7 @@ async fn a_protected_account_lets_its_followers_in_one_by_one() {
 
 #[tokio::test]
 async fn only_requests_that_are_there_are_answered_and_by_whom_they_ask() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.protect(BOB, true).await;
         graph.ask(ANN, BOB).await;
         for (by, requester) in [(BOB, CID), (CID, ANN), (ANN, ANN), (ANN, BOB)] {
@@ -61,7 +62,7 @@ async fn only_requests_that_are_there_are_answered_and_by_whom_they_ask() {
 
 #[tokio::test]
 async fn a_request_can_be_taken_back() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.protect(BOB, true).await;
         graph.ask(ANN, BOB).await;
         assert_eq!(*graph.end(ANN, "following", BOB).await.data(), json!({"following": false}));
@@ -73,7 +74,7 @@ async fn a_request_can_be_taken_back() {
 
 #[tokio::test]
 async fn requests_wait_on_when_the_account_becomes_public() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.protect(BOB, true).await;
         graph.ask(ANN, BOB).await;
         graph.ask(CID, BOB).await;
@@ -93,7 +94,7 @@ async fn requests_wait_on_when_the_account_becomes_public() {
 
 #[tokio::test]
 async fn who_followed_before_the_account_was_protected_stays() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.protect(BOB, true).await;
         graph.follow(ANN, BOB).await;
@@ -104,7 +105,7 @@ async fn who_followed_before_the_account_was_protected_stays() {
 
 #[tokio::test]
 async fn a_protected_accounts_lists_are_for_its_followers() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.follow(BOB, CID).await;
         graph.protect(BOB, true).await;
@@ -112,7 +113,7 @@ async fn a_protected_accounts_lists_are_for_its_followers() {
             let path = format!("/2/users/12/{what}");
             for reply in [
                 graph.get(CID, &path).await,
-                graph.send_as("GET", &path, Some(super::harness::caller(None)), "").await,
+                graph.send_as("GET", &path, Some(caller(None, "")), "").await,
             ] {
                 assert_eq!(reply.status, 200);
                 assert!(reply.body.get("data").is_none() && reply.body.get("meta").is_none());

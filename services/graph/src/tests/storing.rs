@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::harness::{ANN, BOB, CID, Harness, on_both};
+use super::harness::{ANN, BOB, CID, Harness, on_each};
 
 const AT_ONCE: u64 = 32;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_follows_of_the_same_two_one_counts() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let graph = Arc::new(graph);
         let mut following = JoinSet::new();
         for _ in 0..AT_ONCE {
@@ -26,7 +26,7 @@ async fn of_many_follows_of_the_same_two_one_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn follows_of_many_at_once_all_count() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let graph = Arc::new(graph);
         let mut following = JoinSet::new();
         for id in 100..100 + AT_ONCE {
@@ -47,7 +47,7 @@ async fn follows_of_many_at_once_all_count() {
 /// Whoever comes first: nobody follows across a block in the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_and_follows_at_once_leave_the_block_alone() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         let graph = Arc::new(graph);
         let mut all = JoinSet::new();
         for n in 0..AT_ONCE {
@@ -74,7 +74,7 @@ async fn a_block_and_follows_at_once_leave_the_block_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_given_up_half_way_is_done_or_not_done() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.register(ANN).await;
         let graph = Arc::new(graph);
         for n in 0..60 {
@@ -111,7 +111,7 @@ async fn a_request_that_is_given_up_half_way_is_done_or_not_done() {
 
 #[tokio::test]
 async fn an_account_that_is_deleted_leaves_nothing_behind() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         for id in [ANN, BOB, CID] {
             graph.register(id).await;
         }
@@ -137,7 +137,7 @@ async fn an_account_that_is_deleted_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn the_tables_are_a_fold_of_the_events() {
-    on_both(async |graph: Harness| {
+    on_each(async |graph: Harness| {
         graph.register(ANN).await;
         graph.follow(ANN, BOB).await;
         graph.protect(BOB, true).await;

@@ -1,24 +1,19 @@
 //! The service on a fresh database, fed with other services' events.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use http::{Request, StatusCode};
-use pillion_chassis::broker::{Broker, EmbeddedBroker};
-use pillion_chassis::testing::{self, BACKENDS, TestDatabase};
+use pillion_chassis::testing::told::{self, tweet, user};
+use pillion_chassis::testing::{self, BACKENDS, Reply, TestDatabase};
 use pillion_chassis::{
-    Backend, Caller, Clock, Database, Deps, FakeClock, Ids, InProcessPeers, Journal, Recorded,
-    Scopes, Service, SystemRandom, TweetId, UserId,
+    Backend, Caller, Clock, Database, FakeClock, InProcessPeers, Journal, Recorded, Service,
 };
 use pillion_events::{
-    Engagement, EngagementEvent, Event, GraphEvent, Mention, Relation, ReplySettings, Retweet,
-    TweetDeleted, TweetEvent, TweetPosted, TweetRef, UserDeleted, UserEvent, UserProfileChanged,
+    Engagement, EngagementEvent, Event, GraphEvent, Mention, Relation, Retweet, TweetEvent,
+    TweetPosted, TweetRef,
 };
 use serde_json::Value;
-use tower::ServiceExt;
 
 use crate::Config;
 
@@ -30,55 +25,13 @@ pub(super) struct Harness {
     delivered: Mutex<Vec<Recorded>>,
 }
 
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
-}
-
-impl Reply {
-    /// The items on the page.
-    pub(super) fn items(&self) -> Vec<Value> {
-        assert_eq!(self.status, 200, "{}", self.body);
-        self.body["data"].as_array().cloned().unwrap_or_default()
-    }
-
-    /// The ids on the page.
-    pub(super) fn ids(&self) -> Vec<String> {
-        let id = |item: &Value| item["id"].as_str().unwrap().to_owned();
-        self.items().iter().map(id).collect()
-    }
-
-    pub(super) fn token(&self, name: &str) -> Option<String> {
-        self.body["meta"][name].as_str().map(str::to_owned)
-    }
-}
-
-pub(super) fn user(id: u64) -> UserId {
-    UserId::new(id).unwrap()
-}
-
-pub(super) fn tweet(id: u64) -> TweetId {
-    TweetId::new(id).unwrap()
-}
-
 pub(super) fn caller(user_id: Option<u64>) -> Caller {
-    Caller {
-        user_id: user_id.map(user),
-        client_id: "web".to_owned(),
-        scopes: Scopes::parse("notifications.read notifications.write"),
-    }
+    testing::caller(user_id, "notifications.read notifications.write")
 }
 
 /// The service once more, as another process has it.
 pub(super) async fn serve(database: &Database, clock: &Arc<FakeClock>, config: Config) -> Service {
-    let deps = Deps {
-        clock: clock.clone(),
-        ids: Arc::new(Ids::new(clock.clone(), 0).unwrap()),
-        random: Arc::new(SystemRandom),
-        database: database.clone(),
-        peers: Arc::new(InProcessPeers::new()),
-    };
+    let deps = testing::deps(database, clock, &Arc::new(InProcessPeers::new()));
     crate::configured(deps, config).await.unwrap()
 }
 
@@ -146,18 +99,7 @@ impl Harness {
     }
 
     pub(super) fn tweet(&self, id: u64, author: u64) -> TweetPosted {
-        TweetPosted {
-            tweet_id: tweet(id),
-            author_id: user(author),
-            text: "hi".to_owned(),
-            conversation_id: tweet(id),
-            replied_to: None,
-            quoted: None,
-            mentions: Vec::new(),
-            reply_settings: ReplySettings::Everyone,
-            client_id: "web".to_owned(),
-            created_at: self.clock.now(),
-        }
+        told::posted(id, author, self.clock.now())
     }
 
     pub(super) async fn post(&self, posted: TweetPosted) {
@@ -170,55 +112,42 @@ impl Harness {
     }
 
     pub(super) async fn delete_tweet(&self, id: u64, author: u64) {
-        let (tweet_id, author_id) = (tweet(id), user(author));
-        let deleted = TweetDeleted { tweet_id, author_id, deleted_at: self.clock.now() };
-        self.deliver("tweets", &TweetEvent::Deleted(deleted)).await;
+        self.deliver("tweets", &told::tweet_deleted(id, author, self.clock.now())).await;
     }
 
     pub(super) async fn delete_user(&self, id: u64) {
-        let deleted = UserDeleted { user_id: user(id), deleted_at: self.clock.now() };
-        self.deliver("users", &UserEvent::Deleted(deleted)).await;
+        self.deliver("users", &told::user_deleted(id, self.clock.now())).await;
     }
 
     pub(super) async fn protect(&self, id: u64, protected: bool) {
-        let changed = UserProfileChanged {
-            user_id: user(id),
-            name: "name".to_owned(),
-            description: None,
-            location: None,
-            url: None,
-            protected,
-            changed_at: self.clock.now(),
-        };
-        self.deliver("users", &UserEvent::ProfileChanged(changed)).await;
+        self.deliver("users", &told::protected(id, protected, self.clock.now())).await;
     }
 
-    pub(super) async fn send(&self, request: http::request::Builder, body: &str) -> Reply {
-        let request = request
-            .header("content-type", "application/json")
-            .body(Body::from(body.to_owned()))
-            .unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        Reply { status, body: serde_json::from_slice(&bytes).unwrap() }
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        caller: Option<Caller>,
+        body: &str,
+    ) -> Reply {
+        testing::send(&self.router, testing::request(method, path, caller, body)).await
     }
 
     pub(super) async fn get(&self, by: u64, path: &str) -> Reply {
         let path = format!("/pillion/v1/notifications{path}");
-        self.send(Request::get(path).extension(caller(Some(by))), "").await
+        self.send("GET", &path, Some(caller(Some(by))), "").await
     }
 
     pub(super) async fn mark_read(&self, by: u64, body: &str) -> Reply {
-        let request = Request::post("/pillion/v1/notifications/read").extension(caller(Some(by)));
-        self.send(request, body).await
+        self.send("POST", "/pillion/v1/notifications/read", Some(caller(Some(by))), body).await
     }
 
     /// A user's inbox, latest first: kind, actor, and tweet if there is one.
     pub(super) async fn inbox(&self, of: u64) -> Vec<(String, u64, Option<u64>)> {
-        let items = self.get(of, "?max_results=100").await.items();
+        let inbox = self.get(of, "?max_results=100").await;
         let number = |value: &Value| value.as_str().map(|text| text.parse().unwrap());
-        items
+        inbox
+            .items()
             .iter()
             .map(|item| {
                 let kind = item["type"].as_str().unwrap().to_owned();
@@ -233,19 +162,8 @@ impl Harness {
 
     /// Makes the tables again from all that was delivered; they must be what they were.
     pub(super) async fn check_rebuild(&self) {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = EmbeddedBroker::open(folder.path().join("broker.sqlite")).await.unwrap();
-        let mut sources: BTreeMap<String, Vec<Recorded>> = BTreeMap::new();
-        for event in self.delivered.lock().unwrap().iter() {
-            sources.entry(event.source.clone()).or_default().push(event.clone());
-        }
-        for (source, events) in &sources {
-            broker.publish(source, 0, events).await.unwrap();
-        }
-        let rebuilt = self.journal.rebuild(&broker).await.unwrap();
-        let delivered = self.delivered.lock().unwrap().len();
-        assert!(usize::try_from(rebuilt.events).unwrap() >= delivered);
-        assert!(rebuilt.is_identical(), "{rebuilt:?}");
+        let delivered = self.delivered.lock().unwrap().clone();
+        testing::assert_rebuilds(&self.journal, &delivered).await;
     }
 }
 

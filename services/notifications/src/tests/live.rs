@@ -114,7 +114,7 @@ async fn what_happens_is_told_at_once_and_a_stream_goes_on_where_it_broke() {
         h.like(14, (2, BOB)).await;
         h.mention(3, BOB, &[ANN]).await;
         let told = first.ids(2).await;
-        let inbox = h.get(ANN, "").await.ids();
+        let inbox = h.get(ANN, "").await.id_texts();
         assert_eq!(told, [inbox[1].clone(), inbox[0].clone()], "none from before it was opened");
         drop(first);
         // More than is read at once, while nobody listens.
@@ -127,11 +127,11 @@ async fn what_happens_is_told_at_once_and_a_stream_goes_on_where_it_broke() {
         let mut all = second.ids(121).await;
         all.reverse();
         let mut inbox = h.get(ANN, "?max_results=100").await;
-        let mut ids = inbox.ids();
+        let mut ids = inbox.id_texts();
         while ids.len() < all.len() {
             let next = inbox.token("next_token").unwrap();
             inbox = h.get(ANN, &format!("?max_results=100&pagination_token={next}")).await;
-            ids.extend(inbox.ids());
+            ids.extend(inbox.id_texts());
         }
         assert_eq!(all, ids[..121], "each once, in order, without a gap");
         // From one that was withdrawn meanwhile it goes on as well.
@@ -150,7 +150,7 @@ async fn a_quiet_stream_says_that_it_is_there_and_finds_what_another_process_too
         let mut client = Client::live(address, None).await;
         client.wait(|text| text.matches(": heartbeat").count() >= 2).await;
         h.like(BOB, (1, ANN)).await;
-        assert_eq!(client.ids(1).await, h.get(ANN, "").await.ids());
+        assert_eq!(client.ids(1).await, h.get(ANN, "").await.id_texts());
         h.delete_user(ANN).await;
         client.end().await;
     }
@@ -205,7 +205,7 @@ async fn a_stream_begins_only_where_one_can() {
     for mut h in Harness::on_both().await {
         let (_service, address) = start(&mut h, config()).await;
         h.like(BOB, (1, ANN)).await;
-        let newest: i64 = h.get(ANN, "").await.ids()[0].parse().unwrap();
+        let newest: i64 = h.get(ANN, "").await.id_texts()[0].parse().unwrap();
         let beyond = (newest + 1).to_string();
         for id in [beyond.as_str(), "x", "-1", "1.5"] {
             let mut client = Client::open(address, Some(id)).await;

@@ -1,12 +1,12 @@
 //! Pages, filters, read marks, and how much is kept.
 
-use http::Request;
 use pillion_chassis::event_log;
 use pillion_chassis::testing::BACKENDS;
+use pillion_chassis::testing::told::user;
 use pillion_events::EngagementEvent;
 use serde_json::json;
 
-use super::harness::{Harness, caller, user};
+use super::harness::{Harness, caller};
 use crate::KEPT_MAX;
 use crate::notice::{Kind, Notice};
 use crate::store::inbox;
@@ -20,7 +20,7 @@ async fn liked(h: &Harness, count: u64) -> Vec<String> {
     for n in 0..count {
         h.like(100 + n, (1, ANN)).await;
     }
-    h.get(ANN, "?max_results=100").await.ids()
+    h.get(ANN, "?max_results=100").await.id_texts()
 }
 
 fn up_to(id: &str) -> String {
@@ -33,7 +33,7 @@ async fn pages_lead_on_and_back_over_everything_once() {
         let ids = liked(&h, 7).await;
         h.like(ANN, (2, BOB)).await;
         let first = h.get(ANN, "?max_results=3").await;
-        assert_eq!(first.ids(), ids[..3]);
+        assert_eq!(first.id_texts(), ids[..3]);
         let meta = &first.body["meta"];
         assert_eq!(meta["result_count"], 3);
         assert_eq!((&meta["newest_id"], &meta["oldest_id"]), (&json!(ids[0]), &json!(ids[2])));
@@ -42,16 +42,16 @@ async fn pages_lead_on_and_back_over_everything_once() {
             h.get(ANN, &format!("?max_results=3&pagination_token={}", token.unwrap())).await
         };
         let second = to(first.token("next_token")).await;
-        assert_eq!(second.ids(), ids[3..6]);
+        assert_eq!(second.id_texts(), ids[3..6]);
         let third = to(second.token("next_token")).await;
-        assert_eq!(third.ids(), ids[6..]);
+        assert_eq!(third.id_texts(), ids[6..]);
         assert_eq!(third.token("next_token"), None);
         let back = to(third.token("previous_token")).await;
-        assert_eq!(back.ids(), ids[3..6]);
+        assert_eq!(back.id_texts(), ids[3..6]);
         // What is withdrawn meanwhile is on no page.
         h.unlike(103, (1, ANN)).await;
         let second = to(first.token("next_token")).await;
-        assert_eq!(second.ids(), [&ids[4..6], &ids[6..]].concat());
+        assert_eq!(second.id_texts(), [&ids[4..6], &ids[6..]].concat());
         let empty = h.get(CID, "").await;
         assert_eq!(empty.body, json!({"meta": {"result_count": 0}}));
     }
@@ -85,8 +85,8 @@ async fn the_list_is_filtered() {
         h.like(BOB, (1, ANN)).await;
         h.follow(BOB, ANN).await;
         h.retweet(EngagementEvent::Retweeted, 9, BOB, (1, ANN)).await;
-        let all = h.get(ANN, "").await.ids();
-        let get = async |query: &str| h.get(ANN, query).await.ids();
+        let all = h.get(ANN, "").await.id_texts();
+        let get = async |query: &str| h.get(ANN, query).await.id_texts();
         assert_eq!(get("?types=like,retweet").await, [all[0].clone(), all[2].clone()]);
         assert_eq!(get("?types=follow&max_results=1").await, all[1..2]);
         assert!(get("?types=mention").await.is_empty());
@@ -119,7 +119,7 @@ async fn the_mark_moves_on_only() {
         h.clock.set("2020-01-01T00:00:00Z".parse().unwrap());
         h.like(BOB, (1, ANN)).await;
         assert_eq!(h.unread(ANN).await, 1);
-        let late = h.get(ANN, "").await.ids()[0].parse::<i64>().unwrap();
+        let late = h.get(ANN, "").await.id_texts()[0].parse::<i64>().unwrap();
         assert_eq!(late, ids[0].parse::<i64>().unwrap() + 1);
         h.check_rebuild().await;
     }
@@ -153,9 +153,8 @@ async fn only_users_are_notified_and_only_of_what_the_routes_have() {
     let h = Harness::start(BACKENDS[0]).await;
     for path in ["", "/unread_count", "/stream"] {
         let path = format!("/pillion/v1/notifications{path}");
-        assert_eq!(h.send(Request::get(&path), "").await.status, 401);
-        let app = Request::get(&path).extension(caller(None));
-        assert_eq!(h.send(app, "").await.status, 403);
+        assert_eq!(h.send("GET", &path, None, "").await.status, 401);
+        assert_eq!(h.send("GET", &path, Some(caller(None)), "").await.status, 403);
     }
     for (query, parameter) in [
         ("?max_results=0", "max_results"),
@@ -194,8 +193,8 @@ async fn the_newest_thousand_are_kept() {
             let mut token = String::new();
             loop {
                 let page = h.get(by, &format!("?max_results=100{token}")).await;
-                count += page.ids().len();
-                oldest = page.ids().last().cloned().unwrap_or(oldest);
+                count += page.id_texts().len();
+                oldest = page.id_texts().last().cloned().unwrap_or(oldest);
                 let Some(next) = page.token("next_token") else { break };
                 token = format!("&pagination_token={next}");
             }

@@ -39,7 +39,8 @@ async fn everyone_concerned_is_told() {
         assert_eq!(h.inbox(CID).await, [told("mention", BOB, 5)]);
         assert!(h.inbox(BOB).await.is_empty());
         // As callers see one: its id is the event's moment.
-        let item = &h.get(ANN, "?types=like").await.items()[0];
+        let likes = h.get(ANN, "?types=like").await;
+        let item = &likes.items()[0];
         let at: pillion_chassis::Timestamp = "2026-07-01T10:00:04.000Z".parse().unwrap();
         assert_eq!(
             *item,
@@ -123,7 +124,7 @@ async fn what_is_taken_back_is_withdrawn_read_or_not() {
         h.like(CID, (1, ANN)).await;
         h.retweet(EngagementEvent::Retweeted, 2, BOB, (1, ANN)).await;
         h.post(TweetPosted { replied_to: Some(reference(1, ANN)), ..h.tweet(3, BOB) }).await;
-        let newest = h.get(ANN, "").await.ids()[0].clone();
+        let newest = h.get(ANN, "").await.id_texts()[0].clone();
         let marked = h.mark_read(ANN, &format!(r#"{{"up_to":"{newest}"}}"#)).await;
         assert_eq!(marked.status, 200, "{}", marked.body);
         h.mention(4, BOB, &[ANN]).await;

@@ -4,20 +4,17 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use http::{Request, StatusCode};
+use http::Request;
 use pillion_chassis::ids::time_of;
 use pillion_chassis::service::ShutdownTrigger;
-use pillion_chassis::testing::{self, TestDatabase};
+use pillion_chassis::testing::told::{self, user};
+use pillion_chassis::testing::{self, Reply, TestDatabase};
 use pillion_chassis::{
-    Backend, Caller, Database, Deps, FakeClock, Ids, InProcessPeers, Journal, Recorded, Scopes,
-    Shutdown, SystemRandom, TweetId, UserId,
+    Backend, Caller, Database, FakeClock, Ids, InProcessPeers, Journal, Recorded, Scopes, Shutdown,
+    TweetId, UserId,
 };
-use pillion_events::{
-    EngagementEvent, Mention, ReplySettings, Retweet, TweetDeleted, TweetEvent, TweetPosted,
-    TweetRef, UserDeleted, UserEvent, UserProfileChanged, UserRegistered,
-};
+use pillion_events::{EngagementEvent, Mention, Retweet, TweetEvent, TweetPosted, TweetRef};
 use serde_json::Value;
-use tower::ServiceExt;
 
 use crate::live::Live;
 use crate::store::Store;
@@ -43,26 +40,6 @@ pub(super) struct Harness {
     test: TestDatabase,
 }
 
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
-}
-
-impl Reply {
-    /// The ids on the page.
-    pub(super) fn ids(&self) -> Vec<TweetId> {
-        assert_eq!(self.status, 200, "{}", self.body);
-        let data = self.body["data"].as_array().cloned().unwrap_or_default();
-        data.iter().map(|tweet| tweet["id"].as_str().unwrap().parse().unwrap()).collect()
-    }
-
-    /// What is wrong, of one thing that is wrong.
-    pub(super) fn message(&self) -> &str {
-        self.body["errors"][0]["message"].as_str().unwrap_or_else(|| panic!("{}", self.body))
-    }
-}
-
 /// A tweet to post: what is not given is what is usual.
 #[derive(Default)]
 pub(super) struct Draft<'a> {
@@ -74,8 +51,9 @@ pub(super) struct Draft<'a> {
     pub(super) conversation: Option<TweetId>,
 }
 
-pub(super) fn user(id: u64) -> UserId {
-    UserId::new(id).unwrap()
+/// The ids of the tweets on the page.
+pub(super) fn tweets(reply: &Reply) -> Vec<TweetId> {
+    reply.ids().into_iter().map(told::tweet).collect()
 }
 
 impl Harness {
@@ -86,14 +64,8 @@ impl Harness {
     pub(super) async fn start_with(backend: Backend, settings: Settings) -> Self {
         let test = testing::empty(backend).await;
         let clock = Arc::new(FakeClock::at(NOW.parse().unwrap()));
-        let ids = Arc::new(Ids::new(clock.clone(), 0).unwrap());
-        let deps = Deps {
-            clock: clock.clone(),
-            ids: ids.clone(),
-            random: Arc::new(SystemRandom),
-            database: test.database.clone(),
-            peers: Arc::new(InProcessPeers::new()),
-        };
+        let deps = testing::deps(&test.database, &clock, &Arc::new(InProcessPeers::new()));
+        let ids = deps.ids.clone();
         let (search, service) = crate::build(deps, settings).await.unwrap();
         let (trigger, shutdown) = Shutdown::new();
         for worker in service.workers {
@@ -132,42 +104,23 @@ impl Harness {
     }
 
     pub(super) async fn register(&self, id: u64, username: &str) {
-        let event = UserEvent::Registered(UserRegistered {
-            user_id: user(id),
-            username: username.to_owned(),
-            name: username.to_owned(),
-            description: None,
-            location: None,
-            url: None,
-            created_at: NOW.parse().unwrap(),
-        });
+        let event = told::registered(id, username, NOW.parse().unwrap());
         self.deliver("users", &format!("user/{id}"), &event).await;
     }
 
     pub(super) async fn protect(&self, id: u64, protected: bool) {
-        let event = UserEvent::ProfileChanged(UserProfileChanged {
-            user_id: user(id),
-            name: "x".to_owned(),
-            description: None,
-            location: None,
-            url: None,
-            protected,
-            changed_at: NOW.parse().unwrap(),
-        });
+        let event = told::protected(id, protected, NOW.parse().unwrap());
         self.deliver("users", &format!("user/{id}"), &event).await;
     }
 
     pub(super) async fn delete_user(&self, id: u64) {
-        let event =
-            UserEvent::Deleted(UserDeleted { user_id: user(id), deleted_at: NOW.parse().unwrap() });
+        let event = told::user_deleted(id, NOW.parse().unwrap());
         self.deliver("users", &format!("user/{id}"), &event).await;
     }
 
     pub(super) fn posted(id: TweetId, draft: &Draft<'_>) -> TweetPosted {
         let reference = |(tweet_id, author)| TweetRef { tweet_id, author_id: user(author) };
         TweetPosted {
-            tweet_id: id,
-            author_id: user(draft.by),
             text: draft.text.to_owned(),
             conversation_id: draft.conversation.unwrap_or(id),
             replied_to: draft.replied_to.map(reference),
@@ -177,9 +130,7 @@ impl Harness {
                 .iter()
                 .map(|id| Mention { user_id: user(*id), username: "x".to_owned() })
                 .collect(),
-            reply_settings: ReplySettings::Everyone,
-            client_id: "web".to_owned(),
-            created_at: time_of(id.get()),
+            ..told::posted(id.get(), draft.by, time_of(id.get()))
         }
     }
 
@@ -195,11 +146,7 @@ impl Harness {
     }
 
     pub(super) async fn delete(&self, by: u64, id: TweetId) {
-        let event = TweetEvent::Deleted(TweetDeleted {
-            tweet_id: id,
-            author_id: user(by),
-            deleted_at: NOW.parse().unwrap(),
-        });
+        let event = told::tweet_deleted(id.get(), by, NOW.parse().unwrap());
         self.deliver("tweets", &format!("tweet/{id}"), &event).await;
     }
 
@@ -231,25 +178,16 @@ impl Harness {
         user: Option<u64>,
         body: &str,
     ) -> Request<Body> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .body(Body::from(body.to_owned()))
-            .unwrap();
-        request.extensions_mut().insert(Caller {
+        let caller = Caller {
             user_id: user.and_then(UserId::new),
             client_id: "app".to_owned(),
             scopes: Scopes::parse("tweet.read users.read"),
-        });
-        request
+        };
+        testing::request(method, path, Some(caller), body)
     }
 
     pub(super) async fn ask(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 2 << 20).await.unwrap();
-        Reply { status, body: serde_json::from_slice(&bytes).unwrap() }
+        testing::send(&self.router, request).await
     }
 
     /// By an app.
@@ -271,7 +209,7 @@ impl Harness {
 
     /// What the first page of a search finds.
     pub(super) async fn found(&self, query: &str) -> Vec<TweetId> {
-        self.search(query, "").await.ids()
+        tweets(&self.search(query, "").await)
     }
 }
 

@@ -3,7 +3,7 @@
 use pillion_chassis::testing::BACKENDS;
 use serde_json::json;
 
-use super::harness::{ANN, BOB, CID, Draft, Harness};
+use super::harness::{ANN, BOB, CID, Draft, Harness, tweets};
 
 #[tokio::test]
 async fn each_operator_finds_what_it_names_and_nothing_else() {
@@ -94,7 +94,7 @@ async fn what_is_gone_or_protected_is_not_found_also_not_on_later_pages() {
         }
         let repeated = service.retweet(ANN, posted[1], BOB).await;
         let first = service.search("tea", "").await;
-        assert_eq!(first.ids()[0], repeated);
+        assert_eq!(tweets(&first)[0], repeated);
         let token = first.body["meta"]["next_token"].as_str().unwrap().to_owned();
 
         // The tweets of Ann that are not on the first page, without one; none of Bob's.
@@ -103,7 +103,7 @@ async fn what_is_gone_or_protected_is_not_found_also_not_on_later_pages() {
         service.delete_user(CID).await;
         let expected: Vec<_> = [12, 9, 6, 0].map(|number| posted[number]).into();
         let rest = service.search("tea", &format!("&next_token={token}")).await;
-        assert_eq!(rest.ids(), expected, "{backend:?}");
+        assert_eq!(tweets(&rest), expected, "{backend:?}");
         assert!(rest.body["meta"].get("next_token").is_none());
         assert_eq!(service.found("tea from:ann").await.len(), 7, "the retweet of Bob is hidden");
         assert!(service.found("from:cid").await.is_empty());
@@ -143,7 +143,7 @@ async fn pages_go_on_where_the_last_one_ended() {
             service.post(ANN, "tea late").await;
             let more = if token.is_empty() { String::new() } else { format!("&{name}={token}") };
             let reply = service.search("tea -late", &more).await;
-            let ids = reply.ids();
+            let ids = tweets(&reply);
             let meta = &reply.body["meta"];
             assert_eq!(meta["result_count"], ids.len());
             assert_eq!(meta["newest_id"], ids[0].to_string());
@@ -154,7 +154,7 @@ async fn pages_go_on_where_the_last_one_ended() {
         }
         assert_eq!(seen, posted, "{backend:?}");
         let all = service.search("tea -late", "&max_results=100").await;
-        assert_eq!(all.ids(), posted);
+        assert_eq!(tweets(&all), posted);
         let none = service.search("coffee", "").await;
         assert_eq!(none.body, json!({"meta": {"result_count": 0}}));
     }
@@ -182,7 +182,7 @@ async fn the_window_is_a_week_and_can_be_made_smaller() {
             ("&end_time=2026-07-02T10:00:00Z".to_owned(), vec![a]),
             (format!("&since_id={b}&start_time=2026-07-02T00:00:00Z"), vec![c]),
         ] {
-            assert_eq!(service.search("tea", &more).await.ids(), expected, "{backend:?} {more}");
+            assert_eq!(tweets(&service.search("tea", &more).await), expected, "{backend:?} {more}");
         }
     }
 }

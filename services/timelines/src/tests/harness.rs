@@ -1,23 +1,15 @@
 //! The service on a fresh database, fed with other services' events.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Body;
-use http::{Request, StatusCode};
-use pillion_chassis::broker::{Broker, EmbeddedBroker};
-use pillion_chassis::testing::{self, BACKENDS, TestDatabase};
-use pillion_chassis::{
-    Backend, Caller, Deps, FakeClock, Ids, InProcessPeers, Journal, Recorded, Scopes, SystemRandom,
-    Timestamp, TweetId, UserId,
-};
+use pillion_chassis::testing::told::{self, tweet, user};
+use pillion_chassis::testing::{self, BACKENDS, Reply, TestDatabase};
+use pillion_chassis::{Backend, Caller, FakeClock, InProcessPeers, Journal, Recorded, Timestamp};
 use pillion_events::{
-    EngagementEvent, Event, GraphEvent, Mention, Relation, ReplySettings, Retweet, TweetDeleted,
-    TweetEvent, TweetPosted, TweetRef, UserDeleted, UserEvent, UserRegistered,
+    EngagementEvent, Event, GraphEvent, Mention, Relation, Retweet, TweetEvent, TweetPosted,
+    TweetRef,
 };
-use serde_json::Value;
-use tower::ServiceExt;
 
 use crate::Config;
 
@@ -30,47 +22,9 @@ pub(super) struct Harness {
     delivered: Mutex<Vec<Recorded>>,
 }
 
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
-}
-
-impl Reply {
-    /// The ids on the page.
-    pub(super) fn ids(&self) -> Vec<u64> {
-        assert_eq!(self.status, 200, "{}", self.body);
-        let data = self.body["data"].as_array().cloned().unwrap_or_default();
-        data.iter().map(|tweet| tweet["id"].as_str().unwrap().parse().unwrap()).collect()
-    }
-
-    pub(super) fn token(&self, name: &str) -> Option<String> {
-        self.body["meta"][name].as_str().map(str::to_owned)
-    }
-}
-
-pub(super) fn user(id: u64) -> UserId {
-    UserId::new(id).unwrap()
-}
-
-pub(super) fn tweet(id: u64) -> TweetId {
-    TweetId::new(id).unwrap()
-}
-
 /// A tweet that answers and mentions nobody.
 pub(super) fn post(id: u64, author: u64) -> TweetPosted {
-    TweetPosted {
-        tweet_id: tweet(id),
-        author_id: user(author),
-        text: "hi".to_owned(),
-        conversation_id: tweet(id),
-        replied_to: None,
-        quoted: None,
-        mentions: Vec::new(),
-        reply_settings: ReplySettings::Everyone,
-        client_id: "web".to_owned(),
-        created_at: AT,
-    }
+    told::posted(id, author, AT)
 }
 
 pub(super) fn relation(user_id: u64, target: u64) -> Relation {
@@ -90,13 +44,7 @@ impl Harness {
     pub(super) async fn start(backend: Backend, config: Config) -> Self {
         let test = testing::empty(backend).await;
         let clock = Arc::new(FakeClock::at(AT));
-        let deps = Deps {
-            clock: clock.clone(),
-            ids: Arc::new(Ids::new(clock, 0).unwrap()),
-            random: Arc::new(SystemRandom),
-            database: test.database.clone(),
-            peers: Arc::new(InProcessPeers::new()),
-        };
+        let deps = testing::deps(&test.database, &clock, &Arc::new(InProcessPeers::new()));
         let service = crate::configured(deps, config).await.unwrap();
         let journal = service.journal.unwrap();
         Self { test, journal, router: service.router, delivered: Mutex::default() }
@@ -128,9 +76,7 @@ impl Harness {
     }
 
     pub(super) async fn delete(&self, id: u64, author: u64) {
-        let (tweet_id, author_id) = (tweet(id), user(author));
-        let deleted = TweetDeleted { tweet_id, author_id, deleted_at: AT };
-        self.deliver("tweets", &TweetEvent::Deleted(deleted)).await;
+        self.deliver("tweets", &told::tweet_deleted(id, author, AT)).await;
     }
 
     pub(super) async fn retweet(&self, id: u64, by: u64, of: (u64, u64)) {
@@ -150,32 +96,15 @@ impl Harness {
     }
 
     pub(super) async fn register(&self, id: u64) {
-        let registered = UserRegistered {
-            user_id: user(id),
-            username: format!("u{id}"),
-            name: format!("u{id}"),
-            description: None,
-            location: None,
-            url: None,
-            created_at: AT,
-        };
-        self.deliver("users", &UserEvent::Registered(registered)).await;
+        self.deliver("users", &told::registered(id, &format!("u{id}"), AT)).await;
     }
 
     pub(super) async fn delete_user(&self, id: u64) {
-        let deleted = UserDeleted { user_id: user(id), deleted_at: AT };
-        self.deliver("users", &UserEvent::Deleted(deleted)).await;
+        self.deliver("users", &told::user_deleted(id, AT)).await;
     }
 
     pub(super) async fn get_as(&self, caller: Option<Caller>, path: &str) -> Reply {
-        let mut request = Request::get(path).body(Body::empty()).unwrap();
-        if let Some(caller) = caller {
-            request.extensions_mut().insert(caller);
-        }
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        Reply { status, body: serde_json::from_slice(&bytes).unwrap() }
+        testing::send(&self.router, testing::request("GET", path, caller, "")).await
     }
 
     pub(super) async fn get(&self, by: u64, path: &str) -> Reply {
@@ -208,28 +137,13 @@ impl Harness {
 
     /// Makes the tables again from all that was delivered; they must be what they were.
     pub(super) async fn check_rebuild(&self) {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = EmbeddedBroker::open(folder.path().join("broker.sqlite")).await.unwrap();
-        let mut sources: BTreeMap<String, Vec<Recorded>> = BTreeMap::new();
-        for event in self.delivered.lock().unwrap().iter() {
-            sources.entry(event.source.clone()).or_default().push(event.clone());
-        }
-        for (source, events) in &sources {
-            broker.publish(source, 0, events).await.unwrap();
-        }
-        let rebuilt = self.journal.rebuild(&broker).await.unwrap();
-        let delivered = self.delivered.lock().unwrap().len();
-        assert_eq!(usize::try_from(rebuilt.events).unwrap(), delivered);
-        assert!(rebuilt.is_identical(), "{rebuilt:?}");
+        let delivered = self.delivered.lock().unwrap().clone();
+        testing::assert_rebuilds(&self.journal, &delivered).await;
     }
 }
 
 pub(super) fn caller(user_id: Option<u64>) -> Caller {
-    Caller {
-        user_id: user_id.map(user),
-        client_id: "web".to_owned(),
-        scopes: Scopes::parse("tweet.read users.read"),
-    }
+    testing::caller(user_id, "tweet.read users.read")
 }
 
 pub(super) fn retweet(id: u64, by: u64, of: (u64, u64)) -> Retweet {

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pillion_chassis::testing::BACKENDS;
+use pillion_chassis::testing::told::{self, tweet, user};
 use pillion_events::{
-    EngagementEvent, Event, GraphEvent, Mention, TweetDeleted, TweetEvent, TweetPosted, TweetRef,
-    UserDeleted, UserEvent,
+    EngagementEvent, Event, GraphEvent, Mention, TweetEvent, TweetPosted, TweetRef, UserEvent,
 };
 
-use super::harness::{AT, Harness, post, relation, retweet, tweet, user};
+use super::harness::{AT, Harness, post, relation, retweet};
 use crate::Config;
 
 const USERS: u64 = 6;
@@ -124,9 +124,7 @@ impl World {
             self.engagement_log.push_back(event);
             return;
         }
-        let (tweet_id, author_id) = (tweet(id), user(gone.author));
-        let deleted = TweetDeleted { tweet_id, author_id, deleted_at: AT };
-        self.tweet_log.push_back(TweetEvent::Deleted(deleted));
+        self.tweet_log.push_back(told::tweet_deleted(id, gone.author, AT));
         self.tweets.retain(|_, tweet| tweet.shares.is_none_or(|(of, _)| of != id));
     }
 
@@ -142,8 +140,7 @@ impl World {
         self.tweets.retain(|_, tweet| {
             tweet.author != id && tweet.shares.is_none_or(|(_, author)| author != id)
         });
-        let deleted = UserDeleted { user_id: user(id), deleted_at: AT };
-        self.user_log.push_back(UserEvent::Deleted(deleted));
+        self.user_log.push_back(told::user_deleted(id, AT));
     }
 
     fn home(&self, reader: u64) -> Vec<u64> {

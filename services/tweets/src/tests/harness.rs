@@ -5,19 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Uri};
 use pillion_chassis::event_log::{self, Recorded};
-use pillion_chassis::testing::{BACKENDS, TestDatabase, deliver, empty};
-use pillion_chassis::{
-    Backend, Caller, Clock, Database, Deps, FakeClock, Ids, InProcessPeers, Journal, Json, Scopes,
-    SystemRandom, UserId,
-};
+use pillion_chassis::testing::{self, Reply, TestDatabase, deliver};
+use pillion_chassis::{Caller, Clock, Database, FakeClock, InProcessPeers, Journal, Json};
 use pillion_events::{EngagementEvent, UserEvent};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 pub(super) const ANN: u64 = 11;
 pub(super) const BOB: u64 = 12;
@@ -35,34 +30,13 @@ pub(super) struct Harness {
     test: TestDatabase,
 }
 
-/// Runs a test on an empty database of each kind.
+/// Runs a test on a service of its own on each back end.
 pub(super) async fn on_each(test: impl AsyncFn(Harness)) {
-    for backend in BACKENDS {
-        eprintln!("on {backend:?}");
+    let start = async |test| {
         let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
-        test(Harness::start(empty(backend).await, clock).await).await;
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
-}
-
-impl Reply {
-    /// The id of the tweet that was posted.
-    pub(super) fn id(&self) -> String {
-        assert_eq!(self.status, 201, "{}", self.body);
-        self.body["data"]["id"].as_str().unwrap().to_owned()
-    }
-
-    /// The ids on the page.
-    pub(super) fn ids(&self) -> Vec<String> {
-        assert_eq!(self.status, 200, "{}", self.body);
-        let data = self.body["data"].as_array().cloned().unwrap_or_default();
-        data.iter().map(|tweet| tweet["id"].as_str().unwrap().to_owned()).collect()
-    }
+        Harness::start(test, clock).await
+    };
+    testing::on_each(start, test).await;
 }
 
 impl Harness {
@@ -71,23 +45,14 @@ impl Harness {
         let others = Arc::new(Others::default());
         peers.register("users", others.clone().users());
         peers.register("graph", others.clone().graph());
-        let deps = Deps {
-            clock: clock.clone(),
-            ids: Arc::new(Ids::new(clock.clone(), 0).unwrap()),
-            random: Arc::new(SystemRandom),
-            database: test.database.clone(),
-            peers: peers.clone(),
-        };
+        let deps = testing::deps(&test.database, &clock, &peers);
         let service = crate::service(deps).await.unwrap();
         let journal = service.journal.unwrap();
         Self { router: service.router, journal, clock, peers, others, test }
     }
 
     pub(super) async fn restart(mut self) -> Self {
-        if self.test.database.backend() == Backend::Sqlite {
-            self.test.database.close().await;
-            self.test.database = Database::open(self.test.database.place()).await.unwrap();
-        }
+        self.test.reopen().await;
         Self::start(self.test, self.clock).await
     }
 
@@ -96,11 +61,7 @@ impl Harness {
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, by: u64, body: &str) -> Reply {
-        let caller = Caller {
-            user_id: UserId::new(by),
-            client_id: "web".to_owned(),
-            scopes: Scopes::parse("tweet.read tweet.write users.read"),
-        };
+        let caller = testing::caller(Some(by), "tweet.read tweet.write users.read");
         self.send_as(method, path, Some(caller), body).await
     }
 
@@ -111,20 +72,7 @@ impl Harness {
         caller: Option<Caller>,
         body: &str,
     ) -> Reply {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .header("authorization", format!("Bearer {}", caller_id(caller.as_ref())))
-            .body(Body::from(body.to_owned()))
-            .unwrap();
-        if let Some(caller) = caller {
-            request.extensions_mut().insert(caller);
-        }
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        Reply { status, body: serde_json::from_slice(&bytes).unwrap() }
+        testing::send(&self.router, testing::request(method, path, caller, body)).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {
@@ -181,10 +129,6 @@ impl Harness {
     }
 }
 
-fn caller_id(caller: Option<&Caller>) -> u64 {
-    caller.and_then(|caller| caller.user_id).map_or(0, UserId::get)
-}
-
 /// A users service that knows Ann, Bob and Cid, and a graph service that knows what it is told.
 #[derive(Debug, Default)]
 pub(super) struct Others {
@@ -217,8 +161,7 @@ impl Others {
     /// Who asks; whoever answers wants the caller's token.
     fn called(&self, uri: &Uri, headers: &HeaderMap) -> u64 {
         self.calls.lock().unwrap().push(uri.to_string());
-        let token = headers["authorization"].to_str().unwrap();
-        token.strip_prefix("Bearer ").unwrap().parse().unwrap()
+        testing::by(headers)
     }
 
     fn users(self: Arc<Self>) -> Router {

@@ -16,10 +16,6 @@ async fn posted(tweets: &Harness, count: usize) -> Vec<String> {
     ids
 }
 
-fn token(reply: &super::harness::Reply, name: &str) -> Option<String> {
-    reply.body["meta"][name].as_str().map(str::to_owned)
-}
-
 #[tokio::test]
 async fn pages_lead_on_and_back_over_every_tweet_once() {
     on_each(async |tweets: Harness| {
@@ -28,28 +24,28 @@ async fn pages_lead_on_and_back_over_every_tweet_once() {
         let path = "/2/users/11/tweets?max_results=5";
 
         let first = tweets.get(path).await;
-        assert_eq!(first.ids(), ids[..5]);
+        assert_eq!(first.id_texts(), ids[..5]);
         let meta = &first.body["meta"];
         assert_eq!(meta["result_count"], 5);
         assert_eq!(
             (&meta["newest_id"], &meta["oldest_id"]),
             (&ids[0].as_str().into(), &ids[4].as_str().into())
         );
-        assert_eq!(token(&first, "previous_token"), None);
+        assert_eq!(first.token("previous_token"), None);
 
         let to = |token: Option<String>| format!("{path}&pagination_token={}", token.unwrap());
-        let second = tweets.get(&to(token(&first, "next_token"))).await;
-        assert_eq!(second.ids(), ids[5..10]);
-        let third = tweets.get(&to(token(&second, "next_token"))).await;
-        assert_eq!(third.ids(), ids[10..]);
-        assert_eq!(token(&third, "next_token"), None);
+        let second = tweets.get(&to(first.token("next_token"))).await;
+        assert_eq!(second.id_texts(), ids[5..10]);
+        let third = tweets.get(&to(second.token("next_token"))).await;
+        assert_eq!(third.id_texts(), ids[10..]);
+        assert_eq!(third.token("next_token"), None);
 
-        let back = tweets.get(&to(token(&third, "previous_token"))).await;
-        assert_eq!(back.ids(), ids[5..10]);
-        let back = tweets.get(&to(token(&back, "previous_token"))).await;
-        assert_eq!(back.ids(), ids[..5]);
-        assert_eq!(token(&back, "previous_token"), None);
-        assert!(token(&back, "next_token").is_some());
+        let back = tweets.get(&to(third.token("previous_token"))).await;
+        assert_eq!(back.id_texts(), ids[5..10]);
+        let back = tweets.get(&to(back.token("previous_token"))).await;
+        assert_eq!(back.id_texts(), ids[..5]);
+        assert_eq!(back.token("previous_token"), None);
+        assert!(back.token("next_token").is_some());
     })
     .await;
 }
@@ -61,9 +57,9 @@ async fn new_tweets_do_not_shift_the_pages() {
         let path = "/2/users/11/tweets?max_results=5";
         let first = tweets.get(path).await;
         posted(&tweets, 3).await;
-        let next = token(&first, "next_token").unwrap();
+        let next = first.token("next_token").unwrap();
         let second = tweets.get(&format!("{path}&pagination_token={next}")).await;
-        assert_eq!(second.ids(), ids[5..]);
+        assert_eq!(second.id_texts(), ids[5..]);
     })
     .await;
 }
@@ -73,17 +69,17 @@ async fn a_page_whose_tweets_are_gone_still_leads_back() {
     on_each(async |tweets: Harness| {
         let ids = posted(&tweets, 7).await;
         let path = "/2/users/11/tweets?max_results=5";
-        let next = token(&tweets.get(path).await, "next_token").unwrap();
+        let next = tweets.get(path).await.token("next_token").unwrap();
         for id in &ids[5..] {
             tweets.delete(ANN, id).await;
         }
         let empty = tweets.get(&format!("{path}&pagination_token={next}")).await;
-        assert!(empty.ids().is_empty());
+        assert!(empty.id_texts().is_empty());
         assert!(empty.body.get("data").is_none() && empty.body.get("errors").is_none());
         assert_eq!(empty.body["meta"]["result_count"], 0);
-        let previous = token(&empty, "previous_token").unwrap();
+        let previous = empty.token("previous_token").unwrap();
         let back = tweets.get(&format!("{path}&pagination_token={previous}")).await;
-        assert_eq!(back.ids(), ids[..5]);
+        assert_eq!(back.id_texts(), ids[..5]);
     })
     .await;
 }
@@ -93,7 +89,7 @@ async fn a_token_is_good_for_its_own_list_only() {
     on_each(async |tweets: Harness| {
         posted(&tweets, 7).await;
         let next =
-            token(&tweets.get("/2/users/11/tweets?max_results=5").await, "next_token").unwrap();
+            tweets.get("/2/users/11/tweets?max_results=5").await.token("next_token").unwrap();
         let mut forged = next.clone();
         forged.replace_range(..1, if next.starts_with('B') { "A" } else { "B" });
         for path in [
@@ -109,7 +105,7 @@ async fn a_token_is_good_for_its_own_list_only() {
             assert!(parameters.get("pagination_token").is_some(), "{}", reply.body);
         }
         let other_size = format!("/2/users/11/tweets?max_results=50&pagination_token={next}");
-        assert_eq!(tweets.get(&other_size).await.ids().len(), 2);
+        assert_eq!(tweets.get(&other_size).await.id_texts().len(), 2);
     })
     .await;
 }
@@ -119,10 +115,10 @@ async fn a_token_outlives_a_restart() {
     on_each(async |tweets: Harness| {
         let ids = posted(&tweets, 7).await;
         let next =
-            token(&tweets.get("/2/users/11/tweets?max_results=5").await, "next_token").unwrap();
+            tweets.get("/2/users/11/tweets?max_results=5").await.token("next_token").unwrap();
         let tweets = tweets.restart().await;
         let path = format!("/2/users/11/tweets?max_results=5&pagination_token={next}");
-        assert_eq!(tweets.get(&path).await.ids(), ids[5..]);
+        assert_eq!(tweets.get(&path).await.id_texts(), ids[5..]);
     })
     .await;
 }
@@ -132,8 +128,9 @@ async fn ids_times_and_kinds_bound_the_list() {
     on_each(async |tweets: Harness| {
         let ids = posted(&tweets, 6).await;
         let reply = tweets.reply_to(ANN, &ids[0], "a reply").await.id();
-        let get =
-            async |query: String| tweets.get(&format!("/2/users/11/tweets?{query}")).await.ids();
+        let get = async |query: String| {
+            tweets.get(&format!("/2/users/11/tweets?{query}")).await.id_texts()
+        };
 
         assert_eq!(get("exclude=replies".to_owned()).await, ids);
         assert_eq!(get("exclude=retweets".to_owned()).await[0], reply);

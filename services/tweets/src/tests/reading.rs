@@ -1,8 +1,9 @@
 //! Tweets by id.
 
+use pillion_chassis::testing::Reply;
 use serde_json::json;
 
-use super::harness::{ANN, BOB, Harness, Reply, on_each};
+use super::harness::{ANN, BOB, Harness, on_each};
 
 #[tokio::test]
 async fn a_tweet_has_three_fields_and_more_on_demand() {
@@ -37,7 +38,7 @@ async fn several_tweets_come_in_the_order_of_the_request() {
         let first = tweets.post_text(ANN, "1").await;
         let second = tweets.post_text(ANN, "2").await;
         let reply = tweets.get(&format!("/internal/tweets?ids={second},20,{first},{second}")).await;
-        assert_eq!(reply.ids(), [second, first]);
+        assert_eq!(reply.id_texts(), [second, first]);
         assert!(reply.body.get("errors").is_none(), "what is not there is left out");
         assert_eq!(tweets.get("/internal/tweets?ids=20").await.body, json!({}));
     })
@@ -91,24 +92,24 @@ async fn the_quotes_of_a_tweet_come_in_pages() {
         quotes.insert(0, tweets.post(BOB, &body).await.id());
         let path = format!("/2/tweets/{root}/quote_tweets");
         let first = tweets.get(&path).await;
-        assert_eq!(first.ids(), quotes[..10]);
+        assert_eq!(first.id_texts(), quotes[..10]);
         assert_eq!(first.body["data"][0], json!({"id": quotes[0]}));
         assert_eq!(first.body["meta"]["result_count"], 10);
         assert_eq!(first.body["meta"]["newest_id"], quotes[0].as_str());
         let to = |reply: &Reply, name: &str| {
-            format!("{path}?pagination_token={}", reply.body["meta"][name].as_str().unwrap())
+            format!("{path}?pagination_token={}", reply.token(name).unwrap())
         };
         let second = tweets.get(&to(&first, "next_token")).await;
-        assert_eq!(second.ids(), quotes[10..20]);
+        assert_eq!(second.id_texts(), quotes[10..20]);
         let third = tweets.get(&to(&second, "next_token")).await;
-        assert_eq!(third.ids(), quotes[20..]);
+        assert_eq!(third.id_texts(), quotes[20..]);
         assert!(third.body["meta"].get("next_token").is_none());
-        assert_eq!(tweets.get(&to(&second, "previous_token")).await.ids(), quotes[..10]);
+        assert_eq!(tweets.get(&to(&second, "previous_token")).await.id_texts(), quotes[..10]);
         let foreign = to(&first, "next_token").replace(&root, &quotes[0]);
         assert_eq!(tweets.get(&foreign).await.status, 400);
 
         let without = tweets.get(&format!("{path}?exclude=replies&max_results=100")).await;
-        assert_eq!(without.ids(), quotes[1..]);
+        assert_eq!(without.id_texts(), quotes[1..]);
         let none = tweets.get(&format!("/2/tweets/{}/quote_tweets", quotes[0])).await;
         assert_eq!(none.body, json!({"meta": {"result_count": 0}}));
         let gone = tweets.get("/2/tweets/20/quote_tweets").await;

@@ -76,10 +76,10 @@ async fn a_retweet_is_a_tweet_that_repeats_another() {
         );
         let list = async |query: &str| tweets.get(&format!("/2/users/12/tweets{query}")).await;
         let whole = list("?tweet.fields=referenced_tweets").await;
-        assert_eq!(whole.ids(), [id.as_str()]);
+        assert_eq!(whole.id_texts(), [id.as_str()]);
         assert_eq!(whole.body["data"][0]["_authors"], json!(["12", "11"]));
-        assert!(list("?exclude=retweets").await.ids().is_empty());
-        assert_eq!(list("?exclude=replies").await.ids(), [id.as_str()]);
+        assert!(list("?exclude=retweets").await.id_texts().is_empty());
+        assert_eq!(list("?exclude=replies").await.id_texts(), [id.as_str()]);
         assert_eq!(counts(&tweets).await, [count(ANN, 1), count(BOB, 1)]);
 
         let refused = tweets.delete(BOB, &id).await;
