@@ -127,7 +127,8 @@ pub(crate) enum Events {
     Parked(OfService),
     /// Try the parked events of a service again
     Replay(OfService),
-    /// Make the tables of a service again of its events, and say whether they are the same
+    /// Make the tables of a service again of its events, and say whether they are the same. The
+    /// service takes no writes meanwhile: they are answered 503
     Rebuild(OfService),
 }
 

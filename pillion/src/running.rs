@@ -109,7 +109,7 @@ fn exchange(
     });
     let Ok(answered) = answered else {
         let still = if changes {
-            "; the change may still succeed: `pillion plugin history` tells whether it did"
+            "; what it was to do may still be done: look before you try again"
         } else {
             ""
         };
@@ -138,6 +138,6 @@ mod tests {
         assert_eq!(ask(false), silence);
         let change = ask(true);
         assert!(change.starts_with(&silence), "{change}");
-        assert!(change.contains("may still succeed: `pillion plugin history`"), "{change}");
+        assert!(change.contains("may still be done"), "{change}");
     }
 }

@@ -98,10 +98,7 @@ async fn begin(path: &Path, folder: &Path) -> Result<Source, BackupError> {
     // Best effort: a shorter log is copied sooner.
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut reader).await.map_err(failed)?;
     sqlx::query("BEGIN").execute(&mut reader).await.map_err(failed)?;
-    sqlx::query("SELECT count(*) FROM sqlite_schema")
-        .execute(&mut reader)
-        .await
-        .map_err(failed)?;
+    sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut reader).await.map_err(failed)?;
     let name = path.file_name().unwrap_or(path.as_os_str());
     let copy = folder.join(name);
     let (from, to) = (path.to_owned(), copy.clone());
@@ -141,10 +138,8 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<File> {
 async fn check(copy: &Path) -> Result<(), String> {
     let told = |error: sqlx::Error| error.to_string();
     let mut connection = options(copy).connect().await.map_err(told)?;
-    let (found,): (String,) = sqlx::query_as("PRAGMA integrity_check")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(told)?;
+    let (found,): (String,) =
+        sqlx::query_as("PRAGMA integrity_check").fetch_one(&mut connection).await.map_err(told)?;
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(told)?;
     connection.close().await.map_err(told)?;
     if found == "ok" { Ok(()) } else { Err(found) }

@@ -9,13 +9,13 @@ pub(crate) mod sqlite;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{AppliedMigration, Migrate, Migrator};
 use sqlx::sqlite::SqliteSynchronous;
 use sqlx::{Postgres, Sqlite};
 
-pub use error::{DatabaseError, OpenError};
 pub(crate) use error::migration_error;
 use error::open_error;
+pub use error::{DatabaseError, OpenError};
 
 /// How long a request waits for its turn at a connection, so that the caller learns of an
 /// overload, or of a server that is gone, within two seconds.
@@ -89,8 +89,8 @@ impl Database {
         Ok(Self { place, has_fixed_schema: false, pools: Pools::Postgres(pools) })
     }
 
-    /// The same database, whose schema [`Database::migrate`] only checks: other processes may be
-    /// at it that do not know the newer one.
+    /// The same database, whose schema [`Database::migrate`] only checks when it is a server's:
+    /// other processes may be at it that do not know the newer one.
     #[must_use]
     pub fn with_fixed_schema(self) -> Self {
         Self { has_fixed_schema: true, ..self }
@@ -111,7 +111,7 @@ impl Database {
 
     /// Brings the schema up to date: the tables that all services share, then the service's own.
     pub async fn migrate(&self, own: &Migrations) -> Result<(), OpenError> {
-        if self.has_fixed_schema {
+        if self.has_fixed_schema && self.backend() == Backend::Postgres {
             return self.check_schema(own).await;
         }
         for migrator in self.migrators(own) {
@@ -126,26 +126,8 @@ impl Database {
 
     /// Refuses a schema that a migration would change, and changes nothing.
     async fn check_schema(&self, own: &Migrations) -> Result<(), OpenError> {
-        let failed = |error| open_error(&self.place, error);
         for migrator in self.migrators(own) {
-            let table = &migrator.table_name;
-            let applied = match &self.pools {
-                Pools::Sqlite(pools) => {
-                    let mut connection = pools.writer.acquire().await.map_err(failed)?;
-                    connection.ensure_migrations_table(table).await.map_err(|error| {
-                        migration_error(&self.place, error)
-                    })?;
-                    connection.list_applied_migrations(table).await
-                }
-                Pools::Postgres(pools) => {
-                    let mut connection = pools.writer.acquire().await.map_err(failed)?;
-                    connection.ensure_migrations_table(table).await.map_err(|error| {
-                        migration_error(&self.place, error)
-                    })?;
-                    connection.list_applied_migrations(table).await
-                }
-            }
-            .map_err(|error| migration_error(&self.place, error))?;
+            let applied = self.applied(&migrator).await?;
             let place = || self.place.clone();
             for migration in &applied {
                 let known = migrator.iter().find(|known| known.version == migration.version);
@@ -161,14 +143,35 @@ impl Database {
                     Some(_) => {}
                 }
             }
-            let missing = migrator.iter().find(|known| {
-                applied.iter().all(|migration| migration.version != known.version)
-            });
+            let missing = migrator
+                .iter()
+                .find(|known| applied.iter().all(|migration| migration.version != known.version));
             if let Some(missing) = missing {
                 return Err(OpenError::Older { place: place(), migration: missing.version });
             }
         }
         Ok(())
+    }
+
+    /// The migrations that the database has.
+    async fn applied(&self, migrator: &Migrator) -> Result<Vec<AppliedMigration>, OpenError> {
+        let Pools::Postgres(pools) = &self.pools else {
+            // Files are always brought up to date.
+            return Ok(Vec::new());
+        };
+        let failed = |error| open_error(&self.place, error);
+        let table = migrator.table_name.as_ref();
+        let mut connection = pools.writer.acquire().await.map_err(failed)?;
+        let (exists,): (bool,) = sqlx::query_as("SELECT to_regclass($1) IS NOT NULL")
+            .bind(table)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        if !exists {
+            return Ok(Vec::new());
+        }
+        let applied = connection.list_applied_migrations(table).await;
+        applied.map_err(|error| migration_error(&self.place, error))
     }
 
     fn migrators(&self, own: &Migrations) -> [Migrator; 2] {

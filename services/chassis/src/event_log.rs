@@ -123,23 +123,18 @@ pub async fn append<E: Event>(
 }
 
 /// How many events a stream has; 0 when there is no such stream.
-pub async fn version<'c>(
-    on: impl Into<On<'c>>,
-    stream_id: &str,
-) -> Result<i64, DatabaseError> {
-    let (version,) =
-        query("SELECT coalesce(max(version), 0) FROM event_log WHERE stream_id = $1")
-            .bind(stream_id)
-            .fetch_one::<(i64,)>(on)
-            .await?;
+pub async fn version<'c>(on: impl Into<On<'c>>, stream_id: &str) -> Result<i64, DatabaseError> {
+    let (version,) = query("SELECT coalesce(max(version), 0) FROM event_log WHERE stream_id = $1")
+        .bind(stream_id)
+        .fetch_one::<(i64,)>(on)
+        .await?;
     Ok(version)
 }
 
 /// The position of the last event; 0 when there is none.
 pub async fn last_position<'c>(on: impl Into<On<'c>>) -> Result<i64, DatabaseError> {
-    let (last,) = query("SELECT coalesce(max(position), 0) FROM event_log")
-        .fetch_one::<(i64,)>(on)
-        .await?;
+    let (last,) =
+        query("SELECT coalesce(max(position), 0) FROM event_log").fetch_one::<(i64,)>(on).await?;
     Ok(last)
 }
 

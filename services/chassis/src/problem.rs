@@ -1,7 +1,7 @@
 //! Errors as HTTP answers: problem documents in the shape of X's API.
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -193,6 +193,16 @@ impl Problem {
         &self.document
     }
 }
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detail = self.document.get("detail").and_then(Value::as_str).unwrap_or_default();
+        write!(f, "{}: {detail}", self.status)
+    }
+}
+
+/// So that the errors of services hold it as they hold others.
+impl Error for Problem {}
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

@@ -207,10 +207,7 @@ impl Query {
     }
 
     /// The first row of a statement that always has one.
-    pub async fn fetch_one<'c, T: Record>(
-        self,
-        on: impl Into<On<'c>>,
-    ) -> Result<T, DatabaseError> {
+    pub async fn fetch_one<'c, T: Record>(self, on: impl Into<On<'c>>) -> Result<T, DatabaseError> {
         Ok(dispatch!(self, on, query_as_with, fetch_one))
     }
 }

@@ -2,6 +2,7 @@
 //! events of other services as a consumer would take them up.
 
 mod exchange;
+mod plan;
 pub mod told;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use pillion_events::{Event, Timestamp};
 
 pub use exchange::{Reply, by, caller, request, send};
+pub use plan::{NOT_WHOLE, plan};
 
 use crate::broker::{Broker as _, EmbeddedBroker};
 use crate::clock::FakeClock;

@@ -11,6 +11,7 @@ mod like;
 mod like_counts;
 mod list_tweets;
 mod list_users;
+mod mark;
 mod own;
 mod projection;
 mod retweet;

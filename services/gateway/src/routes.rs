@@ -70,14 +70,7 @@ const SEARCH: Names = &[
     "start_time",
     "until_id",
 ];
-const COUNTS: Names = &[
-    "end_time",
-    "granularity",
-    "query",
-    "since_id",
-    "start_time",
-    "until_id",
-];
+const COUNTS: Names = &["end_time", "granularity", "query", "since_id", "start_time", "until_id"];
 
 /// All of them. Routes under `/internal` are for services only and must never be here.
 pub(crate) static TABLE: [Route; 59] = [

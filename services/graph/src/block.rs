@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Graph;
 use crate::accounts;
 use crate::error::Error;
-use crate::own::{Pair, Target};
+use crate::own::{self, Pair, Target};
 use crate::store::Kind;
 
 const VERB: &str = "block";
@@ -62,16 +62,14 @@ pub(crate) async fn unblock(
     onward: Onward,
 ) -> Result<Answer<Blocking>, Error> {
     caller.require_own("source_user_id", id)?;
-    let at = graph.clock.now().floor_to_millis();
-    let relation = Relation { user_id: caller.user_id, target_user_id, at };
-    let mut change = graph.store.change().await?;
-    if change.between(&relation).await?.ours(Kind::Block) {
-        change.record(GraphEvent::Unblocked(relation)).await?;
-        change.commit().await?;
-    } else {
-        drop(change);
-        let (peers, verb) = (&*graph.peers, "unblock");
-        accounts::find_target(peers, &onward, verb, caller.user_id, target_user_id).await?;
-    }
+    own::end(
+        &graph,
+        &onward,
+        &caller,
+        target_user_id,
+        "unblock",
+        &[(Kind::Block, GraphEvent::Unblocked)],
+    )
+    .await?;
     Ok(Answer::found(Blocking { blocking: false }))
 }

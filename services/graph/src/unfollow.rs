@@ -2,14 +2,17 @@
 
 use axum::extract::State;
 use pillion_chassis::{Answer, Onward, Path, UserCaller};
-use pillion_events::{GraphEvent, Relation};
+use pillion_events::GraphEvent;
 use serde::Serialize;
 
 use crate::Graph;
-use crate::accounts;
 use crate::error::Error;
-use crate::own::Pair;
+use crate::own::{self, End, Pair};
 use crate::store::Kind;
+
+/// Nobody follows and asks to follow at once.
+const ENDS: [End; 2] =
+    [(Kind::Follow, GraphEvent::Unfollowed), (Kind::Request, GraphEvent::FollowRequestRemoved)];
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Unfollowed {
@@ -25,20 +28,6 @@ pub(crate) async fn unfollow(
     onward: Onward,
 ) -> Result<Answer<Unfollowed>, Error> {
     caller.require_own("source_user_id", id)?;
-    let at = graph.clock.now().floor_to_millis();
-    let relation = Relation { user_id: caller.user_id, target_user_id, at };
-    let mut change = graph.store.change().await?;
-    let between = change.between(&relation).await?;
-    if between.ours(Kind::Follow) {
-        change.record(GraphEvent::Unfollowed(relation)).await?;
-        change.commit().await?;
-    } else if between.ours(Kind::Request) {
-        change.record(GraphEvent::FollowRequestRemoved(relation)).await?;
-        change.commit().await?;
-    } else {
-        drop(change);
-        let (peers, verb) = (&*graph.peers, "unfollow");
-        accounts::find_target(peers, &onward, verb, caller.user_id, target_user_id).await?;
-    }
+    own::end(&graph, &onward, &caller, target_user_id, "unfollow", &ENDS).await?;
     Ok(Answer::found(Unfollowed { following: false }))
 }

@@ -1,14 +1,15 @@
 //! Hashes and checks passwords: slow on purpose, so never on the threads that serve requests and
 //! never more at once than the machine can bear.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use pillion_chassis::random::RandomError;
 use pillion_chassis::{Problem, Random};
-use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
 use crate::secret::Secret;
 
@@ -40,6 +41,7 @@ pub(crate) struct Passwords {
     random: Arc<dyn Random>,
     queue: Arc<Semaphore>,
     running: Arc<Semaphore>,
+    threads: Threads,
     /// The hash of a password that nobody knows: checked against when there is no account, so
     /// that the answer takes as long.
     decoy: String,
@@ -54,8 +56,10 @@ pub(crate) enum PasswordError {
     Random(#[from] RandomError),
     #[error("a password hash cannot be made or read: {0}")]
     Hash(password_hash::Error),
-    #[error("the task that hashes passwords ended early")]
-    Lost(#[from] tokio::task::JoinError),
+    #[error("the threads that hash passwords cannot be started")]
+    Threads(#[from] std::io::Error),
+    #[error("a thread that hashes passwords panicked")]
+    Lost(#[from] oneshot::error::RecvError),
 }
 
 impl From<PasswordError> for Problem {
@@ -76,6 +80,7 @@ impl Passwords {
         let mut passwords = Self {
             queue: Arc::new(Semaphore::new(RUNNING_MAX + WAITING_MAX)),
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            threads: Threads::start()?,
             decoy: String::new(),
             random,
         };
@@ -130,13 +135,46 @@ impl Passwords {
             }
         };
         let turn = self.running.clone().acquire_owned().await.map_err(|_| PasswordError::Busy)?;
-        tokio::task::spawn_blocking(move || {
+        let (tell, done) = oneshot::channel();
+        self.threads.run(move || {
             // Held until the work is done, even when the one who asked has gone.
             let _held = (place, turn);
-            work()
-        })
-        .await?
-        .map_err(PasswordError::Hash)
+            // Nobody listens then.
+            let _ = tell.send(work());
+        });
+        done.await?.map_err(PasswordError::Hash)
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads that do nothing else, [`RUNNING_MAX`] of them. The runtime's own threads for slow
+/// work come and go, and each would keep the memory of its last hash.
+#[derive(Debug)]
+struct Threads(mpsc::Sender<Job>);
+
+impl Threads {
+    /// They end when this is dropped.
+    fn start() -> Result<Self, std::io::Error> {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..RUNNING_MAX {
+            let jobs = Arc::clone(&jobs);
+            std::thread::Builder::new().name("passwords".to_owned()).spawn(move || {
+                loop {
+                    let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(job) = job else { return };
+                    // The panic hook has told it; the other jobs need this thread.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
+                }
+            })?;
+        }
+        Ok(Self(sender))
+    }
+
+    fn run(&self, job: impl FnOnce() + Send + 'static) {
+        // The threads outlive the sender, and a job that is lost drops what it would answer by.
+        let _ = self.0.send(Box::new(job));
     }
 }
 

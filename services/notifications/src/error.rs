@@ -17,23 +17,14 @@ pub(crate) enum Error {
     #[error("no stream can be opened now; try again")]
     NoStreams,
     /// The request is wrong or not allowed.
-    #[error("the request was refused")]
-    Refused(Problem),
+    #[error(transparent)]
+    Refused(#[from] Problem),
     /// The database failed.
     #[error(transparent)]
-    Store(#[from] AppendError),
-}
-
-impl From<DatabaseError> for Error {
-    fn from(error: DatabaseError) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
-    }
+    Database(#[from] DatabaseError),
+    /// The event could not be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
 }
 
 impl IntoResponse for Error {
@@ -48,7 +39,8 @@ impl IntoResponse for Error {
                 Problem::unavailable("No stream can be opened now; try again.", RETRY_AFTER_S)
             }
             Self::Refused(problem) => problem,
-            Self::Store(error) => error.into(),
+            Self::Database(error) => error.into(),
+            Self::Append(error) => error.into(),
         }
         .into_response()
     }

@@ -33,17 +33,11 @@ pub(crate) enum Error {
     #[error("the service is shutting down")]
     Closing,
     /// The request is wrong.
-    #[error("the request was refused")]
-    Refused(Problem),
+    #[error(transparent)]
+    Refused(#[from] Problem),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-}
-
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
-    }
 }
 
 impl IntoResponse for Error {

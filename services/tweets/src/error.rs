@@ -48,26 +48,17 @@ pub(crate) enum Error {
     #[error("there is no account {0}")]
     AccountGone(UserId),
     /// The request is wrong or not allowed.
-    #[error("the request was refused")]
-    Refused(Problem),
+    #[error(transparent)]
+    Refused(#[from] Problem),
     /// Another service did not answer.
     #[error(transparent)]
     Peer(#[from] PeerError),
     /// The database failed.
     #[error(transparent)]
-    Store(#[from] AppendError),
-}
-
-impl From<DatabaseError> for Error {
-    fn from(error: DatabaseError) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
-    }
+    Database(#[from] DatabaseError),
+    /// The event could not be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
 }
 
 impl IntoResponse for Error {
@@ -101,7 +92,8 @@ impl IntoResponse for Error {
             Self::AccountGone(user_id) => Problem::account_gone(user_id),
             Self::Refused(problem) => problem,
             Self::Peer(error) => error.into(),
-            Self::Store(error) => error.into(),
+            Self::Database(error) => error.into(),
+            Self::Append(error) => error.into(),
         }
         .into_response()
     }

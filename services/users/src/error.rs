@@ -22,23 +22,14 @@ pub(crate) enum Error {
     #[error("the account {0} was deleted")]
     Deleted(UserId),
     /// The request is wrong or not allowed.
-    #[error("the request was refused")]
-    Refused(Problem),
-    /// The change could not be stored.
     #[error(transparent)]
-    Store(#[from] AppendError),
-}
-
-impl From<DatabaseError> for Error {
-    fn from(error: DatabaseError) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
-    }
+    Refused(#[from] Problem),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The event could not be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
 }
 
 impl IntoResponse for Error {
@@ -49,7 +40,8 @@ impl IntoResponse for Error {
             }
             Self::Gone(user_id) => Problem::account_gone(user_id),
             Self::Refused(problem) => problem,
-            Self::Store(error) => error.into(),
+            Self::Database(error) => error.into(),
+            Self::Append(error) => error.into(),
         }
         .into_response()
     }

@@ -9,7 +9,7 @@ use super::{World, encoded, ids, text};
 async fn queries_find_what_they_say() {
     let world = World::start();
     let [ann, bob] = world.people(["ann", "bob"]).await;
-    let root = world.tweet(&ann, "Snow day at the quay #NoSchool https://example.com/snow").await;
+    let root = world.tweet(&ann, "Snow day at the quay #NoSchool https://example.org/snow").await;
     let reply = world.reply(&bob, &root, "@ann the quay is frozen").await;
     let quote = world.quote(&bob, &root, "day of snow").await;
     let plain = world.tweet(&bob, "Schnee, überall! 雪 $TWTR").await;
@@ -25,7 +25,9 @@ async fn queries_find_what_they_say() {
         ("(frozen OR schnee) from:bob -is:reply", vec![&plain]),
         ("#noschool", vec![&retweet, &root]),
         ("school", vec![]),
-        ("@ann", vec![&reply]),
+        // A retweet names whom it repeats: "RT @ann: …".
+        ("@ann", vec![&retweet, &reply]),
+        ("@ann -is:retweet", vec![&reply]),
         ("from:ann", vec![&root]),
         ("from:bob is:reply", vec![&reply]),
         ("to:ann", vec![&reply]),
@@ -34,10 +36,10 @@ async fn queries_find_what_they_say() {
         ("snow is:quote", vec![&quote]),
         ("snow has:links -is:retweet", vec![&root]),
         ("snow has:hashtags -is:retweet", vec![&root]),
-        ("quay has:mentions", vec![&reply]),
+        ("quay has:mentions -is:retweet", vec![&reply]),
         ("schnee has:cashtags", vec![&plain]),
         ("$twtr", vec![&plain]),
-        ("url:\"example.com\" -is:retweet", vec![&root]),
+        ("url:\"example.org\" -is:retweet", vec![&root]),
         ("ÜBERALL", vec![&plain]),
         ("雪", vec![&plain]),
         ("from:nobody_here", vec![]),

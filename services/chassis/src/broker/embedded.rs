@@ -74,7 +74,9 @@ async fn turn(path: &Path) -> Result<File, BrokerError> {
         Ok(file)
     });
     let locked = locked.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    locked.map_err(|error| migration_error(&path.display().to_string(), sqlx::Error::Io(error).into()).into())
+    locked.map_err(|error| {
+        migration_error(&path.display().to_string(), sqlx::Error::Io(error).into()).into()
+    })
 }
 
 const LAST_POSITION: &str = "SELECT coalesce(max(position), 0) FROM broker_log WHERE source = $1";

@@ -54,8 +54,7 @@ pub(super) async fn connect(url: &str) -> Result<(String, Pools), OpenError> {
             .acquire_timeout(TURN_TIME_MAX)
             .test_before_acquire(true)
     };
-    let writer =
-        pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
+    let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
     claim(&place, &writer).await?;
     check_settings(&place, &writer).await?;
     let readers = pool()
@@ -81,14 +80,15 @@ async fn claim(place: &str, pool: &PgPool) -> Result<(), OpenError> {
 /// What only the server's owner can set is said aloud, for without it an acknowledged write does
 /// not outlive a power cut.
 async fn check_settings(place: &str, pool: &PgPool) -> Result<(), OpenError> {
-    for (setting, show) in [("fsync", "SHOW fsync"), ("full_page_writes", "SHOW full_page_writes")] {
-        let (found,): (String,) = sqlx::query_as(show)
-            .fetch_one(pool)
-            .await
-            .map_err(|error| open_error(place, error))?;
+    for (setting, show) in [("fsync", "SHOW fsync"), ("full_page_writes", "SHOW full_page_writes")]
+    {
+        let (found,): (String,) =
+            sqlx::query_as(show).fetch_one(pool).await.map_err(|error| open_error(place, error))?;
         if found != "on" {
             tracing::warn!(
-                database = place, setting, found,
+                database = place,
+                setting,
+                found,
                 "the database server may lose acknowledged writes in a power cut; set it to on"
             );
         }
@@ -100,9 +100,7 @@ async fn check_settings(place: &str, pool: &PgPool) -> Result<(), OpenError> {
 /// `SQLite`: a lock in the transaction, taken before anything else and held until its commit, so
 /// that positions in the event log are handed out in the order of the commits. Without it a
 /// reader with a cursor would pass by an event that got its number early and was committed late.
-pub(super) async fn begin(
-    writer: &PgPool,
-) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+pub(super) async fn begin(writer: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut transaction = writer.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(WRITER_LOCK)

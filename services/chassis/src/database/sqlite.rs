@@ -33,10 +33,7 @@ pub(crate) struct Pools {
 
 /// Opens the file, or makes it. `synchronous` is `Full` wherever a commit is acknowledged to
 /// somebody.
-pub(crate) async fn open(
-    path: &Path,
-    synchronous: SqliteSynchronous,
-) -> Result<Pools, OpenError> {
+pub(crate) async fn open(path: &Path, synchronous: SqliteSynchronous) -> Result<Pools, OpenError> {
     let place = path.display().to_string();
     let failed = |error| open_error(&place, error);
     let options = SqliteConnectOptions::new()

@@ -172,7 +172,10 @@ async fn refuse(
     let source = event.source.as_str();
     if tries >= ATTEMPTS_MAX {
         tracing::error!(
-            source, position = event.position, stream = event.stream_id, event = event.name,
+            source,
+            position = event.position,
+            stream = event.stream_id,
+            event = event.name,
             reason,
             "an event is parked, and those of its stream that follow; \
              `pillion events replay` takes them up when the cause is gone"

@@ -255,8 +255,7 @@ impl Source {
         name: &str,
         position: i64,
     ) -> Result<Recorded, RebuildError> {
-        let failed =
-            |source| RebuildError::Broker { source_name: name.to_owned(), source };
+        let failed = |source| RebuildError::Broker { source_name: name.to_owned(), source };
         while self.last < position {
             let subscription = match &mut self.subscription {
                 Some(subscription) => subscription,

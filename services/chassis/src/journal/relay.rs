@@ -16,8 +16,9 @@ use crate::service::Shutdown;
 
 /// Events that go to the broker at once.
 const BATCH_EVENTS_MAX: u32 = 256;
-/// How often it looks for events that another process recorded.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often it looks for events that nobody woke it for: those of a process that died between
+/// its commit and its own relay's turn.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the broker is asked whether it still has what it had, when there is nothing to
 /// publish: the next event would find out too.
 const ASK_INTERVAL: Duration = Duration::from_secs(5);

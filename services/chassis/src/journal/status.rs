@@ -56,9 +56,8 @@ impl Journal {
             let lag = last.map(|last| (last - position).max(0));
             sources.push(SourceStatus { source, position, lag, attempts, error });
         }
-        let (parked,) = query("SELECT count(*) FROM parked")
-            .fetch_one::<(i64,)>(&self.database)
-            .await?;
+        let (parked,) =
+            query("SELECT count(*) FROM parked").fetch_one::<(i64,)>(&self.database).await?;
         Ok(Status {
             service: self.name,
             recorded: event_log::last_position(&self.database).await?,

@@ -101,7 +101,11 @@ struct Place {
     _database: TestDatabase,
 }
 
-async fn place(backend: crate::Backend, name: &'static str, follows: &'static [&'static str]) -> Place {
+async fn place(
+    backend: crate::Backend,
+    name: &'static str,
+    follows: &'static [&'static str],
+) -> Place {
     let database = migrated(backend, &migrations(&[(1, TABLES)])).await;
     let journal = Journal::new(name, database.database.clone(), Arc::new(Sums(follows)));
     Place { journal, _database: database }
@@ -110,8 +114,7 @@ async fn place(backend: crate::Backend, name: &'static str, follows: &'static [&
 impl Place {
     async fn record(&self, stream: &str, expected: i64, event: &Added) -> Result<i64, AppendError> {
         let mut transaction = self.journal.database.write().await?;
-        let position =
-            self.journal.record(&mut transaction, stream, expected, event, AT).await?;
+        let position = self.journal.record(&mut transaction, stream, expected, event, AT).await?;
         transaction.commit().await?;
         Ok(position)
     }
@@ -193,7 +196,10 @@ async fn positions_are_without_gaps_and_streams_take_events_at_their_version_onl
         assert_eq!(bank.record("a", 1, &added("a", 3)).await.unwrap(), 3);
         assert_eq!(bank.sums().await, sums(&[("a", 4), ("b", 2)]));
         let stream = event_log::read_stream(&bank.journal.database, "bank", "a").await.unwrap();
-        assert_eq!(stream.iter().map(|e| (e.position, e.version)).collect::<Vec<_>>(), [(1, 1), (3, 2)]);
+        assert_eq!(
+            stream.iter().map(|e| (e.position, e.version)).collect::<Vec<_>>(),
+            [(1, 1), (3, 2)]
+        );
         let mut transaction = bank.journal.database.write().await.unwrap();
         assert_eq!(bank.journal.version(&mut transaction, "a").await.unwrap(), 2);
         assert_eq!(bank.journal.version(&mut transaction, "c").await.unwrap(), 0);

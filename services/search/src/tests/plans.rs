@@ -1,9 +1,7 @@
 //! What a search reads: the plans of the statements, and what grows with the number of tweets.
 
-use std::time::{Duration, Instant};
-
 use pillion_chassis::sql::query;
-use pillion_chassis::testing::{BACKENDS, migrated};
+use pillion_chassis::testing::{BACKENDS, migrated, plan};
 use pillion_chassis::{Backend, Database, Timestamp, TweetId};
 
 use crate::query::{Accounts, SEARCH_CHARS_MAX, parse};
@@ -53,16 +51,10 @@ async fn fill(database: &Database, documents: i64) {
 async fn sqlite_walks_the_lists_of_terms_backwards_and_sorts_nothing() {
     let test = migrated(Backend::Sqlite, &MIGRATIONS).await;
     fill(&test.database, DOCUMENTS).await;
-    let plan: Vec<(i64, i64, i64, String)> = query(format!("EXPLAIN QUERY PLAN {FIND_SQLITE}"))
-        .bind("\"common\"")
-        .bind(-1_i64)
-        .bind(i64::MAX)
-        .bind(11_i64)
-        .fetch_all(&test.database)
-        .await
-        .unwrap();
-    let plan: Vec<String> = plan.into_iter().map(|(.., step)| step).collect();
-    let plan = plan.join("\n");
+    let plan = plan(&test.database, &[], FIND_SQLITE, |query| {
+        query.bind("\"common\"").bind(-1_i64).bind(i64::MAX).bind(11_i64)
+    });
+    let plan = plan.await;
     // The list of the term between two ids, backwards (FTS5 calls that 192); then each document
     // and its account by key.
     assert!(plan.contains("SCAN document_terms VIRTUAL TABLE INDEX 192:M1><"), "{plan}");
@@ -76,15 +68,10 @@ async fn postgres_asks_its_index_also_for_words_that_nobody_wrote() {
     let test = migrated(Backend::Postgres, &MIGRATIONS).await;
     fill(&test.database, DOCUMENTS).await;
     for word in ["rare", "nowhere"] {
-        let plan: Vec<(String,)> = query(format!("EXPLAIN {FIND_POSTGRES}"))
-            .bind(format!("'{word}'"))
-            .bind(-1_i64)
-            .bind(i64::MAX)
-            .bind(11_i64)
-            .fetch_all(&test.database)
-            .await
-            .unwrap();
-        let plan = plan.into_iter().map(|(line,)| line).collect::<Vec<_>>().join("\n");
+        let plan = plan(&test.database, &[], FIND_POSTGRES, |query| {
+            query.bind(format!("'{word}'")).bind(-1_i64).bind(i64::MAX).bind(11_i64)
+        });
+        let plan = plan.await;
         assert!(plan.contains("Bitmap Index Scan on document_vector"), "{plan}");
         assert!(!plan.contains("Seq Scan on document"), "{plan}");
     }

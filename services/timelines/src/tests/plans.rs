@@ -1,46 +1,16 @@
 //! Every statement finds its rows by an index: what is kept for others does not slow it down.
 
 use pillion_chassis::sql::{Query, query};
-use pillion_chassis::testing::BACKENDS;
+use pillion_chassis::testing::{self, BACKENDS};
 use pillion_chassis::{Backend, Database};
 
 use super::harness::Harness;
 use crate::Config;
 use crate::store::{self, follows, mentions, posts};
 
-/// How a back end goes about a statement on tables that are nearly empty, a line a step.
+/// How a back end goes about a statement on tables that are nearly empty.
 async fn plan(database: &Database, sql: &str, bind: impl Fn(Query) -> Query) -> String {
-    // They are read whole unless it is forbidden.
-    plan_with(database, &["enable_seqscan", "enable_bitmapscan"], sql, bind).await
-}
-
-/// How a back end goes about a statement, if it is a server without these means.
-async fn plan_with(
-    database: &Database,
-    forbidden: &[&str],
-    sql: &str,
-    bind: impl Fn(Query) -> Query,
-) -> String {
-    let mut transaction = database.write().await.unwrap();
-    match database.backend() {
-        Backend::Sqlite => {
-            let steps: Vec<(i64, i64, i64, String)> =
-                bind(query(format!("EXPLAIN QUERY PLAN {sql}")))
-                    .fetch_all(&mut transaction)
-                    .await
-                    .unwrap();
-            steps.into_iter().map(|(.., step)| step + "\n").collect()
-        }
-        Backend::Postgres => {
-            for setting in forbidden {
-                let set = format!("SET LOCAL {setting} = off");
-                query(set).execute(&mut transaction).await.unwrap();
-            }
-            let steps: Vec<(String,)> =
-                bind(query(format!("EXPLAIN {sql}"))).fetch_all(&mut transaction).await.unwrap();
-            steps.into_iter().map(|(step,)| step + "\n").collect()
-        }
-    }
+    testing::plan(database, &testing::NOT_WHOLE, sql, bind).await
 }
 
 #[tokio::test]
@@ -58,7 +28,7 @@ async fn a_page_is_a_range_of_an_index() {
         }
         fill(&h.test.database).await;
         for sql in [store::MERGED_LATEST, store::MERGED_EARLIEST] {
-            let plan = plan_with(&h.test.database, &[], sql, home).await;
+            let plan = testing::plan(&h.test.database, &[], sql, home).await;
             assert!(!plan.contains("SCAN") && !plan.contains("Seq Scan"), "{plan}");
             assert!(plan.contains("post_by_author"), "{plan}");
             assert!(plan.contains("follow_merged"), "{plan}");

@@ -13,7 +13,7 @@ pub(super) const SELECT: &str = "
            t.replied_to_id, t.replied_to_author_id, t.quoted_id, t.quoted_author_id,
            t.retweeted_id, t.retweeted_author_id, a.username AS retweeted_username,
            coalesce(o.mentions, t.mentions) AS mentions, t.reply_settings, t.client_id,
-           t.created_at, t.hidden, t.reply_count, t.quote_count
+           t.created_at, coalesce(o.hidden, t.hidden) AS hidden, t.reply_count, t.quote_count
     FROM tweet AS t
     LEFT JOIN tweet AS o ON o.tweet_id = t.retweeted_id
     LEFT JOIN account AS a ON a.user_id = t.retweeted_author_id";
