@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// A start opens four databases; a debug build on a busy machine takes its time.
+/// A start opens nine databases; a debug build on a busy machine takes its time.
 const START: Duration = Duration::from_mins(1);
 
 const CONFIG: &str = "
@@ -26,6 +26,11 @@ gateway = { plugins = [] }
 identity = { plugins = [] }
 users = { plugins = [] }
 tweets = { plugins = [] }
+graph = { plugins = [] }
+engagements = { plugins = [] }
+timelines = { plugins = [] }
+search = { plugins = [] }
+notifications = { plugins = [] }
 ";
 
 struct Setting {

@@ -137,10 +137,12 @@ impl Passwords {
         let turn = self.running.clone().acquire_owned().await.map_err(|_| PasswordError::Busy)?;
         let (tell, done) = oneshot::channel();
         self.threads.run(move || {
-            // Held until the work is done, even when the one who asked has gone.
-            let _held = (place, turn);
-            // Nobody listens then.
-            let _ = tell.send(work());
+            // Held until the work is done, even when the one who asked has gone; and no longer, so
+            // that who has an answer finds the place free.
+            let done = work();
+            drop((place, turn));
+            // Nobody may listen any more.
+            let _ = tell.send(done);
         });
         done.await?.map_err(PasswordError::Hash)
     }
