@@ -112,7 +112,8 @@ async fn a_turn_that_does_not_come_is_a_503_and_the_next_one_comes() {
         let turn = test.database.write().await.unwrap();
         let began = std::time::Instant::now();
         let error = test.database.write().await.unwrap_err();
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        // Two seconds, and one for a busy machine.
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         assert!(matches!(error, DatabaseError::Busy(_)), "{error:?}");
         assert_eq!(Problem::from(error).status(), 503);
         drop(turn);
