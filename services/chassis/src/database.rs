@@ -257,6 +257,15 @@ impl Transaction {
         self.after_commit.push(Box::new(wake));
     }
 
+    /// Lifts the bound on a statement's time to the end of the transaction, for work that takes as
+    /// long as it takes and that no caller waits for. `SQLite` has no such bound.
+    pub async fn take_time(&mut self) -> Result<(), DatabaseError> {
+        if self.backend() == Backend::Postgres {
+            crate::sql::query("SET LOCAL statement_timeout = 0").execute(self).await?;
+        }
+        Ok(())
+    }
+
     /// Which kind of database it is in.
     pub fn backend(&self) -> Backend {
         match self.inner {

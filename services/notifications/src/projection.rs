@@ -9,8 +9,8 @@ use pillion_events::{EngagementEvent, GraphEvent, NotificationEvent, TweetEvent,
 use crate::feeds::Feeds;
 use crate::happened::Happened;
 use crate::notice::Kind;
+use crate::store::inbox;
 use crate::store::relations::{self, Silence};
-use crate::store::{inbox, take_time};
 
 /// Keeps the inboxes.
 #[derive(Debug)]
@@ -130,11 +130,13 @@ async fn graph(transaction: &mut Transaction, event: &GraphEvent) -> Result<(), 
 async fn user(transaction: &mut Transaction, event: &UserEvent) -> Result<(), ApplyError> {
     match event {
         UserEvent::ProfileChanged(profile) => {
-            take_time(transaction).await?;
+            // What was said to very many takes as long as it takes to withdraw.
+            transaction.take_time().await?;
             relations::protect(transaction, profile.user_id, profile.protected).await?;
         }
         UserEvent::Deleted(deleted) => {
-            take_time(transaction).await?;
+            // What was said to very many takes as long as it takes to withdraw.
+            transaction.take_time().await?;
             inbox::delete(transaction, deleted.user_id).await?;
             relations::delete(transaction, deleted.user_id).await?;
         }

@@ -7,7 +7,7 @@ pub(crate) mod relations;
 use pillion_chassis::page::Window;
 use pillion_chassis::sql::{On, list, query};
 use pillion_chassis::{
-    Backend, Database, DatabaseError, Migrations, Timestamp, Transaction, TweetId, UserId,
+    Database, DatabaseError, Migrations, Timestamp, Transaction, TweetId, UserId,
 };
 use pillion_events::NotificationId;
 
@@ -109,15 +109,6 @@ impl Store {
     pub(crate) async fn is_deleted(&self, user_id: UserId) -> Result<bool, DatabaseError> {
         is_deleted(&self.0, user_id).await
     }
-}
-
-/// Lifts the bound on a statement's time to the end of the transaction: what an account said to
-/// very many takes as long as it takes to withdraw.
-pub(crate) async fn take_time(transaction: &mut Transaction) -> Result<(), DatabaseError> {
-    if transaction.backend() == Backend::Postgres {
-        query("SET LOCAL statement_timeout = 0").execute(transaction).await?;
-    }
-    Ok(())
 }
 
 /// How far a user has come.

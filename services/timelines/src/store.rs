@@ -8,7 +8,7 @@ pub(crate) mod posts;
 
 use pillion_chassis::page::Window;
 use pillion_chassis::sql::query;
-use pillion_chassis::{Backend, Database, DatabaseError, Migrations, Transaction, TweetId, UserId};
+use pillion_chassis::{Database, DatabaseError, Migrations, TweetId, UserId};
 
 /// What makes the tables.
 pub(crate) static MIGRATIONS: Migrations = Migrations {
@@ -72,16 +72,6 @@ pub(crate) const MENTIONS_LATEST: &str = "SELECT tweet_id FROM mention
      WHERE user_id = $1 AND tweet_id > $2 AND tweet_id < $3 ORDER BY tweet_id DESC LIMIT $4";
 pub(crate) const MENTIONS_EARLIEST: &str = "SELECT tweet_id FROM mention
      WHERE user_id = $1 AND tweet_id > $2 AND tweet_id < $3 ORDER BY tweet_id ASC LIMIT $4";
-
-/// Lifts the bound on a statement's time to the end of the transaction: what many people shared,
-/// or an account that many follow, takes as long as it takes to remove, and none but the consumer
-/// of events waits for it.
-async fn take_time(transaction: &mut Transaction) -> Result<(), DatabaseError> {
-    if transaction.backend() == Backend::Postgres {
-        query("SET LOCAL statement_timeout = 0").execute(transaction).await?;
-    }
-    Ok(())
-}
 
 /// Reads the timelines.
 #[derive(Debug, Clone)]

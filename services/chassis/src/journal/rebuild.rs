@@ -89,10 +89,7 @@ impl Journal {
     /// Makes the tables again. Writes of the service wait meanwhile.
     pub async fn rebuild(&self, broker: &dyn Broker) -> Result<Rebuilt, RebuildError> {
         let mut transaction = self.database.write().await?;
-        if transaction.backend() == Backend::Postgres {
-            // It takes as long as it takes.
-            query("SET LOCAL statement_timeout = 0").execute(&mut transaction).await?;
-        }
+        transaction.take_time().await?;
         let tables = self.projection.tables();
         let mut before = Vec::new();
         for table in tables {

@@ -3,7 +3,7 @@
 use pillion_chassis::sql::query;
 use pillion_chassis::{DatabaseError, Transaction, UserId};
 
-use super::{posts, take_time};
+use super::posts;
 
 /// Makes sure that the account is known; `false` when it was deleted, and then nothing must be
 /// kept for it.
@@ -35,7 +35,8 @@ pub(crate) async fn delete(
     transaction: &mut Transaction,
     user_id: UserId,
 ) -> Result<(), DatabaseError> {
-    take_time(transaction).await?;
+    // An account that many follow takes as long as it takes to remove.
+    transaction.take_time().await?;
     posts::remove_author(transaction, user_id).await?;
     leave_conversations(transaction, user_id).await?;
     query("DELETE FROM home WHERE user_id = $1").bind(user_id).execute(&mut *transaction).await?;

@@ -4,7 +4,7 @@ use pillion_chassis::sql::query;
 use pillion_chassis::{DatabaseError, Transaction, TweetId, UserId};
 use pillion_events::{Retweet, TweetPosted, TweetRef};
 
-use super::{accounts, may_be_at_home, take_time};
+use super::{accounts, may_be_at_home};
 use crate::{AUTHOR_TWEETS_MAX, HOME_TWEETS_MAX};
 
 /// Puts a tweet into the homes of those who follow its author.
@@ -136,7 +136,8 @@ pub(crate) async fn remove_tweet(
         .bind(tweet_id)
         .execute(&mut *transaction)
         .await?;
-    take_time(transaction).await?;
+    // What many people shared takes as long as it takes to remove.
+    transaction.take_time().await?;
     let doomed = query("UPDATE post SET doomed = TRUE WHERE tweet_id = $1 OR retweeted_id = $1")
         .bind(tweet_id)
         .execute(&mut *transaction)
