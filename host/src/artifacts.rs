@@ -108,10 +108,10 @@ impl Artifacts {
         self.machine_code.join(format!("{}-{:016x}.cwasm", digest.hex(), self.engine_hash))
     }
 
-    /// Keeps a component under its digest.
+    /// Keeps a component under its digest. One that is there and damaged is replaced.
     pub(crate) fn keep(&self, digest: &Digest, component: &[u8]) -> Result<(), LoadErrorReason> {
         let path = self.component_path(digest);
-        if path.exists() {
+        if self.component(digest).is_ok() {
             return Ok(());
         }
         write_durably(&path, component).map_err(|source| LoadErrorReason::Store {

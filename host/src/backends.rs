@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
 use crate::error::HostError;
-use crate::limiter::{Bucket, Verdict, Window};
+use crate::limiter::{Quota, Verdict};
 use crate::options::{HostOptions, StateBackend};
 use health::Health;
 use metrics::{Counters, Outcome};
@@ -48,13 +48,6 @@ pub(crate) struct Take {
     pub(crate) quota: Quota,
     /// Keys that the plugin may have.
     pub(crate) keys_max: usize,
-}
-
-/// What a take is judged by.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Quota {
-    Bucket(Bucket),
-    Window(Window),
 }
 
 /// What became of a take.
@@ -192,11 +185,15 @@ impl Backends {
             })?;
         let handle = runtime.handle().clone();
         let thread = StateThread(Some(runtime));
-        let kv = Backend::open(&options.kv, &handle, options.state_call_max)?;
-        let limiter = if options.limiter == options.kv {
+        let shared = options.limiter == options.kv;
+        let call_max = options.state_call_max;
+        let uses = Uses { kv: true, limiter: shared };
+        let kv = Backend::open(&options.kv, uses, &handle, call_max)?;
+        let limiter = if shared {
             kv.clone()
         } else {
-            Backend::open(&options.limiter, &handle, options.state_call_max)?
+            let uses = Uses { kv: false, limiter: true };
+            Backend::open(&options.limiter, uses, &handle, call_max)?
         };
         let completions = Some(Arc::new(Semaphore::new(COMPLETIONS_MAX)));
         let outside = Outside { kv, limiter, handle: Some(handle), completions };
@@ -237,12 +234,46 @@ enum Store {
     Redis(Box<redis::Redis>),
 }
 
+/// What a back end holds.
+#[derive(Clone, Copy, Debug)]
+struct Uses {
+    kv: bool,
+    limiter: bool,
+}
+
+impl Uses {
+    /// What its loss means, for the log.
+    fn without(self) -> &'static str {
+        match (self.kv, self.limiter) {
+            (true, true) => {
+                "the plugins' state is unavailable: until it answers, every host limits by itself \
+                 with the same quotas, and `kv` refuses at once"
+            }
+            (false, true) => {
+                "the shared limiter is unavailable: until it answers, every host limits by itself \
+                 with the same quotas"
+            }
+            _ => "the plugins' state is unavailable: until it answers, `kv` refuses at once",
+        }
+    }
+
+    /// What its return means.
+    fn again(self) -> &'static str {
+        if self.limiter {
+            "the plugins' state is available again: limits hold over all hosts"
+        } else {
+            "the plugins' state is available again"
+        }
+    }
+}
+
 /// One back end, shared by `kv` and `limiter` when both are kept there.
 #[derive(Debug)]
 pub(crate) struct Backend {
     kind: &'static str,
     /// Where it is, without credentials.
     place: String,
+    uses: Uses,
     store: Store,
     handle: Handle,
     call_max: Duration,
@@ -254,6 +285,7 @@ pub(crate) struct Backend {
 impl Backend {
     fn open(
         options: &StateBackend,
+        uses: Uses,
         handle: &Handle,
         call_max: Duration,
     ) -> Result<Option<Arc<Self>>, HostError> {
@@ -271,6 +303,7 @@ impl Backend {
         let backend = Arc::new(Self {
             kind,
             place,
+            uses,
             store,
             handle: handle.clone(),
             call_max,
@@ -316,7 +349,8 @@ impl Backend {
                         backend = self.kind,
                         place = self.place,
                         seconds = after.as_secs_f64(),
-                        "the plugins' state is available again"
+                        "{}",
+                        self.uses.again()
                     );
                 }
             }
@@ -338,9 +372,15 @@ impl Backend {
                 backend = self.kind,
                 place = self.place,
                 reason,
-                "the plugins' state is unavailable; plugins are told so at once until it answers"
+                "{}",
+                self.uses.without()
             );
         }
+    }
+
+    /// Takes note of a take that this host judged by itself.
+    pub(crate) fn took_locally(&self) {
+        self.counters.took_locally();
     }
 
     /// Takes from a limiter; waits `wait_max` at most.

@@ -331,7 +331,7 @@ impl Entry {
                 }
             },
         };
-        exchange.decisions.push((Arc::clone(name), kind));
+        exchange.decisions.push((Arc::clone(name), phase, kind));
         self.count(phase, kind, failure.as_ref(), began);
         response
     }

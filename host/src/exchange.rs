@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri, Version};
 
+use crate::fields::Phase;
 use crate::instance::Instance;
 use crate::trace::TraceContext;
 
@@ -128,6 +129,22 @@ impl Attributes {
     }
 }
 
+/// `PLUGIN=DECISION` of the request phase, `PLUGIN.response=DECISION` of the response phase.
+fn write_decisions(decisions: &[(Arc<str>, Phase, DecisionKind)], out: &mut Vec<u8>) {
+    for (place, (plugin, phase, kind)) in decisions.iter().enumerate() {
+        if place > 0 {
+            out.push(b' ');
+        }
+        out.extend_from_slice(plugin.as_bytes());
+        if *phase != Phase::Request {
+            out.push(b'.');
+            out.extend_from_slice(phase.name().as_bytes());
+        }
+        out.push(b'=');
+        out.extend_from_slice(kind.name().as_bytes());
+    }
+}
+
 /// What hooks can see. It is moved into the instance for the time of a call and back.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -152,22 +169,15 @@ pub(crate) struct Exchange {
     pub(crate) duration_us: u64,
     pub(crate) response_bytes: u64,
     pub(crate) ended_by: &'static str,
-    /// The plugin's name and what its hook decided, in the order in which they ran.
-    pub(crate) decisions: Vec<(Arc<str>, DecisionKind)>,
+    /// The plugin's name, when its hook ran and what it decided, in the order in which they ran.
+    pub(crate) decisions: Vec<(Arc<str>, Phase, DecisionKind)>,
     /// Instances of plugins in `fresh` mode, by their place in the chain.
     pub(crate) fresh: Vec<(usize, Box<Instance>)>,
 }
 
 impl Exchange {
     pub(crate) fn write_decisions(&self, out: &mut Vec<u8>) {
-        for (place, (plugin, kind)) in self.decisions.iter().enumerate() {
-            if place > 0 {
-                out.push(b' ');
-            }
-            out.extend_from_slice(plugin.as_bytes());
-            out.push(b'=');
-            out.extend_from_slice(kind.name().as_bytes());
-        }
+        write_decisions(&self.decisions, out);
     }
 
     /// Shows further plugins the response that one has made.
@@ -180,5 +190,23 @@ impl Exchange {
     pub(crate) fn clock(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.arrived);
         self.duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_tell_the_phases_apart() {
+        let mut out = Vec::new();
+        let decisions = [
+            ("auth".into(), Phase::Request, DecisionKind::Modify),
+            ("ratelimit".into(), Phase::Request, DecisionKind::Respond),
+            ("auth".into(), Phase::Response, DecisionKind::Continue),
+        ];
+        write_decisions(&decisions, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "auth=modify ratelimit=respond auth.response=continue");
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +24,20 @@ pub(crate) struct Generation {
     pub(crate) id: u64,
     pub(crate) chains: Vec<Chain>,
     pub(crate) plugins: BTreeMap<String, Arc<LoadedPlugin>>,
+    /// Of the requests on it, those whose response is a stream: it may take for ever, and who
+    /// waits for the others does not wait for it.
+    pub(crate) streams: AtomicUsize,
 }
 
 impl Generation {
+    pub(crate) fn new(
+        id: u64,
+        chains: Vec<Chain>,
+        plugins: BTreeMap<String, Arc<LoadedPlugin>>,
+    ) -> Self {
+        Self { id, chains, plugins, streams: AtomicUsize::new(0) }
+    }
+
     /// Where the chain of a service is; `None` when no plugin is in it.
     pub(crate) fn place(&self, service: &str) -> Option<usize> {
         self.chains.iter().position(|chain| *chain.service == *service && chain.len() > 0)
@@ -38,6 +50,11 @@ impl Generation {
 pub enum Cause {
     /// The configuration is new or has changed.
     Configuration,
+    /// A set that was decided for many hosts.
+    Fleet {
+        /// Of the document that holds it.
+        revision: u64,
+    },
     /// One plugin was exchanged.
     Swap {
         /// Which.
@@ -61,6 +78,7 @@ impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Configuration => f.write_str("configuration"),
+            Self::Fleet { revision } => write!(f, "revision {revision} of the fleet"),
             Self::Swap { plugin } => write!(f, "swap of {plugin}"),
             Self::Fallback { plugin, to } => write!(f, "fallback of {plugin} to that of {to}"),
             Self::Rollback { to } => write!(f, "rollback to {to}"),
@@ -79,6 +97,10 @@ pub(crate) struct Record {
     /// The digest of the configuration's own set, with its components. While the configuration
     /// says the same, this record holds at the next start.
     pub(crate) base: Digest,
+    /// The digest of the set that was decided for many hosts, when this came of one. While that
+    /// one holds, so does this record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) desired: Option<Digest>,
     /// Each plugin's `digest` is set.
     pub(crate) spec: GenerationSpec,
     /// The generation that ran before, for rollback.
@@ -191,6 +213,7 @@ mod tests {
             activated_us: 1,
             cause: Cause::Configuration,
             base: Digest::of(b""),
+            desired: None,
             spec: GenerationSpec::default(),
             previous: None,
         }

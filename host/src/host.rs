@@ -1,10 +1,12 @@
 //! The host: loads sets of plugins, activates them as generations, and goes back.
 
+mod desired;
 mod fallback;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -90,11 +92,7 @@ impl Host {
             sinks,
             backends,
             alarm,
-            current: ArcSwap::from_pointee(Generation {
-                id: 0,
-                chains: Vec::new(),
-                plugins: BTreeMap::new(),
-            }),
+            current: ArcSwap::from_pointee(Generation::new(0, Vec::new(), BTreeMap::new())),
             activation: Mutex::default(),
             shared: Mutex::default(),
             origin: Instant::now(),
@@ -144,8 +142,8 @@ impl Host {
 
     /// Exchanges one plugin's component or configuration while requests flow. Nothing changes
     /// unless the new version loads, describes itself and takes its configuration. Blocks;
-    /// returns when the requests of the generation before are done or the drain deadline is
-    /// over.
+    /// returns when the requests of the generation before are done, but for streams, or the drain
+    /// deadline is over.
     pub fn swap(&self, name: &str, change: SwapRequest) -> Result<GenerationInfo, ActivateError> {
         let mut activation = self.lock();
         let Some(current) = activation.record.clone() else {
@@ -303,7 +301,7 @@ impl Host {
                 .collect();
             chains.push(Chain::new(service, members?)?);
         }
-        Ok(Generation { id, chains, plugins })
+        Ok(Generation::new(id, chains, plugins))
     }
 
     fn load(
@@ -360,7 +358,8 @@ impl Host {
         spec: GenerationSpec,
         previous: Option<u64>,
     ) -> Record {
-        Record { id: self.0.records.next_id(), activated_us: now_us(), cause, base, spec, previous }
+        let (id, activated_us) = (self.0.records.next_id(), now_us());
+        Record { id, activated_us, cause, base, desired: None, spec, previous }
     }
 
     /// A record must never name a component that is not kept.
@@ -384,7 +383,7 @@ impl Host {
         self.0.records.activate(&record)?;
         let old = self.0.current.swap(generation);
         let mut info = GenerationInfo::of(&record, record.id);
-        info.still_draining = self.drain(&old);
+        (info.still_draining, info.streams) = self.drain(&old);
         tracing::info!(generation = record.id, cause = %record.cause, "activated");
         let before = activation.record.replace(record);
         activation.previous = before.map(|record| (record, old));
@@ -392,14 +391,18 @@ impl Host {
         Ok(info)
     }
 
-    /// Waits until no request is on `old` any more, or the deadline is over; how many are left.
-    fn drain(&self, old: &Arc<Generation>) -> usize {
+    /// Waits until no request is on `old` any more, or the deadline is over; how many are left,
+    /// and how many streams, which nobody waits for: they end on the generation they began on.
+    fn drain(&self, old: &Arc<Generation>) -> (usize, usize) {
         let began = Instant::now();
         loop {
-            // One reference is ours; the others belong to requests.
-            let left = Arc::strong_count(old) - 1;
+            // One reference is ours; the others belong to requests. New ones do not come, and a
+            // stream is counted as such before it is a reference less: none is missed.
+            let requests = Arc::strong_count(old) - 1;
+            let streams = old.streams.load(Ordering::Acquire);
+            let left = requests.saturating_sub(streams);
             if left == 0 || began.elapsed() >= self.0.options.drain_deadline {
-                return left;
+                return (left, streams);
             }
             std::thread::sleep(DRAIN_POLL);
         }
@@ -456,7 +459,7 @@ fn read_component(name: &str, spec: &PluginSpec) -> Result<(Digest, Vec<u8>), Lo
     }
 }
 
-/// Of the configuration's set. Paths do not matter, digests do.
+/// Of a set with its digests. Paths do not matter.
 fn base_digest(spec: &GenerationSpec) -> Digest {
     let mut spec = spec.clone();
     for plugin in spec.plugins.values_mut() {

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -236,11 +237,13 @@ impl Passage {
 struct Completion {
     passage: Option<Passage>,
     exchange: Option<Box<Exchange>>,
+    /// Counted among its generation's streams.
+    streams: bool,
 }
 
 impl Completion {
     fn new(passage: Passage, exchange: Box<Exchange>) -> Self {
-        Self { passage: Some(passage), exchange: Some(exchange) }
+        Self { passage: Some(passage), exchange: Some(exchange), streams: false }
     }
 
     fn sent(&mut self, bytes: usize) {
@@ -321,6 +324,13 @@ impl Completion {
                 exchange.ended_by = "complete";
             }
             exchange.response_headers = passage.chain().keep_response_headers(&parts.headers);
+            // What does not know its own length may go on for ever.
+            if let BodyState::Handler { body } = &body
+                && body.size_hint().exact().is_none()
+            {
+                self.streams = true;
+                passage.generation.streams.fetch_add(1, Ordering::Release);
+            }
         }
         Response::from_parts(parts, PluginBody { body, completion: self })
     }
@@ -338,6 +348,9 @@ impl Drop for Completion {
             if !passage.chain().outside().is_some_and(|outside| outside.later(hooks)) {
                 passage.chain().completions_dropped();
             }
+        }
+        if self.streams {
+            passage.generation.streams.fetch_sub(1, Ordering::Release);
         }
     }
 }

@@ -123,6 +123,13 @@ impl Window {
     }
 }
 
+/// What a take is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Quota {
+    Bucket(Bucket),
+    Window(Window),
+}
+
 /// A window or a bucket. Times are nanoseconds since the limiter was made.
 #[derive(Clone, Copy, Debug)]
 enum Cell {
@@ -189,18 +196,7 @@ impl Limiter {
         keys_max: usize,
     ) -> Result<Verdict, LimiterError> {
         let bucket = Bucket::new(burst, period)?;
-        let now = nanos(now.saturating_duration_since(self.origin));
-        self.with_cell(key, now, keys_max, |cell| {
-            let arrival = match *cell {
-                Some(Cell::Bucket { arrival }) => Some(arrival),
-                _ => None,
-            };
-            let (verdict, taken) = bucket.take(arrival, now);
-            if let Some(arrival) = taken {
-                *cell = Some(Cell::Bucket { arrival });
-            }
-            verdict
-        })
+        self.take(key, Quota::Bucket(bucket), now, keys_max)
     }
 
     /// Takes one of `limit` in a window of `length` that begins with the key's first take.
@@ -213,19 +209,44 @@ impl Limiter {
         keys_max: usize,
     ) -> Result<Verdict, LimiterError> {
         let window = Window::new(limit, length)?;
+        self.take(key, Quota::Window(window), now, keys_max)
+    }
+
+    /// Takes one of a quota.
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        key: &str,
+        quota: Quota,
+        now: Instant,
+        keys_max: usize,
+    ) -> Result<Verdict, LimiterError> {
         let now = nanos(now.saturating_duration_since(self.origin));
-        self.with_cell(key, now, keys_max, |cell| {
-            let running = match *cell {
-                Some(Cell::Window { start, taken, .. }) => Some((start, taken)),
-                _ => None,
-            };
-            let (verdict, changed) = window.take(running, now);
-            if let Some((start, taken)) = changed {
-                let end = start.saturating_add(window.length);
-                *cell = Some(Cell::Window { start, end, taken });
-            }
-            verdict
-        })
+        match quota {
+            Quota::Bucket(bucket) => self.with_cell(key, now, keys_max, |cell| {
+                let arrival = match *cell {
+                    Some(Cell::Bucket { arrival }) => Some(arrival),
+                    _ => None,
+                };
+                let (verdict, taken) = bucket.take(arrival, now);
+                if let Some(arrival) = taken {
+                    *cell = Some(Cell::Bucket { arrival });
+                }
+                verdict
+            }),
+            Quota::Window(window) => self.with_cell(key, now, keys_max, |cell| {
+                let running = match *cell {
+                    Some(Cell::Window { start, taken, .. }) => Some((start, taken)),
+                    _ => None,
+                };
+                let (verdict, changed) = window.take(running, now);
+                if let Some((start, taken)) = changed {
+                    let end = start.saturating_add(window.length);
+                    *cell = Some(Cell::Window { start, end, taken });
+                }
+                verdict
+            }),
+        }
     }
 
     fn with_cell<T>(

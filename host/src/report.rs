@@ -35,6 +35,8 @@ pub struct GenerationInfo {
     pub plugins: BTreeMap<String, String>,
     /// Requests that were still on the generation before when the drain deadline was over.
     pub still_draining: usize,
+    /// Streams that were still on it then; they end on the generation that they began on.
+    pub streams: usize,
 }
 
 /// One plugin that runs.
@@ -112,6 +114,7 @@ impl GenerationInfo {
                 })
                 .collect(),
             still_draining: 0,
+            streams: 0,
         }
     }
 }

@@ -1563,7 +1563,7 @@ pub mod pillion {
         /// | `duration-us`       | response, completion | u64, microseconds since the request arrived |
         /// | `response-bytes`    | completion | u64, bytes of the body that were handed to the connection |
         /// | `ended-by`          | completion | text: `complete`, `client` (gone before the last byte) or `error` (the body failed) |
-        /// | `decisions`         | completion | text: `PLUGIN=DECISION` for each plugin whose request or response hook ran, separated by spaces; see below |
+        /// | `decisions`         | completion | text: `PLUGIN=DECISION` for each plugin whose request hook ran, `PLUGIN.response=DECISION` for each whose response hook did, separated by spaces; see below |
         ///
         /// `decisions` holds, in the order in which the hooks ran, `continue`, `modify`, `respond`,
         /// `replace`, or for a hook that failed `failed-open` or `failed-closed`.

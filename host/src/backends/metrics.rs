@@ -36,6 +36,8 @@ pub(super) struct Counters {
     outcomes: [AtomicU64; Outcome::ALL.len()],
     buckets: [AtomicU64; BUCKETS_US.len()],
     micros: AtomicU64,
+    /// Takes from the limiter that the host judged by itself.
+    local_takes: AtomicU64,
 }
 
 impl Counters {
@@ -43,6 +45,10 @@ impl Counters {
         if let Some(counter) = self.outcomes.get(outcome as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn took_locally(&self) {
+        self.local_takes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes note of how long an answer took.
@@ -77,6 +83,22 @@ pub(crate) fn render(outside: &Outside, out: &mut String) {
         let _ = writeln!(lines, "pillion_state_up{{{labels}}} {up}");
     }
     head("pillion_state_up", "gauge", "1 while a back end of kv or limiter answers.", lines);
+    if let Some((labels, backend)) = all.iter().find(|(_, backend)| backend.uses.limiter) {
+        let degraded = u64::from(!backend.health.is_up());
+        head(
+            "pillion_limiter_degraded",
+            "gauge",
+            "1 while the shared limiter is away and this host limits by itself.",
+            format!("pillion_limiter_degraded{{{labels}}} {degraded}\n"),
+        );
+        let takes = backend.counters.local_takes.load(Ordering::Relaxed);
+        head(
+            "pillion_limiter_degraded_takes_total",
+            "counter",
+            "Takes that this host judged by itself because the shared limiter gave no answer.",
+            format!("pillion_limiter_degraded_takes_total{{{labels}}} {takes}\n"),
+        );
+    }
     let mut lines = String::new();
     for (labels, backend) in &all {
         for ((_, name), count) in Outcome::ALL.iter().zip(&backend.counters.outcomes) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::*;
-use crate::limiter::LimiterError;
+use crate::limiter::{Bucket, LimiterError, Window};
 
 fn options(path: &Path) -> HostOptions {
     let mut options = HostOptions::new(path.with_extension("host"));

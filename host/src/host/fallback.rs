@@ -55,7 +55,8 @@ impl Host {
         let mut spec = current.spec.clone();
         spec.plugins.insert(name.to_owned(), before.clone());
         let cause = Cause::Fallback { plugin: name.to_owned(), to };
-        let record = self.record(cause, current.base, spec, Some(current.id));
+        let mut record = self.record(cause, current.base, spec, Some(current.id));
+        record.desired = current.desired;
         let mut loaded = running.plugins.clone();
         drop(running);
         if let Some(warm) = warm(&activation, name, &before) {

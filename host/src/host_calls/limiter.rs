@@ -1,4 +1,8 @@
 //! `limiter`: buckets and windows, taken from atomically.
+//!
+//! A limiter outside this process that gives no answer is stood in for by the one in this host's
+//! memory, with the same quotas: a limit per host is wrong by the number of hosts, and refusing
+//! everybody, or counting nobody, would be wrong for everybody.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,8 +12,8 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, WasmStr};
 
 use super::{clock, enter, waiting};
-use crate::backends::{self, Quota, Taken, Unavailable};
-use crate::limiter;
+use crate::backends::{self, Taken};
+use crate::limiter::{self, Quota};
 use crate::state::State;
 use crate::wit::v0_1::pillion::plugin::limiter::{LimiterError, Verdict};
 
@@ -58,20 +62,23 @@ async fn take_outside(
     let Some(backend) = &granted.outside.limiter else {
         return Ok((Err(LimiterError::Unavailable("there is none".to_owned())),));
     };
-    let take = backends::Take {
-        plugin: Arc::clone(&granted.shared.name),
-        key,
-        quota,
-        keys_max: granted.limits.limiter_keys,
-    };
+    let keys_max = granted.limits.limiter_keys;
+    let shared = &granted.shared;
+    let plugin = Arc::clone(&shared.name);
+    let take = backends::Take { plugin, key: key.clone(), quota, keys_max };
+    // One that is known to be away answers at once.
     let taken = waiting(&mut store, async |wait_max| backend.take(take, wait_max).await).await;
     Ok((match taken {
         Ok(Taken::Judged { verdict, keys }) => {
-            granted.shared.outside.keys.store(keys, Ordering::Relaxed);
+            shared.outside.keys.store(keys, Ordering::Relaxed);
             Ok(shown(verdict))
         }
         Ok(Taken::Full) => Err(LimiterError::Full),
-        Err(Unavailable(reason)) => Err(LimiterError::Unavailable(reason)),
+        Err(_) => {
+            backend.took_locally();
+            let taken = shared.limiter.take(&key, quota, Instant::now(), keys_max);
+            taken.map(shown).map_err(shown_error)
+        }
     },))
 }
 

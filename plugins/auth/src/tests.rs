@@ -231,10 +231,12 @@ fn an_application_that_narrowed_its_scopes_is_held_to_them() {
 #[test]
 fn a_service_needs_the_scopes_even_where_applications_may() {
     let mut auth = auth();
+    testing::add_key("access-tokens", "service-1", Algorithm::Ed25519, &[8; 32]);
     let service = |scope: &str| {
         let changes =
             json!({"sub": "service:gateway", "client_id": "service:gateway", "scope": scope});
-        format!("Bearer {}", token(&with(claims(), changes)))
+        let header = with(header(), json!({"kid": "service-1"})).to_string();
+        format!("Bearer {}", signed("service-1", &header, &with(claims(), changes).to_string()))
     };
     let denied = response(get(&service("users.read")).on_request(&mut auth));
     problem(&denied, 403, "Forbidden");

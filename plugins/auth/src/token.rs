@@ -23,6 +23,10 @@ const LEEWAY_S: f64 = 5.0;
 /// Longer ones are refused unread. Ours have about 400 bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 4 << 10;
 
+/// What ids of the keys begin with that services have for themselves. All hosts have them, so they
+/// sign for services and never for a user or an application.
+const SERVICE_KEY_PREFIX: &str = "service-";
+
 /// How much of a value that a client sent is repeated to it.
 const QUOTED_CHARS_MAX: usize = 64;
 
@@ -74,6 +78,10 @@ pub(crate) enum TokenError {
     Audience,
     #[error("The access token's subject is neither a user nor its own application.")]
     Subject,
+    #[error("The access token is signed with a key that is for services only.")]
+    ServiceKey,
+    #[error("The access token is a service's, and is not signed with a key of services.")]
+    NotOfServices,
     /// The operator's mistake, not the client's.
     #[error("Access tokens cannot be checked now.")]
     NotGranted,
@@ -154,10 +162,25 @@ impl Verifier {
         let signature = rest.strip_prefix(b".").ok_or(TokenError::Shape)?;
         base64url::decode_into(signature, &mut self.signature)?;
         base64url::decode_into(header, &mut self.part)?;
-        check_signature(config, &self.part, signed, &self.signature)?;
+        let whose = check_signature(config, &self.part, signed, &self.signature)?;
         base64url::decode_into(claims, &mut self.part)?;
-        check_claims(config, &self.part, now_us)
+        let verified = check_claims(config, &self.part, now_us)?;
+        match (whose, verified.kind == Kind::Service) {
+            (Signer::Service, true) | (Signer::Issuer, false) => Ok(verified),
+            (Signer::Service, false) => Err(TokenError::ServiceKey),
+            // A partner's key is good for users and applications, and never for what services do.
+            (Signer::Issuer, true) => Err(TokenError::NotOfServices),
+        }
     }
+}
+
+/// Whose key it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signer {
+    /// Identity's, or a partner's.
+    Issuer,
+    /// The one that services have for themselves.
+    Service,
 }
 
 fn check_signature(
@@ -165,7 +188,7 @@ fn check_signature(
     header: &[u8],
     signed: &[u8],
     signature: &[u8],
-) -> Result<(), TokenError> {
+) -> Result<Signer, TokenError> {
     let header: Header<'_> = serde_json::from_slice(header).map_err(|_| TokenError::Header)?;
     let algorithm = match header.alg.as_deref() {
         Some("EdDSA") => Algorithm::Ed25519,
@@ -193,7 +216,8 @@ fn check_signature(
             ));
             TokenError::NotGranted
         }
-    })
+    })?;
+    Ok(if kid.starts_with(SERVICE_KEY_PREFIX) { Signer::Service } else { Signer::Issuer })
 }
 
 fn check_claims(config: &Config, claims: &[u8], now_us: u64) -> Result<Verified, TokenError> {

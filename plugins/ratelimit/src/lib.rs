@@ -15,7 +15,7 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use pillion_plugin::{
     ConfigError, Decision, Edits, HttpResponse, OnRequest, OnResponse, Plugin, ResponseDecision,
-    fields,
+    current, fields,
     limiter::{self, LimiterError},
     log,
 };
@@ -74,9 +74,9 @@ impl Plugin for RateLimit {
 
 /// What a take led to.
 enum Taken {
-    /// It was allowed.
+    /// It was allowed, or the limiter failed and the operator lets requests pass.
     Allowed(Standing),
-    /// Nothing was asked, or the limiter failed and the operator lets requests pass.
+    /// Nothing was asked.
     Uncounted,
     /// It was refused.
     Refused(HttpResponse),
@@ -197,8 +197,15 @@ impl RateLimit {
             }
             Err(error) => {
                 let (outcome, taken) = match self.on_error {
-                    OnError::Allow => ("allowed", Taken::Uncounted),
-                    OnError::Deny => ("denied", Taken::Refused(unavailable())),
+                    OnError::Allow => {
+                        let standing = Standing { limit, remaining: limit, reset: now_s() };
+                        ("allowed", Taken::Allowed(standing))
+                    }
+                    OnError::Deny => {
+                        let reset = now_s() + RETRY_S;
+                        let standing = Standing { limit, remaining: 0, reset };
+                        ("denied", Taken::Refused(standing.unavailable(RETRY_S)))
+                    }
                 };
                 log::error(&format!("request {outcome}, as the limiter failed: {}", text(&error)));
                 taken
@@ -208,11 +215,12 @@ impl RateLimit {
 }
 
 /// Seconds after which a client may ask again when the limiter failed.
-const RETRY_S: &str = "5";
+const RETRY_S: u64 = 5;
 
-fn unavailable() -> HttpResponse {
-    let detail = "The rate limit cannot be checked now; try again in a few seconds.";
-    HttpResponse::problem(503, "Service Unavailable", detail).header("retry-after", RETRY_S)
+/// Seconds since 1970 at which the request arrived; asked for only when something failed.
+fn now_s() -> u64 {
+    let time = current::field("time").and_then(|bytes| bytes.try_into().ok());
+    time.map_or(0, u64::from_le_bytes) / 1_000_000
 }
 
 fn text(error: &LimiterError) -> &str {

@@ -62,6 +62,18 @@ impl Standing {
         let wait_s = retry_after_ms.div_ceil(1_000).max(1);
         let response = HttpResponse::problem(429, "Too Many Requests", &detail)
             .header("retry-after", wait_s.to_string());
+        self.dress(response)
+    }
+
+    /// 503, when nobody can say whether the quota is used up.
+    pub(crate) fn unavailable(self, retry_s: u64) -> HttpResponse {
+        let detail = "The rate limit cannot be checked now; try again in a few seconds.";
+        let response = HttpResponse::problem(503, "Service Unavailable", detail)
+            .header("retry-after", retry_s.to_string());
+        self.dress(response)
+    }
+
+    fn dress(self, response: HttpResponse) -> HttpResponse {
         self.headers()
             .into_iter()
             .fold(response, |response, (name, value)| response.header(name, value))

@@ -257,6 +257,13 @@ fn the_limiters_failure_is_the_operators_choice() {
         let response = refused(get(Some("1"), "a").on_request(&mut plugin));
         assert_eq!((response.status, response.get("retry-after")), (503, Some(&b"5"[..])));
         assert_eq!(testing::logs().len(), 1);
+        // The headers are there all the same.
+        assert_eq!(run(&mut plugin, get(Some("1"), "a")), (503, Some([3, 0, NOW_S + 5])));
+
+        let allow = WINDOWS.replacen('{', r#"{"on_limiter_error": "allow", "#, 1);
+        let mut plugin = self::plugin(&allow);
+        testing::fail_limiter(Some(error.clone()));
+        assert_eq!(run(&mut plugin, get(Some("1"), "a")), (200, Some([3, 3, NOW_S])));
 
         let mut plugin =
             self::plugin(&ADDRESS.replacen('{', r#"{"on_limiter_error": "allow", "#, 1));

@@ -1,9 +1,15 @@
 //! Tokens that are refused, and what their senders are told.
 
-use pillion_plugin::{crypto::Algorithm, testing};
+use pillion_plugin::{
+    crypto::Algorithm,
+    testing::{self, Request},
+};
 use serde_json::json;
 
-use super::{NOW_S, auth, claims, header, signed, token, unauthorized, with};
+use super::{
+    NOW_S, auth, auth_with, caller, claims, header, post, problem, response, signed, token,
+    unauthorized, with,
+};
 use crate::base64url;
 
 #[test]
@@ -182,4 +188,38 @@ fn what_a_client_sent_is_repeated_shortened() {
         detail,
         format!("The access token is signed with the unknown key {}....", "k".repeat(64))
     );
+}
+
+#[test]
+fn a_key_of_services_signs_for_nobody_else_and_no_other_for_them() {
+    let mut auth = auth_with(json!({"routes": {
+        "POST /2/tweets": {"scopes": ["tweet.write"]},
+        "PUT /internal/sagas/{saga_id}/steps/{step}": {"scopes": ["internal.saga"]},
+    }}));
+    testing::add_key("access-tokens", "service-1", Algorithm::Ed25519, &[8; 32]);
+    let header = with(header(), json!({"kid": "service-1"})).to_string();
+    let service = json!({"sub": "service:users", "client_id": "service:users",
+        "scope": "internal.saga"});
+    let made_up = token(&with(claims(), service.clone()));
+    let detail = unauthorized(&mut auth, &format!("Bearer {made_up}"));
+    let says = "The access token is a service's, and is not signed with a key of services.";
+    assert_eq!(detail, says);
+    let good =
+        format!("Bearer {}", signed("service-1", &header, &with(claims(), service).to_string()));
+    let mut step = Request::new("PUT", "/internal/sagas/1/steps/create")
+        .route("/internal/sagas/{saga_id}/steps/{step}")
+        .header("authorization", good.as_str());
+    let caller = caller(step.on_request(&mut auth));
+    assert_eq!((caller.user_id, caller.client_id.as_str()), (None, "service:users"));
+    let response = response(post(&good).on_request(&mut auth));
+    problem(&response, 403, "Forbidden");
+    for changes in [
+        json!({"sub": "42", "client_id": "app-1"}),
+        json!({"sub": "42", "client_id": "service:users"}),
+        json!({"sub": "app-1", "client_id": "app-1", "scope": ""}),
+    ] {
+        let token = signed("service-1", &header, &with(claims(), changes).to_string());
+        let detail = unauthorized(&mut auth, &format!("Bearer {token}"));
+        assert_eq!(detail, "The access token is signed with a key that is for services only.");
+    }
 }
