@@ -134,7 +134,7 @@ mod tests {
         let error = UserCaller::from_request_parts(&mut parts(None), &()).await.unwrap_err();
         assert_eq!(error.status(), 401);
         let app = Caller { user_id: None, client_id: "app".into(), scopes: Scopes::default() };
-        assert_eq!(app.require("internal.users.write").unwrap_err().status(), 403);
+        assert_eq!(app.require("internal.saga").unwrap_err().status(), 403);
         let mut parts = parts(Some(app));
         assert!(Caller::from_request_parts(&mut parts, &()).await.is_ok());
         let error = UserCaller::from_request_parts(&mut parts, &()).await.unwrap_err();

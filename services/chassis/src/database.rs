@@ -66,6 +66,7 @@ pub(crate) enum Pools {
 pub struct Transaction {
     pub(crate) inner: Inner,
     after_commit: Vec<Box<dyn FnOnce() + Send + Sync>>,
+    pools: Pools,
 }
 
 pub(crate) enum Inner {
@@ -199,7 +200,7 @@ impl Database {
                 Inner::Postgres(in_time(postgres::begin(&pools.writer)).await?)
             }
         };
-        Ok(Transaction { inner, after_commit: Vec::new() })
+        Ok(Transaction { inner, after_commit: Vec::new(), pools: self.pools.clone() })
     }
 
     /// Whether the database can be read.
@@ -255,6 +256,15 @@ impl Transaction {
     /// What is to be done once the changes last: something short that does not fail.
     pub fn after_commit(&mut self, wake: impl FnOnce() + Send + Sync + 'static) {
         self.after_commit.push(Box::new(wake));
+    }
+
+    /// Sees to it, once the changes last, that what they deleted is nowhere in the files any more:
+    /// an `SQLite` write-ahead log keeps older pages until it is begun anew.
+    pub(crate) fn sweep_after_commit(&mut self) {
+        if let Pools::Sqlite(pools) = &self.pools {
+            let pools = pools.clone();
+            self.after_commit(move || pools.sweep());
+        }
     }
 
     /// Lifts the bound on a statement's time to the end of the transaction, for work that takes as

@@ -4,10 +4,11 @@
 //! other, and what is undone leaves no gap. So whoever reads on from a position misses nothing,
 //! and sees at once when something is missing.
 
-use pillion_events::{DecodeError, Event, Timestamp};
+use pillion_events::{DecodeError, Event, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Database, DatabaseError, Transaction};
+use crate::personal::{Key, SealError};
 use crate::problem::Problem;
 use crate::sql::{On, query};
 
@@ -26,7 +27,8 @@ pub struct Recorded {
     pub name: String,
     /// The version of its wire form.
     pub wire_version: u16,
-    /// Its wire form, a JSON object.
+    /// Its wire form, a JSON object: sealed, in logs and the broker; plain, where tables take it
+    /// up. See [`crate::personal`].
     pub data: String,
     /// When it was recorded, in microseconds since 1970.
     pub recorded_at: i64,
@@ -38,7 +40,7 @@ impl Recorded {
         self.source == source
     }
 
-    /// The event itself.
+    /// The event itself. In its sealed form it lacks what is personal.
     pub fn decode<E: Event>(&self) -> Result<E, DecodeError> {
         E::decode(&self.name, self.wire_version, &self.data)
     }
@@ -59,6 +61,12 @@ pub enum AppendError {
     /// The event cannot be written as JSON.
     #[error("an event cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
+    /// Its personal data cannot be sealed.
+    #[error("an event's personal data cannot be sealed")]
+    Seal(#[from] SealError),
+    /// It would say something of somebody whose data were erased for good.
+    #[error("the user {0} was erased here and says nothing any more")]
+    Erased(UserId),
     /// The service's own tables did not take it.
     #[error("the service's own tables cannot take up an event")]
     Apply(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -67,21 +75,29 @@ pub enum AppendError {
     Database(#[from] DatabaseError),
 }
 
+impl AppendError {
+    pub(crate) fn conflict(event: &Recorded) -> Self {
+        let stream_id = event.stream_id.clone();
+        Self::Conflict { stream_id, expected_version: event.version - 1 }
+    }
+}
+
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::Conflict { .. } => {
                 Self::conflict("Somebody else changed this at the same moment; try again.")
             }
+            AppendError::Erased(user_id) => Self::account_gone(user_id),
             AppendError::Encode(error) => Self::internal(&error),
-            AppendError::Apply(_) => Self::internal(&error),
+            AppendError::Seal(_) | AppendError::Apply(_) => Self::internal(&error),
             AppendError::Database(error) => error.into(),
         }
     }
 }
 
 /// Appends an event of `source` to a stream that is at `expected_version` (0: the stream does not
-/// exist yet). It counts only once the transaction has been committed.
+/// exist yet), in its plain form. It counts only once the transaction has been committed.
 pub async fn append<E: Event>(
     transaction: &mut Transaction,
     source: &str,
@@ -90,36 +106,62 @@ pub async fn append<E: Event>(
     event: &E,
     at: Timestamp,
 ) -> Result<Recorded, AppendError> {
-    let recorded = Recorded {
+    let event = next(transaction, source, stream_id, expected_version, event, at).await?;
+    if insert(transaction, &event, None).await? {
+        return Ok(event);
+    }
+    Err(AppendError::conflict(&event))
+}
+
+/// An event as it would come next in a log.
+pub(crate) async fn next<E: Event>(
+    transaction: &mut Transaction,
+    source: &str,
+    stream_id: &str,
+    expected_version: i64,
+    event: &E,
+    at: Timestamp,
+) -> Result<Recorded, AppendError> {
+    Ok(Recorded {
         source: source.to_owned(),
-        position: last_position(&mut *transaction).await? + 1,
+        position: last_position(transaction).await? + 1,
         stream_id: stream_id.to_owned(),
         version: expected_version + 1,
         name: event.name().to_owned(),
         wire_version: event.version(),
         data: event.encode()?,
         recorded_at: at.as_micros(),
-    };
+    })
+}
+
+/// Puts an event into the log. False, and nothing was done, when its stream is not at the version
+/// before, or when the key is not that user's any more: to ask first would cost a statement.
+pub(crate) async fn insert(
+    transaction: &mut Transaction,
+    event: &Recorded,
+    sealed_with: Option<(UserId, &Key)>,
+) -> Result<bool, DatabaseError> {
     let written = query(
         "INSERT INTO event_log
              (position, stream_id, version, name, wire_version, data, recorded_at)
          SELECT $1, $2, $3, $4, $5, $6, $7
-         WHERE $3 - 1 = (SELECT coalesce(max(version), 0) FROM event_log WHERE stream_id = $2)",
+         WHERE $3 - 1 = (SELECT coalesce(max(version), 0) FROM event_log WHERE stream_id = $2)
+             AND ($10 IS NULL OR EXISTS
+                 (SELECT 1 FROM personal_key WHERE user_id = $8 AND source = $9 AND key = $10))",
     )
-    .bind(recorded.position)
-    .bind(stream_id)
-    .bind(recorded.version)
-    .bind(&recorded.name)
-    .bind(i64::from(recorded.wire_version))
-    .bind(&recorded.data)
-    .bind(recorded.recorded_at)
+    .bind(event.position)
+    .bind(&event.stream_id)
+    .bind(event.version)
+    .bind(&event.name)
+    .bind(i64::from(event.wire_version))
+    .bind(&event.data)
+    .bind(event.recorded_at)
+    .bind(sealed_with.map(|(user_id, _)| user_id))
+    .bind(&event.source)
+    .bind(sealed_with.map(|(_, key)| key.bytes().to_vec()))
     .execute(transaction)
     .await?;
-    if written == 0 {
-        let stream_id = stream_id.to_owned();
-        return Err(AppendError::Conflict { stream_id, expected_version });
-    }
-    Ok(recorded)
+    Ok(written > 0)
 }
 
 /// How many events a stream has; 0 when there is no such stream.

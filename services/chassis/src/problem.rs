@@ -183,6 +183,11 @@ impl Problem {
         self
     }
 
+    /// Whether it was made from an error.
+    pub(crate) fn is_caused(&self) -> bool {
+        self.cause.is_some()
+    }
+
     /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status

@@ -14,6 +14,8 @@ use crate::journal::Journal;
 use crate::peers::Peers;
 use crate::random::{Random, RandomError};
 use crate::routes::RouteId;
+use crate::saga::Sagas;
+use crate::service_token::ServiceTokens;
 
 /// What a service stands on.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct Deps {
     pub database: Database,
     /// The other services.
     pub peers: Arc<dyn Peers>,
+    /// What it shows them when it acts on its own behalf.
+    pub service_tokens: Arc<ServiceTokens>,
 }
 
 /// A service that is ready to serve.
@@ -43,6 +47,8 @@ pub struct Service {
     pub workers: Vec<Worker>,
     /// Its events and tables, when it has any: the program carries the events to and fro.
     pub journal: Option<Journal>,
+    /// The sagas that it conducts, for operators; their worker is among `workers`.
+    pub sagas: Option<Sagas>,
 }
 
 /// Why a service cannot start. The message names the culprit and the way out.

@@ -1,8 +1,11 @@
 //! What services' tests stand on: empty databases on both back ends, requests and answers, and
 //! events of other services as a consumer would take them up.
 
+pub mod certificates;
 mod exchange;
 mod plan;
+mod statements;
+mod step;
 pub mod told;
 
 use std::collections::BTreeMap;
@@ -13,9 +16,12 @@ use pillion_events::{Event, Timestamp};
 
 pub use exchange::{Reply, by, caller, request, send};
 pub use plan::{NOT_WHOLE, plan};
+pub use statements::statements;
+pub use step::{do_step, undo_step};
 
 use crate::broker::{Broker as _, EmbeddedBroker};
-use crate::clock::FakeClock;
+use crate::caller::{Caller, Scopes};
+use crate::clock::{Clock, FakeClock};
 use crate::database::{Backend, Database, Migrations};
 use crate::event_log::{Recorded, read_after};
 use crate::ids::Ids;
@@ -23,6 +29,7 @@ use crate::journal::{Journal, Rebuilt};
 use crate::peers::InProcessPeers;
 use crate::random::SystemRandom;
 use crate::service::Deps;
+use crate::service_token::{self, ServiceKeys, ServiceTokens};
 use crate::sql::query;
 
 /// An empty, migrated database, and what has to live as long as it.
@@ -62,7 +69,22 @@ pub fn deps(database: &Database, clock: &Arc<FakeClock>, peers: &Arc<InProcessPe
         random: Arc::new(SystemRandom),
         database: database.clone(),
         peers: peers.clone(),
+        service_tokens: service_tokens("tests", clock.clone()),
     }
+}
+
+/// A service's tokens, under a key that nobody else has: see [`by_service`] for what the auth
+/// plugin makes of one.
+pub fn service_tokens(service: &str, clock: Arc<dyn Clock>) -> Arc<ServiceTokens> {
+    let keys = ServiceKeys::passing(&SystemRandom).expect("randomness");
+    let tokens = ServiceTokens::new(service, keys, "pillion", "pillion-api", clock, &SystemRandom);
+    Arc::new(tokens.expect("randomness"))
+}
+
+/// The caller that another service's token stands for.
+pub fn by_service(service: &str) -> Caller {
+    let scopes = Scopes::parse(service_token::SCOPE);
+    Caller { user_id: None, client_id: format!("service:{service}"), scopes }
 }
 
 /// An empty database without tables; a service migrates it itself.

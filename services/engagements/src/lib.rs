@@ -16,6 +16,7 @@ mod own;
 mod projection;
 mod retweet;
 mod routes;
+mod sagas;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod tweet;
 use std::sync::Arc;
 
 use pillion_chassis::page::PageTokens;
+use pillion_chassis::saga::participate;
 use pillion_chassis::{Clock, Deps, Ids, Journal, Peers, Service, StartError};
 
 use projection::Tables;
@@ -44,22 +46,25 @@ struct Engagements {
 
 /// Brings the database up to date and builds the service.
 pub async fn service(deps: Deps) -> Result<Service, StartError> {
-    let Deps { clock, ids, random, database, peers } = deps;
+    let Deps { clock, ids, random, database, peers, .. } = deps;
     database.migrate(&store::MIGRATIONS).await?;
-    let pages = Arc::new(PageTokens::load(&database, &*random).await?);
-    let journal = Journal::new(NAME, database, Arc::new(Tables));
+    let pages = PageTokens::load(&database, &*random).await?;
+    let pages = Arc::new(pages.by(clock.clone()));
+    let journal = Journal::new(NAME, database.clone(), Arc::new(Tables));
     let store = Store::new(journal.clone());
     // The clock may have gone back while the service was down, and later retweets need larger ids.
     if let Some(last) = store.last_retweet_id().await? {
         ids.start_after(last.get());
     }
+    let all = participate(routes::routes(), database, clock.clone(), Arc::new(sagas::Steps));
     let engagements = Engagements { store, clock, ids, peers, pages };
-    let (router, route_ids) = routes::routes().finish(engagements);
+    let (router, route_ids) = all.finish(engagements);
     Ok(Service {
         name: NAME,
         router,
         routes: route_ids,
         workers: Vec::new(),
         journal: Some(journal),
+        sagas: None,
     })
 }

@@ -31,7 +31,7 @@ pub(crate) async fn liked_tweets(
     let page = page.open(&engagements.pages, format!("liked by {id}"))?;
     let account = engagements.store.account(id).await?;
     let missing = || Answer::missing(not_found_error("user", "id", &id.to_string()));
-    if account.is_some_and(|Account { deleted, .. }| deleted) {
+    if account.is_some_and(|Account { gone }| gone) {
         return Ok(missing());
     }
     let peers = &*engagements.peers;

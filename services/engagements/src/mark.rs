@@ -42,6 +42,7 @@ pub(crate) async fn end(
     let tweet_id = engagements.store.source_of(tweet_id).await?;
     let at = engagements.clock.now().floor_to_millis();
     let mut change = engagements.store.change().await?;
+    change.require_account(user_id).await?;
     if let Some(found) = change.find(kind, user_id, tweet_id).await? {
         let mark = Engagement { user_id, tweet_id, author_id: found.author_id, at };
         change.record(user_id, ends(mark), at).await?;

@@ -1,11 +1,11 @@
 //! The tables as a fold over this service's events and those of the tweets and users services.
 
+mod accounts;
+
 use async_trait::async_trait;
 use pillion_chassis::sql::query;
-use pillion_chassis::{
-    ApplyError, DatabaseError, Projection, Recorded, Transaction, TweetId, UserId,
-};
-use pillion_events::{Engagement, EngagementEvent, Retweet, TweetEvent, UserEvent};
+use pillion_chassis::{ApplyError, DatabaseError, Projection, Recorded, Transaction, TweetId};
+use pillion_events::{Engagement, EngagementEvent, Retweet, TweetEvent};
 
 use crate::NAME;
 use crate::accounts::USERS;
@@ -20,6 +20,10 @@ pub(crate) struct Tables;
 impl Projection for Tables {
     fn follows(&self) -> &'static [&'static str] {
         &[TWEETS, USERS]
+    }
+
+    fn opens(&self) -> &'static [&'static str] {
+        &[]
     }
 
     fn tables(&self) -> &'static [&'static str] {
@@ -37,8 +41,14 @@ impl Projection for Tables {
                     delete_tweet(transaction, deleted.tweet_id).await?;
                 }
             }
-            "user.registered" | "user.profile_changed" | "user.deleted" if event.is_of(USERS) => {
-                apply_user(transaction, event.decode()?).await?;
+            "user.registered"
+            | "user.profile_changed"
+            | "user.deactivated"
+            | "user.reactivated"
+            | "user.deleted"
+                if event.is_of(USERS) =>
+            {
+                accounts::apply(transaction, event.decode()?).await?;
             }
             _ if event.is_of(NAME) => {
                 apply_engagement(transaction, &event.decode()?, event.position).await?;
@@ -87,8 +97,12 @@ async fn begin(
     position: i64,
 ) -> Result<(), DatabaseError> {
     let begun = query(
-        "INSERT INTO engagement (user_id, tweet_id, kind, author_id, position, retweet_id)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "INSERT INTO engagement
+             (user_id, tweet_id, kind, author_id, position, retweet_id, shown)
+         VALUES ($1, $2, $3, $4, $5, $6,
+                 NOT EXISTS (SELECT 1 FROM account WHERE user_id IN ($1, $4) AND hidden))
+         ON CONFLICT DO NOTHING
+         RETURNING shown",
     )
     .bind(event.user_id)
     .bind(event.tweet_id)
@@ -96,9 +110,9 @@ async fn begin(
     .bind(event.author_id)
     .bind(position)
     .bind(retweet_id)
-    .execute(&mut *transaction)
+    .fetch_optional::<(bool,)>(&mut *transaction)
     .await?;
-    if begun == 0 {
+    if begun != Some((true,)) {
         return Ok(());
     }
     query(
@@ -126,13 +140,16 @@ async fn end(
     kind: Kind,
     event: &Engagement,
 ) -> Result<(), DatabaseError> {
-    let ended = query("DELETE FROM engagement WHERE user_id = $1 AND tweet_id = $2 AND kind = $3")
-        .bind(event.user_id)
-        .bind(event.tweet_id)
-        .bind(kind.as_str())
-        .execute(&mut *transaction)
-        .await?;
-    if ended == 0 {
+    let ended = query(
+        "DELETE FROM engagement WHERE user_id = $1 AND tweet_id = $2 AND kind = $3
+         RETURNING shown",
+    )
+    .bind(event.user_id)
+    .bind(event.tweet_id)
+    .bind(kind.as_str())
+    .fetch_optional::<(bool,)>(&mut *transaction)
+    .await?;
+    if ended != Some((true,)) {
         return Ok(());
     }
     query("UPDATE tweet_count SET total = total - 1 WHERE tweet_id = $1 AND kind = $2")
@@ -157,67 +174,15 @@ async fn delete_tweet(
 ) -> Result<(), DatabaseError> {
     for statement in [
         "UPDATE user_count SET like_count = like_count - 1 WHERE user_id IN
-             (SELECT user_id FROM engagement WHERE tweet_id = $1 AND kind = 'like')",
+             (SELECT user_id FROM engagement WHERE tweet_id = $1 AND kind = 'like' AND shown)",
         "UPDATE tweet_count SET total = total - 1 WHERE kind = 'retweet' AND tweet_id IN
-             (SELECT tweet_id FROM engagement WHERE retweet_id = $1)",
+             (SELECT tweet_id FROM engagement WHERE retweet_id = $1 AND shown)",
         "DELETE FROM tweet_count WHERE tweet_id = $1",
         "DELETE FROM engagement WHERE tweet_id = $1",
         "DELETE FROM engagement WHERE retweet_id = $1",
         "INSERT INTO deleted_tweet (tweet_id) VALUES ($1) ON CONFLICT DO NOTHING",
     ] {
         query(statement).bind(tweet_id).execute(&mut *transaction).await?;
-    }
-    Ok(())
-}
-
-async fn apply_user(transaction: &mut Transaction, event: UserEvent) -> Result<(), DatabaseError> {
-    match event {
-        UserEvent::Registered(event) => {
-            query(
-                "INSERT INTO account (user_id, protected, deleted) VALUES ($1, FALSE, FALSE)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(event.user_id)
-            .execute(transaction)
-            .await?;
-        }
-        UserEvent::ProfileChanged(event) => {
-            query(
-                "INSERT INTO account (user_id, protected, deleted) VALUES ($1, $2, FALSE)
-                 ON CONFLICT (user_id) DO UPDATE SET protected = excluded.protected",
-            )
-            .bind(event.user_id)
-            .bind(event.protected)
-            .execute(transaction)
-            .await?;
-        }
-        UserEvent::Deleted(event) => delete_account(transaction, event.user_id).await?,
-    }
-    Ok(())
-}
-
-/// Ends all that the account did and all that was done with its tweets, and lets nothing begin
-/// any more.
-async fn delete_account(
-    transaction: &mut Transaction,
-    user_id: UserId,
-) -> Result<(), DatabaseError> {
-    for statement in [
-        "UPDATE tweet_count SET total = total - 1 WHERE (tweet_id, kind) IN
-             (SELECT tweet_id, kind FROM engagement WHERE user_id = $1)",
-        "UPDATE user_count SET like_count = like_count -
-             (SELECT count(*) FROM engagement WHERE engagement.user_id = user_count.user_id
-                AND engagement.kind = 'like' AND engagement.author_id = $1)
-         WHERE user_id IN
-             (SELECT user_id FROM engagement WHERE author_id = $1 AND kind = 'like')",
-        "DELETE FROM tweet_count WHERE tweet_id IN
-             (SELECT tweet_id FROM engagement WHERE author_id = $1)",
-        "DELETE FROM user_count WHERE user_id = $1",
-        "DELETE FROM engagement WHERE user_id = $1 OR author_id = $1",
-        "INSERT INTO account (user_id, protected, deleted) VALUES ($1, FALSE, TRUE)
-         ON CONFLICT (user_id) DO UPDATE SET protected = FALSE, deleted = TRUE",
-    ] {
-        query(statement).bind(user_id).execute(&mut *transaction).await?;
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(crate) async fn retweet(
     if source.author_id != id && change.is_protected(source.author_id).await? {
         return Err(Error::NotForRetweet);
     }
-    let retweet_id = engagements.ids.tweet();
+    let retweet_id = engagements.ids.tweet()?;
     // Clients read the time out of the id, so the two must not differ.
     let at = time_of(retweet_id.get());
     let retweet = Retweet {
@@ -66,6 +66,7 @@ pub(crate) async fn unretweet(
     let tweet_id = engagements.store.source_of(tweet_id).await?;
     let at = engagements.clock.now().floor_to_millis();
     let mut change = engagements.store.change().await?;
+    change.require_account(id).await?;
     if let Some(found) = change.find(KIND, id, tweet_id).await?
         && let Some(retweet_id) = found.retweet_id
     {

@@ -44,8 +44,8 @@ impl Kind {
 /// What is known of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct Account {
-    /// Whether it is gone.
-    pub(crate) deleted: bool,
+    /// Whether it is deleted or deactivated.
+    pub(crate) gone: bool,
 }
 
 /// Something that a user did with a tweet.
@@ -99,7 +99,7 @@ impl Store {
 
     /// An account, if its service has told of it.
     pub(crate) async fn account(&self, user_id: UserId) -> Result<Option<Account>, DatabaseError> {
-        query("SELECT deleted FROM account WHERE user_id = $1")
+        query("SELECT deleted OR hidden AS gone FROM account WHERE user_id = $1")
             .bind(user_id)
             .fetch_optional(self.database())
             .await
@@ -113,10 +113,10 @@ impl Store {
         window: &Window,
     ) -> Result<Vec<(TweetId, i64)>, DatabaseError> {
         const NEWEST_FIRST: &str = "SELECT tweet_id, position FROM engagement
-             WHERE user_id = $1 AND kind = $2 AND position > $3 AND position < $4
+             WHERE user_id = $1 AND kind = $2 AND position > $3 AND position < $4 AND shown
              ORDER BY position DESC LIMIT $5";
         const OLDEST_FIRST: &str = "SELECT tweet_id, position FROM engagement
-             WHERE user_id = $1 AND kind = $2 AND position > $3 AND position < $4
+             WHERE user_id = $1 AND kind = $2 AND position > $3 AND position < $4 AND shown
              ORDER BY position ASC LIMIT $5";
         let statement = if window.newest_first { NEWEST_FIRST } else { OLDEST_FIRST };
         let rows = self.part(statement, user_id.as_i64(), kind, window).await?;
@@ -131,10 +131,10 @@ impl Store {
         window: &Window,
     ) -> Result<Vec<(UserId, i64)>, DatabaseError> {
         const NEWEST_FIRST: &str = "SELECT user_id, position FROM engagement
-             WHERE tweet_id = $1 AND kind = $2 AND position > $3 AND position < $4
+             WHERE tweet_id = $1 AND kind = $2 AND position > $3 AND position < $4 AND shown
              ORDER BY position DESC LIMIT $5";
         const OLDEST_FIRST: &str = "SELECT user_id, position FROM engagement
-             WHERE tweet_id = $1 AND kind = $2 AND position > $3 AND position < $4
+             WHERE tweet_id = $1 AND kind = $2 AND position > $3 AND position < $4 AND shown
              ORDER BY position ASC LIMIT $5";
         let statement = if window.newest_first { NEWEST_FIRST } else { OLDEST_FIRST };
         let rows = self.part(statement, tweet_id.as_i64(), kind, window).await?;
@@ -213,7 +213,7 @@ impl Change {
         source: &Source,
     ) -> Result<(), Error> {
         let gone: Vec<(i64,)> =
-            query("SELECT user_id FROM account WHERE deleted AND user_id IN ($1, $2)")
+            query("SELECT user_id FROM account WHERE user_id IN ($1, $2) AND (deleted OR hidden)")
                 .bind(user_id)
                 .bind(source.author_id)
                 .fetch_all(&mut self.transaction)
@@ -230,6 +230,16 @@ impl Change {
             return Ok(());
         }
         Err(Error::NoTweet { kind, tweet_id: source.tweet_id })
+    }
+
+    /// Refuses to end anything for an account that is deleted or deactivated.
+    pub(crate) async fn require_account(&mut self, user_id: UserId) -> Result<(), Error> {
+        let gone: Option<(i64,)> =
+            query("SELECT user_id FROM account WHERE user_id = $1 AND (deleted OR hidden)")
+                .bind(user_id)
+                .fetch_optional(&mut self.transaction)
+                .await?;
+        gone.map_or(Ok(()), |_| Err(Problem::account_gone(user_id).into()))
     }
 
     /// Whether the owner of this account approves followers one by one.
@@ -282,6 +292,19 @@ impl Change {
     pub(crate) async fn commit(self) -> Result<(), DatabaseError> {
         self.transaction.commit().await
     }
+}
+
+/// Whether the users service has told that an account was deleted.
+pub(crate) async fn is_deleted(
+    transaction: &mut Transaction,
+    user_id: UserId,
+) -> Result<bool, DatabaseError> {
+    let deleted: Option<(i64,)> =
+        query("SELECT user_id FROM account WHERE user_id = $1 AND deleted")
+            .bind(user_id)
+            .fetch_optional(transaction)
+            .await?;
+    Ok(deleted.is_some())
 }
 
 fn user(column: i64) -> Result<UserId, DatabaseError> {

@@ -2,8 +2,10 @@
 //! events out.
 
 mod counting;
+mod deactivation;
 mod engaging;
 mod harness;
 mod listing;
 mod refusing;
+mod statements;
 mod storing;

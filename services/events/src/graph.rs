@@ -17,7 +17,7 @@ pub enum GraphEvent {
     /// The user asks the target, whose account is protected, to be let in as a follower.
     FollowRequested(Relation),
     /// The user's request is gone: accepted (then [`GraphEvent::Followed`] comes next), denied,
-    /// taken back, or ended by a block.
+    /// taken back, not answered in time, or ended by a block.
     FollowRequestRemoved(Relation),
     /// The user blocks the target. What was between them ends with the events that come next.
     Blocked(Relation),
@@ -38,6 +38,60 @@ pub struct Relation {
     pub target_user_id: UserId,
     /// When this began or ended.
     pub at: Timestamp,
+}
+
+/// What happens to a whole account, in the graph service's log. Its stream is that of the account:
+/// `user/12`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GraphAccountEvent {
+    /// The account is on no list and in no count any more, but nothing of it is lost.
+    Hidden(AccountHiding),
+    /// It is there again as it was.
+    Unhidden(AccountHiding),
+}
+
+/// Whose account, and when. The wire form of both, version 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountHiding {
+    /// Whose account.
+    pub user_id: UserId,
+    /// When it was hidden or shown again.
+    pub at: Timestamp,
+}
+
+impl GraphAccountEvent {
+    /// Whose account, and when.
+    pub const fn hiding(&self) -> &AccountHiding {
+        match self {
+            Self::Hidden(hiding) | Self::Unhidden(hiding) => hiding,
+        }
+    }
+}
+
+impl Event for GraphAccountEvent {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Hidden(_) => "graph.account_hidden",
+            Self::Unhidden(_) => "graph.account_unhidden",
+        }
+    }
+
+    fn version(&self) -> u16 {
+        1
+    }
+
+    fn encode(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self.hiding())
+    }
+
+    fn decode(name: &str, version: u16, data: &str) -> Result<Self, DecodeError> {
+        let event = match (name, version) {
+            ("graph.account_hidden", 1) => Self::Hidden,
+            ("graph.account_unhidden", 1) => Self::Unhidden,
+            _ => return Err(DecodeError::unknown(name, version)),
+        };
+        decode_as(name, version, data).map(event)
+    }
 }
 
 impl GraphEvent {
@@ -121,6 +175,25 @@ mod tests {
             assert_eq!(event.encode().unwrap(), WIRE);
             assert_eq!(GraphEvent::decode(name, 1, WIRE).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn the_wire_forms_of_accounts_stay_as_they_are() {
+        const WIRE: &str = r#"{"user_id":"12","at":"2026-07-01T10:00:01.000Z"}"#;
+        let hiding = AccountHiding {
+            user_id: UserId::new(12).unwrap(),
+            at: "2026-07-01T10:00:01.000Z".parse().unwrap(),
+        };
+        for (event, name) in [
+            (GraphAccountEvent::Hidden(hiding), "graph.account_hidden"),
+            (GraphAccountEvent::Unhidden(hiding), "graph.account_unhidden"),
+        ] {
+            assert_eq!((event.name(), event.version()), (name, 1));
+            assert_eq!(event.encode().unwrap(), WIRE);
+            assert_eq!(GraphAccountEvent::decode(name, 1, WIRE).unwrap(), event);
+        }
+        let error = GraphAccountEvent::decode("graph.account_hidden", 2, WIRE).unwrap_err();
+        assert!(matches!(error, DecodeError::Unknown { .. }), "{error:?}");
     }
 
     #[test]

@@ -11,16 +11,22 @@ mod graph;
 mod id;
 mod notifications;
 mod time;
+mod timelines;
 mod tweets;
 mod users;
 
 pub use engagements::{Engagement, EngagementEvent, Retweet};
-pub use event::{DecodeError, Event};
-pub use graph::{GraphEvent, Relation};
+pub use event::{DecodeError, Event, Personal};
+pub use graph::{AccountHiding, GraphAccountEvent, GraphEvent, Relation};
 pub use id::{ID_MAX, IdError, NotificationId, TweetId, UserId};
-pub use notifications::{NotificationEvent, NotificationsRead};
+pub use notifications::{Inbox, NotificationEvent, NotificationsRead, RequestNotice};
 pub use time::{TimeError, Timestamp};
+pub use timelines::{TimelineChange, TimelineEvent};
 pub use tweets::{
-    Mention, ReplySettings, ReplyVisibility, TweetDeleted, TweetEvent, TweetPosted, TweetRef,
+    AuthorVisibility, Mention, ReplySettings, ReplyVisibility, TweetDeleted, TweetEvent,
+    TweetPosted, TweetRef,
 };
-pub use users::{UserDeleted, UserEvent, UserProfileChanged, UserRegistered};
+pub use users::{
+    UserDeactivated, UserDeleted, UserEvent, UserProfileChanged, UserReactivated, UserRegistered,
+    UserRenamed,
+};

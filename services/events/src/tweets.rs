@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{DecodeError, Event, decode_as};
+use crate::event::{DecodeError, Event, Personal, decode_as};
 use crate::{Timestamp, TweetId, UserId};
 
-/// One of the tweets service's events. Its stream is the tweet's id.
+/// One of the tweets service's events. Its stream is the tweet's id, or for an event about all of
+/// an author's tweets `author/12`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TweetEvent {
     /// A tweet, a reply or a quote is public from now on.
@@ -16,6 +17,10 @@ pub enum TweetEvent {
     Hidden(ReplyVisibility),
     /// Who began the conversation shows a hidden reply again.
     Unhidden(ReplyVisibility),
+    /// An author is deactivated: no tweet of theirs is shown, nor any retweet of one.
+    AuthorHidden(AuthorVisibility),
+    /// The author is back, and all of it with them.
+    AuthorUnhidden(AuthorVisibility),
 }
 
 /// `tweet.posted`, version 2. Version 1 had no mentions: a tweet of that version mentions nobody.
@@ -25,7 +30,8 @@ pub struct TweetPosted {
     pub tweet_id: TweetId,
     /// Who wrote it.
     pub author_id: UserId,
-    /// What it says, weighing at most 280.
+    /// What it says, weighing at most 280; empty once the author's account is erased.
+    #[serde(default)]
     pub text: String,
     /// The tweet that began the thread; the tweet itself when it began one.
     pub conversation_id: TweetId,
@@ -154,6 +160,15 @@ pub struct ReplyVisibility {
     pub at: Timestamp,
 }
 
+/// `tweet.author_hidden` and `tweet.author_unhidden`, version 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorVisibility {
+    /// Whose tweets.
+    pub user_id: UserId,
+    /// When.
+    pub at: Timestamp,
+}
+
 impl Event for TweetEvent {
     fn name(&self) -> &'static str {
         match self {
@@ -161,13 +176,19 @@ impl Event for TweetEvent {
             Self::Deleted(_) => "tweet.deleted",
             Self::Hidden(_) => "tweet.hidden",
             Self::Unhidden(_) => "tweet.unhidden",
+            Self::AuthorHidden(_) => "tweet.author_hidden",
+            Self::AuthorUnhidden(_) => "tweet.author_unhidden",
         }
     }
 
     fn version(&self) -> u16 {
         match self {
             Self::Posted(_) => 2,
-            Self::Deleted(_) | Self::Hidden(_) | Self::Unhidden(_) => 1,
+            Self::Deleted(_)
+            | Self::Hidden(_)
+            | Self::Unhidden(_)
+            | Self::AuthorHidden(_)
+            | Self::AuthorUnhidden(_) => 1,
         }
     }
 
@@ -176,6 +197,7 @@ impl Event for TweetEvent {
             Self::Posted(event) => serde_json::to_string(event),
             Self::Deleted(event) => serde_json::to_string(event),
             Self::Hidden(event) | Self::Unhidden(event) => serde_json::to_string(event),
+            Self::AuthorHidden(event) | Self::AuthorUnhidden(event) => serde_json::to_string(event),
         }
     }
 
@@ -188,7 +210,18 @@ impl Event for TweetEvent {
             ("tweet.deleted", 1) => decode_as(name, version, data).map(Self::Deleted),
             ("tweet.hidden", 1) => decode_as(name, version, data).map(Self::Hidden),
             ("tweet.unhidden", 1) => decode_as(name, version, data).map(Self::Unhidden),
+            ("tweet.author_hidden", 1) => decode_as(name, version, data).map(Self::AuthorHidden),
+            ("tweet.author_unhidden", 1) => {
+                decode_as(name, version, data).map(Self::AuthorUnhidden)
+            }
             _ => Err(DecodeError::unknown(name, version)),
+        }
+    }
+
+    fn personal(&self) -> Option<Personal> {
+        match self {
+            Self::Posted(event) => Some(Personal { subject: event.author_id, fields: &["text"] }),
+            _ => None,
         }
     }
 }
@@ -202,6 +235,8 @@ mod tests {
     const DELETED: &str =
         r#"{"tweet_id":"20","author_id":"12","deleted_at":"2026-07-02T10:00:01.000Z"}"#;
     const HIDDEN: &str = r#"{"tweet_id":"20","author_id":"12","conversation_id":"19","hidden_by":"13","at":"2026-07-02T10:00:01.000Z"}"#;
+
+    const AUTHOR: &str = r#"{"user_id":"12","at":"2026-07-02T10:00:01.000Z"}"#;
 
     fn both_ways(event: &TweetEvent, name: &str, version: u16, wire: &str) {
         assert_eq!((event.name(), event.version()), (name, version));
@@ -240,6 +275,9 @@ mod tests {
         let hidden = ReplyVisibility { tweet_id, author_id, conversation_id, hidden_by, at };
         both_ways(&TweetEvent::Hidden(hidden.clone()), "tweet.hidden", 1, HIDDEN);
         both_ways(&TweetEvent::Unhidden(hidden), "tweet.unhidden", 1, HIDDEN);
+        let author = AuthorVisibility { user_id: author_id, at };
+        both_ways(&TweetEvent::AuthorHidden(author), "tweet.author_hidden", 1, AUTHOR);
+        both_ways(&TweetEvent::AuthorUnhidden(author), "tweet.author_unhidden", 1, AUTHOR);
     }
 
     #[test]
@@ -253,6 +291,17 @@ mod tests {
     fn the_second_version_must_tell_its_mentions() {
         let error = TweetEvent::decode("tweet.posted", 2, POSTED_1).unwrap_err();
         assert!(matches!(error, DecodeError::Malformed { version: 2, .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_text_is_its_authors_and_may_be_missing() {
+        let event = TweetEvent::Posted(posted());
+        let personal = Personal { subject: posted().author_id, fields: &["text"] };
+        assert_eq!(event.personal(), Some(personal));
+        let without = POSTED.replace(r#""text":"hi @biz","#, "");
+        let event = TweetEvent::decode("tweet.posted", 2, &without).unwrap();
+        assert_eq!(event, TweetEvent::Posted(TweetPosted { text: String::new(), ..posted() }));
+        assert_eq!(TweetEvent::decode("tweet.deleted", 1, DELETED).unwrap().personal(), None);
     }
 
     #[test]

@@ -41,5 +41,12 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
     })?;
     let gateway = Gateway { peers: deps.peers, document: Arc::new(document) };
     let (router, table) = routes::routes().finish(gateway);
-    Ok(Service { name: NAME, router, routes: table, workers: Vec::new(), journal: None })
+    Ok(Service {
+        name: NAME,
+        router,
+        routes: table,
+        workers: Vec::new(),
+        journal: None,
+        sagas: None,
+    })
 }

@@ -73,7 +73,7 @@ const SEARCH: Names = &[
 const COUNTS: Names = &["end_time", "granularity", "query", "since_id", "start_time", "until_id"];
 
 /// All of them. Routes under `/internal` are for services only and must never be here.
-pub(crate) static TABLE: [Route; 59] = [
+pub(crate) static TABLE: [Route; 60] = [
     route(Post, "/pillion/v1/accounts", "identity", Plain(&[])),
     route(Delete, "/pillion/v1/accounts/me", "identity", Plain(&[])),
     route(Post, "/pillion/v1/login", "identity", Plain(&[])),
@@ -92,6 +92,7 @@ pub(crate) static TABLE: [Route; 59] = [
     route(Get, "/2/users/search", "users", Users(Whole, &["max_results", "next_token", "query"])),
     route(Get, "/2/users/{id}", "users", Users(Named("id"), &[])),
     route(Post, "/pillion/v1/account/profile", "users", Plain(&[])),
+    route(Post, "/pillion/v1/account/username", "users", Plain(&[])),
     route(Post, "/2/tweets", "tweets", Plain(&[])),
     route(Get, "/2/tweets", NAME, Tweets(Asked("ids"), &["ids"])),
     route(Get, "/2/tweets/{id}", NAME, Tweets(Asked("id"), &[])),

@@ -5,13 +5,10 @@ use pillion_chassis::{Answer, Json, Onward, Path, UserCaller, UserId};
 use pillion_events::{GraphEvent, Relation};
 use serde::Serialize;
 
-use crate::Graph;
-use crate::accounts;
 use crate::error::Error;
-use crate::own::{self, Pair, Target};
+use crate::own::{self, Change, Pair, Target};
 use crate::store::Kind;
-
-const VERB: &str = "block";
+use crate::{Graph, follow_protected};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Blocking {
@@ -25,30 +22,28 @@ pub(crate) async fn block(
     caller: UserCaller,
     Path(id): Path<UserId>,
     onward: Onward,
-    Json(Target { target_user_id }): Json<Target>,
+    Json(target): Json<Target>,
 ) -> Result<Answer<Blocking>, Error> {
-    caller.require_own("id", id)?;
-    accounts::find_target(&*graph.peers, &onward, VERB, caller.user_id, target_user_id).await?;
-
-    let at = graph.clock.now().floor_to_millis();
-    let ours = Relation { user_id: caller.user_id, target_user_id, at };
-    let theirs = Relation { user_id: target_user_id, target_user_id: caller.user_id, at };
-    let mut change = graph.store.change().await?;
-    change.require_active(VERB, &ours).await?;
-    let between = change.between(&ours).await?;
+    let (mut change, _) = own::begin(&graph, &onward, &caller, id, target, "block").await?;
+    let Change { transaction, relation: ours, between } = &mut change;
     if !between.ours(Kind::Block) {
-        change.record(GraphEvent::Blocked(ours)).await?;
-        for (ends, event) in [
-            (between.ours(Kind::Follow), GraphEvent::Unfollowed(ours)),
-            (between.ours(Kind::Request), GraphEvent::FollowRequestRemoved(ours)),
-            (between.theirs(Kind::Follow), GraphEvent::Unfollowed(theirs)),
-            (between.theirs(Kind::Request), GraphEvent::FollowRequestRemoved(theirs)),
+        let ours = *ours;
+        let Relation { user_id, target_user_id, at } = ours;
+        let theirs = Relation { user_id: target_user_id, target_user_id: user_id, at };
+        let store = &graph.store;
+        store.record(transaction, GraphEvent::Blocked(ours)).await?;
+        for (follows, request, relation) in [
+            (between.ours(Kind::Follow), between.our_request(), ours),
+            (between.theirs(Kind::Follow), between.their_request(), theirs),
         ] {
-            if ends {
-                change.record(event).await?;
+            if follows {
+                store.record(transaction, GraphEvent::Unfollowed(relation)).await?;
+            }
+            if let Some(position) = request {
+                follow_protected::end(&graph, transaction, relation, position, "blocked").await?;
             }
         }
-        change.commit().await?;
+        change.transaction.commit().await?;
     }
     Ok(Answer::found(Blocking { blocking: true }))
 }
@@ -58,18 +53,10 @@ pub(crate) async fn block(
 pub(crate) async fn unblock(
     State(graph): State<Graph>,
     caller: UserCaller,
-    Path(Pair { id, target_user_id }): Path<Pair>,
+    Path(pair): Path<Pair>,
     onward: Onward,
 ) -> Result<Answer<Blocking>, Error> {
-    caller.require_own("source_user_id", id)?;
-    own::end(
-        &graph,
-        &onward,
-        &caller,
-        target_user_id,
-        "unblock",
-        &[(Kind::Block, GraphEvent::Unblocked)],
-    )
-    .await?;
+    let ending = (Kind::Block, GraphEvent::Unblocked as fn(_) -> _);
+    own::end(&graph, &onward, &caller, pair, "unblock", ending).await?;
     Ok(Answer::found(Blocking { blocking: false }))
 }

@@ -1,9 +1,12 @@
 //! Why a request is refused, and how that is answered.
 
 use axum::response::{IntoResponse, Response};
+use pillion_chassis::saga::SagaError;
 use pillion_chassis::{AppendError, DatabaseError, PeerError, Problem, UserId};
 
 const TARGET: &str = "target_user_id";
+/// An acceptance that takes longer waits for another service, which is asked every few seconds.
+const RETRY_AFTER_S: u32 = 2;
 
 /// Why a request was refused. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,17 @@ pub(crate) enum Error {
     /// Nobody asks.
     #[error("There is no request of the user [{0}] to follow you.")]
     NoRequest(UserId),
+    /// The request was accepted, and the follow is on its way.
+    #[error(
+        "The request is accepted, but the follow takes longer than usual; it goes on by itself."
+    )]
+    Unfinished,
+    /// The saga of a request could not be begun or told.
+    #[error(transparent)]
+    Saga(#[from] SagaError),
+    /// The data of a saga cannot be written as JSON.
+    #[error("the data of a saga cannot be written as JSON")]
+    Encode(#[source] serde_json::Error),
     /// The request is wrong or not allowed.
     #[error(transparent)]
     Refused(#[from] Problem),
@@ -59,6 +73,9 @@ impl IntoResponse for Error {
                 .with("value", user_id.to_string())
                 .with("resource_id", user_id.to_string())
                 .with("resource_type", "user"),
+            Self::Unfinished => Problem::unavailable(self.to_string(), RETRY_AFTER_S),
+            Self::Encode(_) => Problem::internal(&self),
+            Self::Saga(error) => error.into(),
             Self::Refused(problem) => problem,
             Self::Peer(error) => error.into(),
             Self::Database(error) => error.into(),

@@ -2,16 +2,13 @@
 
 use axum::extract::State;
 use pillion_chassis::{Answer, Json, Onward, Path, UserCaller, UserId};
-use pillion_events::{GraphEvent, Relation};
+use pillion_events::GraphEvent;
 use serde::Serialize;
 
-use crate::Graph;
 use crate::error::Error;
-use crate::own::Target;
+use crate::own::{self, Change, Target};
 use crate::store::Kind;
-use crate::{accounts, store};
-
-const VERB: &str = "follow";
+use crate::{Graph, follow_protected};
 
 /// What has come of it: one of the two is true.
 #[derive(Debug, Serialize)]
@@ -26,29 +23,17 @@ pub(crate) async fn follow(
     caller: UserCaller,
     Path(id): Path<UserId>,
     onward: Onward,
-    Json(Target { target_user_id }): Json<Target>,
+    Json(target): Json<Target>,
 ) -> Result<Answer<Following>, Error> {
-    caller.require_own("id", id)?;
-    let target =
-        accounts::find_target(&*graph.peers, &onward, VERB, caller.user_id, target_user_id).await?;
-
-    let at = graph.clock.now().floor_to_millis();
-    let relation = Relation { user_id: caller.user_id, target_user_id, at };
-    let mut change = graph.store.change().await?;
-    change.require_active(VERB, &relation).await?;
-    let between = change.between(&relation).await?;
-    let follows = decide(&mut change, relation, &between, target.protected).await?;
-    change.commit().await?;
+    let (mut change, target) = own::begin(&graph, &onward, &caller, id, target, "follow").await?;
+    let follows = decide(&graph, &mut change, target.protected).await?;
+    change.transaction.commit().await?;
     Ok(Answer::found(Following { following: follows, pending_follow: !follows }))
 }
 
 /// Whether the user follows the target from now on; else the user has asked for it.
-async fn decide(
-    change: &mut store::Change,
-    relation: Relation,
-    between: &store::Between,
-    protected: bool,
-) -> Result<bool, Error> {
+async fn decide(graph: &Graph, change: &mut Change, protected: bool) -> Result<bool, Error> {
+    let Change { transaction, relation, between } = change;
     if between.ours(Kind::Follow) {
         return Ok(true);
     }
@@ -58,18 +43,19 @@ async fn decide(
     if between.ours(Kind::Block) {
         return Err(Error::Blocking);
     }
-    let asked = between.ours(Kind::Request);
+    let asked = between.our_request();
     if protected {
-        if !asked {
-            change.record(GraphEvent::FollowRequested(relation)).await?;
+        if asked.is_none() {
+            follow_protected::ask(graph, transaction, *relation).await?;
         }
         return Ok(false);
     }
     // The account was protected when the user asked. As on X, requests wait for an answer even
     // when the account becomes public, unless the user follows it again.
-    if asked {
-        change.record(GraphEvent::FollowRequestRemoved(relation)).await?;
+    if let Some(position) = asked {
+        let reason = "followed while public";
+        follow_protected::end(graph, transaction, *relation, position, reason).await?;
     }
-    change.record(GraphEvent::Followed(relation)).await?;
+    graph.store.record(transaction, GraphEvent::Followed(*relation)).await?;
     Ok(true)
 }

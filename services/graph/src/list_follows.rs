@@ -45,7 +45,7 @@ async fn list(
     let page = page.open(&graph.pages, format!("{list:?} of {id}"))?;
     let account = graph.store.account(id).await?;
     let missing = || Answer::missing(not_found_error("user", "id", &id.to_string()));
-    if account.is_some_and(|Account { deleted, .. }| deleted) {
+    if account.is_some_and(Account::is_gone) {
         return Ok(missing());
     }
     if graph.store.hides_from(id, caller).await? {

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use pillion_chassis::page::{Listed, PageQuery};
-use pillion_chassis::{Parameters, Path, UserCaller, UserId};
+use pillion_chassis::{Parameters, Path, Problem, UserCaller, UserId};
 
 use crate::Graph;
 use crate::error::Error;
@@ -48,6 +48,10 @@ async fn list(
     let page = PageQuery::take(&mut query, PAGE_USERS, PAGE_USERS_DEFAULT);
     query.finish()?;
     let page = page.open(&graph.pages, format!("{list:?} of {owner}"))?;
+    // A token may outlive its account, and requests end a moment after it.
+    if graph.store.account(owner).await?.is_some_and(|account| account.deleted) {
+        return Err(Problem::account_gone(owner).into());
+    }
     let rows = graph.store.list(list, owner, &page.window()).await?;
     Ok(page.list(rows))
 }

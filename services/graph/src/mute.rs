@@ -2,16 +2,13 @@
 
 use axum::extract::State;
 use pillion_chassis::{Answer, Json, Onward, Path, UserCaller, UserId};
-use pillion_events::{GraphEvent, Relation};
+use pillion_events::GraphEvent;
 use serde::Serialize;
 
 use crate::Graph;
-use crate::accounts;
 use crate::error::Error;
 use crate::own::{self, Pair, Target};
 use crate::store::Kind;
-
-const VERB: &str = "mute";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Muting {
@@ -24,18 +21,13 @@ pub(crate) async fn mute(
     caller: UserCaller,
     Path(id): Path<UserId>,
     onward: Onward,
-    Json(Target { target_user_id }): Json<Target>,
+    Json(target): Json<Target>,
 ) -> Result<Answer<Muting>, Error> {
-    caller.require_own("id", id)?;
-    accounts::find_target(&*graph.peers, &onward, VERB, caller.user_id, target_user_id).await?;
-
-    let at = graph.clock.now().floor_to_millis();
-    let relation = Relation { user_id: caller.user_id, target_user_id, at };
-    let mut change = graph.store.change().await?;
-    change.require_active(VERB, &relation).await?;
-    if !change.between(&relation).await?.ours(Kind::Mute) {
-        change.record(GraphEvent::Muted(relation)).await?;
-        change.commit().await?;
+    let (mut change, _) = own::begin(&graph, &onward, &caller, id, target, "mute").await?;
+    if !change.between.ours(Kind::Mute) {
+        let muted = GraphEvent::Muted(change.relation);
+        graph.store.record(&mut change.transaction, muted).await?;
+        change.transaction.commit().await?;
     }
     Ok(Answer::found(Muting { muting: true }))
 }
@@ -45,18 +37,10 @@ pub(crate) async fn mute(
 pub(crate) async fn unmute(
     State(graph): State<Graph>,
     caller: UserCaller,
-    Path(Pair { id, target_user_id }): Path<Pair>,
+    Path(pair): Path<Pair>,
     onward: Onward,
 ) -> Result<Answer<Muting>, Error> {
-    caller.require_own("source_user_id", id)?;
-    own::end(
-        &graph,
-        &onward,
-        &caller,
-        target_user_id,
-        "unmute",
-        &[(Kind::Mute, GraphEvent::Unmuted)],
-    )
-    .await?;
+    let ending = (Kind::Mute, GraphEvent::Unmuted as fn(_) -> _);
+    own::end(&graph, &onward, &caller, pair, "unmute", ending).await?;
     Ok(Answer::found(Muting { muting: false }))
 }

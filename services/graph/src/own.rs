@@ -1,14 +1,14 @@
 //! What the routes about the caller's own relations have in common: a path, a body, and how a
-//! relation ends.
+//! relation begins and ends.
 
-use pillion_chassis::{Onward, UserCaller, UserId};
+use pillion_chassis::{Onward, Transaction, UserCaller, UserId};
 use pillion_events::{GraphEvent, Relation};
 use serde::Deserialize;
 
 use crate::Graph;
 use crate::accounts;
 use crate::error::Error;
-use crate::store::Kind;
+use crate::store::{self, Between, Kind};
 
 /// The body of the routes that begin something with another user.
 #[derive(Debug, Deserialize)]
@@ -23,31 +23,86 @@ pub(crate) struct Pair {
     pub(crate) target_user_id: UserId,
 }
 
-/// A kind of relation and the event that ends one.
-pub(crate) type End = (Kind, fn(Relation) -> GraphEvent);
+/// A change under way between the caller and another user, with what is between them. Nobody else
+/// changes anything meanwhile.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) transaction: Transaction,
+    pub(crate) relation: Relation,
+    pub(crate) between: Between,
+}
 
-/// Ends a relation from the caller to another user with the first of these events whose relation
-/// there is. If there is none, nothing changes, but both accounts must exist; `verb` says what was
-/// to be done.
+/// Opens a change by which something begins, in the path of the user `id`; both accounts must be
+/// there. Whether the target is protected comes along. `verb` says what is to be done.
+pub(crate) async fn begin(
+    graph: &Graph,
+    onward: &Onward,
+    caller: &UserCaller,
+    id: UserId,
+    Target { target_user_id }: Target,
+    verb: &'static str,
+) -> Result<(Change, accounts::Account), Error> {
+    caller.require_own("id", id)?;
+    let peers = &*graph.peers;
+    let target = accounts::find_target(peers, onward, verb, caller.user_id, target_user_id).await?;
+    Ok((change(graph, caller, target_user_id, verb).await?, target))
+}
+
+/// Opens a change by which something ends. `verb` says what.
+pub(crate) async fn open(
+    graph: &Graph,
+    caller: &UserCaller,
+    Pair { id, target_user_id }: Pair,
+    verb: &'static str,
+) -> Result<Change, Error> {
+    caller.require_own("source_user_id", id)?;
+    change(graph, caller, target_user_id, verb).await
+}
+
+/// Ends a relation of this kind from the caller to another user. If there is none, nothing
+/// changes, but both accounts must be there; `verb` says what was to be done.
 pub(crate) async fn end(
     graph: &Graph,
     onward: &Onward,
     caller: &UserCaller,
+    pair: Pair,
+    verb: &'static str,
+    (kind, event): (Kind, fn(Relation) -> GraphEvent),
+) -> Result<(), Error> {
+    let mut change = open(graph, caller, pair, verb).await?;
+    if !change.between.ours(kind) {
+        return change.nothing_to_end(graph, onward, verb).await;
+    }
+    graph.store.record(&mut change.transaction, event(change.relation)).await?;
+    Ok(change.transaction.commit().await?)
+}
+
+async fn change(
+    graph: &Graph,
+    caller: &UserCaller,
     target_user_id: UserId,
     verb: &'static str,
-    ends: &[End],
-) -> Result<(), Error> {
+) -> Result<Change, Error> {
     let at = graph.clock.now().floor_to_millis();
     let relation = Relation { user_id: caller.user_id, target_user_id, at };
-    let mut change = graph.store.change().await?;
-    let between = change.between(&relation).await?;
-    if let Some((_, event)) = ends.iter().find(|(kind, _)| between.ours(*kind)) {
-        change.record(event(relation)).await?;
-        change.commit().await?;
-    } else {
-        drop(change);
-        let peers = &*graph.peers;
-        accounts::find_target(peers, onward, verb, caller.user_id, target_user_id).await?;
+    let mut transaction = graph.store.write().await?;
+    store::require_active(&mut transaction, verb, &relation).await?;
+    let between = store::between(&mut transaction, caller.user_id, target_user_id).await?;
+    Ok(Change { transaction, relation, between })
+}
+
+impl Change {
+    /// What was to end is not there: fine, if both accounts are.
+    pub(crate) async fn nothing_to_end(
+        self,
+        graph: &Graph,
+        onward: &Onward,
+        verb: &'static str,
+    ) -> Result<(), Error> {
+        let Self { transaction, relation: Relation { user_id, target_user_id, .. }, .. } = self;
+        // The users service is not asked while others wait for their turn.
+        drop(transaction);
+        accounts::find_target(&*graph.peers, onward, verb, user_id, target_user_id).await?;
+        Ok(())
     }
-    Ok(())
 }

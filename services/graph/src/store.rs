@@ -7,9 +7,10 @@ use pillion_chassis::page::Window;
 use pillion_chassis::sql::{On, list, query};
 use pillion_chassis::visibility::Reason;
 use pillion_chassis::{
-    AppendError, Database, DatabaseError, Journal, Migrations, Problem, Transaction, UserId,
+    AppendError, Database, DatabaseError, Journal, Migrations, Problem, Timestamp, Transaction,
+    UserId,
 };
-use pillion_events::{GraphEvent, Relation};
+use pillion_events::{Event, GraphAccountEvent, GraphEvent, Relation};
 
 use crate::error::Error;
 
@@ -71,30 +72,81 @@ pub(crate) enum List {
 }
 
 /// What is known of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct Account {
-    /// Whether it is gone.
+    /// Whether it is gone for good.
     pub(crate) deleted: bool,
+    /// Whether it is gone until its owner comes back.
+    pub(crate) hidden: bool,
+}
+
+impl Account {
+    /// Whether it is for others as if it did not exist.
+    pub(crate) fn is_gone(self) -> bool {
+        self.deleted || self.hidden
+    }
 }
 
 /// What is between two accounts.
 #[derive(Debug, Default)]
 pub(crate) struct Between {
-    ours: Vec<Kind>,
-    theirs: Vec<Kind>,
+    ours: Vec<(Kind, i64)>,
+    theirs: Vec<(Kind, i64)>,
 }
 
 impl Between {
     /// Whether there is this from the first account to the second.
     pub(crate) fn ours(&self, kind: Kind) -> bool {
-        self.ours.contains(&kind)
+        position(&self.ours, kind).is_some()
     }
 
     /// Whether there is this from the second account to the first.
     pub(crate) fn theirs(&self, kind: Kind) -> bool {
-        self.theirs.contains(&kind)
+        position(&self.theirs, kind).is_some()
+    }
+
+    /// The position of the first account's request to follow the second, if there is one.
+    pub(crate) fn our_request(&self) -> Option<i64> {
+        position(&self.ours, Kind::Request)
+    }
+
+    /// The position of the second account's request to follow the first, if there is one.
+    pub(crate) fn their_request(&self) -> Option<i64> {
+        position(&self.theirs, Kind::Request)
     }
 }
+
+fn position(side: &[(Kind, i64)], kind: Kind) -> Option<i64> {
+    side.iter().find(|(found, _)| *found == kind).map(|(_, position)| *position)
+}
+
+/// A part of a list of the account `$1`: whom it has the relation `$2` to, or who has it to the
+/// account, with its position; without those who are gone.
+macro_rules! list_page {
+    ($owner:literal, $other:literal, $order:literal) => {
+        concat!(
+            "SELECT ",
+            $other,
+            ", position FROM relation
+             WHERE ",
+            $owner,
+            " = $1 AND kind = $2 AND position > $3 AND position < $4
+               AND NOT EXISTS (SELECT 1 FROM account AS a
+                               WHERE a.user_id = relation.",
+            $other,
+            "
+                                 AND (a.hidden OR a.deleted))
+             ORDER BY position ",
+            $order,
+            " LIMIT $5"
+        )
+    };
+}
+
+pub(crate) const FROM_NEWEST_FIRST: &str = list_page!("source_id", "target_id", "DESC");
+pub(crate) const FROM_OLDEST_FIRST: &str = list_page!("source_id", "target_id", "ASC");
+pub(crate) const TO_NEWEST_FIRST: &str = list_page!("target_id", "source_id", "DESC");
+pub(crate) const TO_OLDEST_FIRST: &str = list_page!("target_id", "source_id", "ASC");
 
 /// The service's database.
 #[derive(Debug, Clone)]
@@ -110,28 +162,59 @@ impl Store {
         self.0.database()
     }
 
-    /// Begins a change: what it reads stays as it is until it is committed. Dropping it changes
-    /// nothing. Others wait meanwhile, so nobody else is called within it.
-    pub(crate) async fn change(&self) -> Result<Change, DatabaseError> {
-        let transaction = self.database().write().await?;
-        Ok(Change { journal: self.0.clone(), transaction })
+    /// Begins a transaction: what it reads stays as it is until it is committed. Dropping it
+    /// changes nothing. Others wait meanwhile, so nobody else is called within it.
+    pub(crate) async fn write(&self) -> Result<Transaction, DatabaseError> {
+        self.database().write().await
     }
 
-    /// What is between two accounts.
+    /// Records an event in its user's stream, and with it changes the tables. Its position.
+    pub(crate) async fn record(
+        &self,
+        transaction: &mut Transaction,
+        event: GraphEvent,
+    ) -> Result<i64, AppendError> {
+        let Relation { user_id, at, .. } = *event.relation();
+        self.append(transaction, user_id, &event, at).await
+    }
+
+    /// Records that an account is hidden or shown again.
+    pub(crate) async fn record_hiding(
+        &self,
+        transaction: &mut Transaction,
+        event: GraphAccountEvent,
+    ) -> Result<i64, AppendError> {
+        let hiding = *event.hiding();
+        self.append(transaction, hiding.user_id, &event, hiding.at).await
+    }
+
+    async fn append<E: Event>(
+        &self,
+        transaction: &mut Transaction,
+        user_id: UserId,
+        event: &E,
+        at: Timestamp,
+    ) -> Result<i64, AppendError> {
+        let stream = format!("user/{user_id}");
+        let version = self.0.version(transaction, &stream).await?;
+        self.0.record(transaction, &stream, version, event, at).await
+    }
+
+    /// What a caller is told of what is between two accounts: nothing, if the other is gone.
     pub(crate) async fn between(
         &self,
         user_id: UserId,
         other_id: UserId,
     ) -> Result<Between, DatabaseError> {
+        if self.account(other_id).await?.is_some_and(Account::is_gone) {
+            return Ok(Between::default());
+        }
         between(self.database(), user_id, other_id).await
     }
 
     /// An account, if its service has told of it.
     pub(crate) async fn account(&self, user_id: UserId) -> Result<Option<Account>, DatabaseError> {
-        query("SELECT deleted FROM account WHERE user_id = $1")
-            .bind(user_id)
-            .fetch_optional(self.database())
-            .await
+        account(self.database(), user_id).await
     }
 
     /// A part of a list: whom, and at which position.
@@ -141,18 +224,6 @@ impl Store {
         owner: UserId,
         window: &Window,
     ) -> Result<Vec<(UserId, i64)>, DatabaseError> {
-        const FROM_NEWEST_FIRST: &str = "SELECT target_id, position FROM relation
-             WHERE source_id = $1 AND kind = $2 AND position > $3 AND position < $4
-             ORDER BY position DESC LIMIT $5";
-        const FROM_OLDEST_FIRST: &str = "SELECT target_id, position FROM relation
-             WHERE source_id = $1 AND kind = $2 AND position > $3 AND position < $4
-             ORDER BY position ASC LIMIT $5";
-        const TO_NEWEST_FIRST: &str = "SELECT source_id, position FROM relation
-             WHERE target_id = $1 AND kind = $2 AND position > $3 AND position < $4
-             ORDER BY position DESC LIMIT $5";
-        const TO_OLDEST_FIRST: &str = "SELECT source_id, position FROM relation
-             WHERE target_id = $1 AND kind = $2 AND position > $3 AND position < $4
-             ORDER BY position ASC LIMIT $5";
         let (kind, from_owner) = match list {
             List::Following => (Kind::Follow, true),
             List::Followers => (Kind::Follow, false),
@@ -244,7 +315,9 @@ impl Store {
     ) -> Result<HashMap<UserId, (i64, i64)>, DatabaseError> {
         let rows: Vec<(i64, i64, i64)> = query(
             "SELECT user_id, followers_count, following_count FROM follow_count
-             WHERE user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))",
+             WHERE user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+               AND NOT EXISTS (SELECT 1 FROM account AS a
+                               WHERE a.user_id = follow_count.user_id AND a.hidden)",
         )
         .bind(list(users))
         .fetch_all(self.database())
@@ -255,74 +328,97 @@ impl Store {
     }
 }
 
-/// A change under way. Nobody else changes anything until it ends.
-#[derive(Debug)]
-pub(crate) struct Change {
-    journal: Journal,
-    transaction: Transaction,
+/// Refuses to do anything with an account that is gone, or by one. The users service was asked
+/// before, or is not asked at all; its answer may be older than what is known here.
+pub(crate) async fn require_active(
+    transaction: &mut Transaction,
+    verb: &'static str,
+    relation: &Relation,
+) -> Result<(), Error> {
+    let gone: Vec<(i64,)> =
+        query("SELECT user_id FROM account WHERE (deleted OR hidden) AND user_id IN ($1, $2)")
+            .bind(relation.user_id)
+            .bind(relation.target_user_id)
+            .fetch_all(transaction)
+            .await?;
+    if gone.contains(&(relation.user_id.as_i64(),)) {
+        return Err(Problem::account_gone(relation.user_id).into());
+    }
+    if gone.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NotActive { verb, target: relation.target_user_id })
 }
 
-impl Change {
-    /// What is between the two accounts, seen from the first.
-    pub(crate) async fn between(&mut self, relation: &Relation) -> Result<Between, DatabaseError> {
-        between(&mut self.transaction, relation.user_id, relation.target_user_id).await
-    }
-
-    /// Refuses to begin anything with an account that is gone, or by one. The users service was
-    /// asked before, but its answer may be older than what its events have told.
-    pub(crate) async fn require_active(
-        &mut self,
-        verb: &'static str,
-        relation: &Relation,
-    ) -> Result<(), Error> {
-        let gone: Vec<(i64,)> =
-            query("SELECT user_id FROM account WHERE deleted AND user_id IN ($1, $2)")
-                .bind(relation.user_id)
-                .bind(relation.target_user_id)
-                .fetch_all(&mut self.transaction)
-                .await?;
-        if gone.contains(&(relation.user_id.as_i64(),)) {
-            return Err(Problem::account_gone(relation.user_id).into());
-        }
-        if gone.is_empty() {
-            return Ok(());
-        }
-        Err(Error::NotActive { verb, target: relation.target_user_id })
-    }
-
-    /// Records an event in its user's stream, and with it changes the tables.
-    pub(crate) async fn record(&mut self, event: GraphEvent) -> Result<(), AppendError> {
-        let relation = event.relation();
-        let stream = format!("user/{}", relation.user_id);
-        let version = self.journal.version(&mut self.transaction, &stream).await?;
-        self.journal.record(&mut self.transaction, &stream, version, &event, relation.at).await?;
-        Ok(())
-    }
-
-    /// Makes the change last.
-    pub(crate) async fn commit(self) -> Result<(), DatabaseError> {
-        self.transaction.commit().await
-    }
+/// An account, if its service has told of it.
+pub(crate) async fn account<'c>(
+    on: impl Into<On<'c>>,
+    user_id: UserId,
+) -> Result<Option<Account>, DatabaseError> {
+    query("SELECT deleted, hidden FROM account WHERE user_id = $1")
+        .bind(user_id)
+        .fetch_optional(on)
+        .await
 }
 
-async fn between<'c>(
+/// Requests from and to accounts that were deleted: each with who asks whom, and its position.
+pub(crate) async fn requests_of_deleted(
+    transaction: &mut Transaction,
+    count_max: u32,
+) -> Result<Vec<(UserId, UserId, i64)>, DatabaseError> {
+    let rows: Vec<(i64, i64, i64)> = query(
+        "SELECT r.source_id, r.target_id, r.position FROM account AS a
+         JOIN relation AS r ON r.source_id = a.user_id AND r.kind = 'request'
+         WHERE a.deleted
+         UNION
+         SELECT r.source_id, r.target_id, r.position FROM account AS a
+         JOIN relation AS r ON r.target_id = a.user_id AND r.kind = 'request'
+         WHERE a.deleted
+         LIMIT $1",
+    )
+    .bind(count_max)
+    .fetch_all(transaction)
+    .await?;
+    rows.into_iter()
+        .map(|(source, target, position)| Ok((user(source)?, user(target)?, position)))
+        .collect()
+}
+
+/// Whether there is a request from or to this account.
+pub(crate) async fn has_requests(
+    transaction: &mut Transaction,
+    user_id: UserId,
+) -> Result<bool, DatabaseError> {
+    let found = query(
+        "SELECT kind FROM relation WHERE source_id = $1 AND kind = 'request'
+         UNION
+         SELECT kind FROM relation WHERE target_id = $1 AND kind = 'request'",
+    )
+    .bind(user_id)
+    .fetch_optional::<(String,)>(transaction)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// What is between the two accounts, seen from the first.
+pub(crate) async fn between<'c>(
     on: impl Into<On<'c>>,
     user_id: UserId,
     other_id: UserId,
 ) -> Result<Between, DatabaseError> {
-    let rows: Vec<(i64, String)> = query(
-        "SELECT source_id, kind FROM relation WHERE source_id = $1 AND target_id = $2
+    let rows: Vec<(i64, String, i64)> = query(
+        "SELECT source_id, kind, position FROM relation WHERE source_id = $1 AND target_id = $2
          UNION ALL
-         SELECT source_id, kind FROM relation WHERE source_id = $2 AND target_id = $1",
+         SELECT source_id, kind, position FROM relation WHERE source_id = $2 AND target_id = $1",
     )
     .bind(user_id)
     .bind(other_id)
     .fetch_all(on)
     .await?;
     let mut between = Between::default();
-    for (source, kind) in rows {
+    for (source, kind, position) in rows {
         let side = if source == user_id.as_i64() { &mut between.ours } else { &mut between.theirs };
-        side.push(Kind::from_column(&kind)?);
+        side.push((Kind::from_column(&kind)?, position));
     }
     Ok(between)
 }

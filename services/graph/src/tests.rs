@@ -2,9 +2,15 @@
 //! events out.
 
 mod blocking;
+mod elsewhere;
 mod following;
+mod gone;
 mod harness;
 mod internal;
 mod listing;
+mod plans;
+mod races;
 mod requests;
+mod sagas;
+mod statements;
 mod storing;

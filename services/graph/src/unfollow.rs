@@ -5,14 +5,12 @@ use pillion_chassis::{Answer, Onward, Path, UserCaller};
 use pillion_events::GraphEvent;
 use serde::Serialize;
 
-use crate::Graph;
 use crate::error::Error;
-use crate::own::{self, End, Pair};
+use crate::own::{self, Change, Pair};
 use crate::store::Kind;
+use crate::{Graph, follow_protected};
 
-/// Nobody follows and asks to follow at once.
-const ENDS: [End; 2] =
-    [(Kind::Follow, GraphEvent::Unfollowed), (Kind::Request, GraphEvent::FollowRequestRemoved)];
+const VERB: &str = "unfollow";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Unfollowed {
@@ -24,10 +22,20 @@ pub(crate) struct Unfollowed {
 pub(crate) async fn unfollow(
     State(graph): State<Graph>,
     caller: UserCaller,
-    Path(Pair { id, target_user_id }): Path<Pair>,
+    Path(pair): Path<Pair>,
     onward: Onward,
 ) -> Result<Answer<Unfollowed>, Error> {
-    caller.require_own("source_user_id", id)?;
-    own::end(&graph, &onward, &caller, target_user_id, "unfollow", &ENDS).await?;
+    let mut change = own::open(&graph, &caller, pair, VERB).await?;
+    let Change { transaction, relation, between } = &mut change;
+    // Nobody follows and asks to follow at once.
+    if between.ours(Kind::Follow) {
+        graph.store.record(transaction, GraphEvent::Unfollowed(*relation)).await?;
+        change.transaction.commit().await?;
+    } else if let Some(position) = between.our_request() {
+        follow_protected::end(&graph, transaction, *relation, position, "taken back").await?;
+        change.transaction.commit().await?;
+    } else {
+        change.nothing_to_end(&graph, &onward, VERB).await?;
+    }
     Ok(Answer::found(Unfollowed { following: false }))
 }

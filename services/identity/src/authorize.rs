@@ -19,7 +19,7 @@ use crate::error::OAuthError;
 use crate::scope::{grantable, narrow};
 use crate::secret::Secret;
 use crate::state::Identity;
-use crate::store::{AccountState, App, Code};
+use crate::store::{App, Code};
 
 /// How long a code works: an app turns it into tokens at once; a person who does that by hand
 /// needs a little longer.
@@ -61,18 +61,10 @@ pub(crate) async fn decide(
             return Err(problem.into_response());
         }
     }
-    let account = match text("username") {
-        Some(username) => identity.store.account_by_username(username).await,
-        None => Ok(None),
-    };
-    let account = account.map_err(|error| Problem::from(error).into_response())?;
-    let account = account.filter(|account| account.state == AccountState::Active);
     let password = request.optional("password").cloned();
     let password = password.unwrap_or_else(|| Secret::presented(String::new()));
-    let hash = account.as_ref().map(|account| account.password_hash.clone());
-    let right = identity.passwords.verify(password, hash).await;
-    let right = right.map_err(|error| Problem::from(error).into_response())?;
-    let Some(account) = account.filter(|_| right) else {
+    let who = identity.who_is(text("username"), password).await;
+    let Some(account_id) = who.map_err(IntoResponse::into_response)? else {
         let message = "The username or the password is wrong.";
         return Ok(page(&ask, &request, Some(message), StatusCode::UNAUTHORIZED));
     };
@@ -82,7 +74,7 @@ pub(crate) async fn decide(
     let code = Code {
         hash: secret.hash(),
         client_id: ask.app.client_id.clone(),
-        account_id: account.id,
+        account_id,
         redirect_uri: ask.redirect_uri.clone(),
         scopes: ask.scopes.clone(),
         challenge: ask.challenge.clone(),

@@ -66,7 +66,7 @@ impl Identity {
             return Ok(self.tokens(&subject, client_id, &scopes, None));
         }
         let (secret, token) = self.next_refresh_token()?;
-        let id = self.ids.next();
+        let id = self.ids.next()?;
         let session = Session { id, account_id, client_id: client_id.to_owned(), scopes };
         self.store.begin_session(&session, &token, self.clock.now()).await?;
         Ok(self.tokens(&subject, client_id, &session.scopes, Some(&secret)))

@@ -1,27 +1,30 @@
 //! The identity service: who may log in, which apps exist, and the tokens that prove it.
 //!
-//! It owns accounts and passwords; profiles belong to the users service. Registering and deleting
-//! an account are small processes over both: their state is a row here, each step can be repeated,
-//! and a worker takes them on where a crash or an unreachable peer stopped them.
+//! It owns accounts and passwords; profiles belong to the users service. An account begins and ends
+//! in sagas over all services that keep something of it, which this one conducts.
 
-mod accounts;
 mod authorize;
+mod cleaner;
 mod client;
 mod consent;
-mod delete_account;
+mod deactivate_account;
 mod error;
 mod grant;
+mod left;
 mod login;
 mod password;
+mod refresh_keys;
 mod register_account;
 mod register_app;
-mod resume;
 mod revoke;
 mod routes;
+mod sagas;
 mod scope;
 mod secret;
+mod show_password;
 mod signer;
 mod state;
+mod steps;
 mod store;
 mod token;
 
@@ -31,6 +34,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pillion_chassis::saga::participate;
 use pillion_chassis::{Deps, Scopes, Service, StartError, UserId};
 use tokio::sync::watch;
 
@@ -39,6 +43,7 @@ pub use scope::{APP_SCOPES, USER_SCOPES};
 pub use signer::{ACCESS_TOKEN_TTL, Jwk, JwkSet};
 
 use state::Identity;
+use steps::Steps;
 
 /// The name of the service among its peers.
 pub const NAME: &str = "identity";
@@ -53,6 +58,8 @@ pub struct Config {
     /// The client id of tokens that come from `POST /pillion/v1/login`: our own clients, which
     /// keep no secret.
     pub first_party_client_id: String,
+    /// How long an account can be brought back by a log-in after it was deactivated.
+    pub deactivation_grace: Duration,
 }
 
 impl Default for Config {
@@ -61,6 +68,7 @@ impl Default for Config {
             issuer: "pillion".to_owned(),
             audience: "pillion-api".to_owned(),
             first_party_client_id: "pillion".to_owned(),
+            deactivation_grace: Duration::from_hours(30 * 24),
         }
     }
 }
@@ -103,14 +111,24 @@ impl Handle {
 /// Makes the service: brings its database up to date and reads or makes its signing keys.
 pub async fn service(deps: Deps, config: Config) -> Result<(Service, Handle), StartError> {
     check_config(&config)?;
+    let (database, clock) = (deps.database.clone(), deps.clock.clone());
     let identity = Arc::new(Identity::start(deps, config).await?);
-    let (router, table) = routes::routes().finish(identity.clone());
-    let workers = vec![resume::worker(identity.clone()), resume::cleaner(identity.clone())];
-    Ok((Service { name: NAME, router, routes: table, workers, journal: None }, Handle(identity)))
+    let all = participate(routes::routes(), database, clock, Arc::new(Steps));
+    let (router, table) = all.finish(identity.clone());
+    let sagas = identity.sagas.clone();
+    let workers = vec![
+        sagas.worker(),
+        left::worker(identity.clone()),
+        refresh_keys::worker(identity.clone()),
+        cleaner::cleaner(identity.clone()),
+    ];
+    let service =
+        Service { name: NAME, router, routes: table, workers, journal: None, sagas: Some(sagas) };
+    Ok((service, Handle(identity)))
 }
 
 fn check_config(config: &Config) -> Result<(), StartError> {
-    let Config { issuer, audience, first_party_client_id } = config;
+    let Config { issuer, audience, first_party_client_id, .. } = config;
     for (key, value) in [("issuer", issuer), ("audience", audience)] {
         if value.is_empty() {
             return Err(StartError::Configuration(format!(

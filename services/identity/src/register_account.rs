@@ -1,28 +1,39 @@
 //! `POST /pillion/v1/accounts`: registers an account.
 //!
-//! The account is stored as pending, then its profile is made, then it becomes active. Whatever
-//! stops this in between, the worker takes it on; sending the same request again does too.
+//! The account is stored as pending together with the beginning of the saga, which takes it to its
+//! end whatever happens here. Sending the same request again waits for the same registration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
-use pillion_chassis::{Json, Onward, Problem, UserId};
-use serde::Deserialize;
+use http::header::{HeaderValue, LOCATION};
+use pillion_chassis::saga::{Outcome, Reason, SagaError, SagaId};
+use pillion_chassis::{Json, Problem, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::accounts::{Registered, taken};
 use crate::password::check_length;
+use crate::sagas::REGISTER_ACCOUNT;
 use crate::secret::Secret;
 use crate::state::Identity;
-use crate::store::{Account, AccountState, Profile};
+use crate::store::{Account, AccountState, accounts};
+
+/// What a client waits for at most; then it is told that the registration goes on.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
+/// Far above any rule for handles, which is the users service's: longer ones are no keys here.
+const USERNAME_BYTES_MAX: usize = 64;
+/// How long a new registration waits for one of the same handle that is being taken back.
+const TURN_TIME_MAX: Duration = Duration::from_secs(1);
+/// A registration that is under way ends within seconds.
+const RETRY_AFTER_S: u32 = 2;
 
 /// The body.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Registration {
+pub(crate) struct Body {
     username: String,
     name: String,
     password: Secret,
@@ -31,52 +42,164 @@ pub(crate) struct Registration {
     url: Option<String>,
 }
 
+/// What the saga knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Registration {
+    pub(crate) user_id: UserId,
+    #[serde(flatten)]
+    pub(crate) profile: Profile,
+}
+
+/// What the users service is told about an account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Profile {
+    /// The handle, as its owner writes it.
+    pub(crate) username: String,
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+}
+
+/// How a registration began.
+enum Begun {
+    /// Just now.
+    Anew(Registration, SagaId),
+    /// Before, perhaps by the same person.
+    Before(Account, Registration, SagaId),
+    /// Not yet: an earlier one of the same handle is just ending.
+    NotYet(SagaId),
+}
+
 pub(crate) async fn register_account(
     State(identity): State<Arc<Identity>>,
-    onward: Onward,
-    Json(registration): Json<Registration>,
+    Json(body): Json<Body>,
 ) -> Result<Response, Problem> {
-    let Registration { username, name, password, description, location, url } = registration;
+    let Body { username, name, password, description, location, url } = body;
     check_length(&password)?;
-    let account = Account {
-        id: identity.ids.user(),
-        profile: Profile { username, name, description, location, url },
-        password_hash: identity.passwords.hash(password.clone()).await?,
-        state: AccountState::Pending,
+    if username.len() > USERNAME_BYTES_MAX {
+        let message = format!("`username` has more than {USERNAME_BYTES_MAX} bytes");
+        return Err(Problem::invalid("username", Some(&username), message));
+    }
+    // As the users service keeps it, so that the answer is what will be read.
+    let name = name.trim().to_owned();
+    let profile = Profile { username, name, description, location, url };
+    let hash = identity.passwords.hash(password.clone()).await?;
+    let mut begun = identity.begin_registration(&profile, &hash).await?;
+    if let Begun::NotYet(earlier) = begun {
+        identity.sagas.outcome(earlier, TURN_TIME_MAX).await?;
+        begun = identity.begin_registration(&profile, &hash).await?;
+    }
+    let (registration, saga) = match begun {
+        Begun::Anew(registration, saga) => (registration, saga),
+        Begun::Before(account, registration, saga) => {
+            if !identity.passwords.verify(password, Some(account.password_hash)).await? {
+                return Err(taken(&profile.username));
+            }
+            (registration, saga)
+        }
+        Begun::NotYet(_) => return Err(goes_on()),
     };
-    let account = match identity.store.insert_account(&account, identity.clock.now()).await? {
-        None => account,
-        Some(holder) if is_own_attempt(&identity, &holder, password).await? => holder,
-        Some(_) => return Err(taken(&account.profile.username)),
-    };
-    match identity.complete_registration(&account, &onward).await {
-        Ok(Registered::Active(profile)) => Ok(created(account.id, profile)),
-        Ok(Registered::Refused(response)) => Ok(response),
-        Err(problem) if problem.status().is_server_error() => Err(problem.with(
-            "detail",
-            "The account is registered but its profile could not be made yet; this is tried \
-             again by itself. Send the same request again to learn when it is done.",
-        )),
-        Err(problem) => Err(problem),
+    match identity.sagas.outcome_at_pivot(saga, ANSWER_TIME_MAX).await? {
+        Outcome::Pivoted | Outcome::Completed => {}
+        Outcome::Compensated(reason) => return Err(refused(reason)),
+        Outcome::Unfinished => return Err(goes_on()),
+    }
+    // The account exists from the pivot on. Its owner may log in with the answer, not when the saga
+    // comes to the step that says the same.
+    let mut transaction = identity.store.write().await?;
+    accounts::enable(&mut transaction, registration.user_id, identity.clock.now()).await?;
+    transaction.commit().await?;
+    Ok(created(registration))
+}
+
+impl Identity {
+    /// Stores the account and begins the saga that makes it one.
+    async fn begin_registration(
+        &self,
+        profile: &Profile,
+        password_hash: &str,
+    ) -> Result<Begun, Problem> {
+        let mut transaction = self.store.write().await?;
+        let key = profile.username.to_ascii_lowercase();
+        let running = self.sagas.running(&mut transaction, &REGISTER_ACCOUNT, &key).await?;
+        if let Some(holder) = accounts::holder(&mut transaction, &key).await? {
+            match (holder.state, running) {
+                (AccountState::Pending, Some(saga)) => {
+                    let registration = Registration::deserialize(&saga.data)
+                        .map_err(|error| Problem::internal(&error))?;
+                    return Ok(Begun::Before(holder, registration, saga.id));
+                }
+                // Its saga was given up, or was over before its first step.
+                (AccountState::Pending, None) => {
+                    accounts::drop_pending(&mut transaction, holder.id).await?;
+                }
+                (AccountState::Active | AccountState::Deactivated, _) => {
+                    return Err(taken(&profile.username));
+                }
+            }
+        }
+        let registration = Registration { user_id: self.ids.user()?, profile: profile.clone() };
+        let data =
+            serde_json::to_value(&registration).map_err(|error| Problem::internal(&error))?;
+        let started = self.sagas.start(&mut transaction, &REGISTER_ACCOUNT, &key, data).await;
+        let saga = match started {
+            Err(SagaError::Running(earlier)) => return Ok(Begun::NotYet(earlier)),
+            Err(SagaError::Data) => {
+                let message = "the body: this is far too much for a profile";
+                return Err(Problem::invalid("body", None, message));
+            }
+            started => started?,
+        };
+        let account = Account {
+            id: registration.user_id,
+            username: profile.username.clone(),
+            password_hash: password_hash.to_owned(),
+            state: AccountState::Pending,
+        };
+        accounts::insert(&mut transaction, &account, self.clock.now()).await?;
+        transaction.commit().await?;
+        Ok(Begun::Anew(registration, saga))
     }
 }
 
-/// Whether a pending account was left behind by an earlier attempt of the same person.
-async fn is_own_attempt(
-    identity: &Identity,
-    holder: &Account,
-    password: Secret,
-) -> Result<bool, Problem> {
-    let pending = holder.state == AccountState::Pending;
-    let hash = holder.password_hash.clone();
-    Ok(pending && identity.passwords.verify(password, Some(hash)).await?)
+/// 409: the handle belongs to somebody.
+pub(crate) fn taken(username: &str) -> Problem {
+    Problem::conflict(format!("The username [{username}] is taken; choose another one."))
 }
 
-fn created(id: UserId, profile: Bytes) -> Response {
-    let kind = [(CONTENT_TYPE, "application/json")];
-    let mut response = (StatusCode::CREATED, kind, profile).into_response();
+/// Why there is no account: as the service said that refused its part.
+fn refused(reason: Reason) -> Problem {
+    if reason.status == StatusCode::REQUEST_TIMEOUT.as_u16() {
+        tracing::warn!(
+            step = reason.step,
+            "a registration was taken back because it took too long"
+        );
+        return Problem::unavailable(
+            "The account could not be made in time; nothing is left of it. Try again.",
+            RETRY_AFTER_S,
+        );
+    }
+    reason.into()
+}
+
+fn goes_on() -> Problem {
+    Problem::unavailable(
+        "The registration has begun but is not done yet; it goes on by itself. Send the same \
+         request again to learn when it is done.",
+        RETRY_AFTER_S,
+    )
+}
+
+fn created(registration: Registration) -> Response {
+    let Registration { user_id, profile: Profile { username, name, .. } } = registration;
+    let data = json!({ "id": user_id, "name": name, "username": username });
+    let mut response = (StatusCode::CREATED, Json(json!({ "data": data }))).into_response();
     // Digits only: always a valid header.
-    if let Ok(location) = HeaderValue::try_from(format!("/2/users/{id}")) {
+    if let Ok(location) = HeaderValue::try_from(format!("/2/users/{user_id}")) {
         response.headers_mut().insert(LOCATION, location);
     }
     response

@@ -59,14 +59,14 @@ pub(crate) async fn register_app(
     };
     let app = App {
         // The prefix tells it from a user's id, also for those who read logs.
-        client_id: format!("app-{}", identity.ids.next()),
+        client_id: format!("app-{}", identity.ids.next()?),
         owner_id: caller.user_id,
         name,
         secret_hash: secret.as_ref().map(Secret::hash),
         redirect_uris,
         created_at: identity.clock.now(),
     };
-    if identity.store.account(caller.user_id).await?.is_none() {
+    if identity.store.active_account(caller.user_id).await?.is_none() {
         return Err(Problem::account_gone(caller.user_id));
     }
     if !identity.store.insert_app(&app, APPS_MAX).await? {

@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, HeaderValue};
 use pillion_chassis::{Json, Routes};
 
 use crate::authorize::{ask, decide};
-use crate::delete_account::delete_account;
+use crate::deactivate_account::deactivate_account;
 use crate::login::login;
 use crate::register_account::register_account;
 use crate::register_app::register_app;
@@ -19,7 +19,7 @@ use crate::token::{app_token, token};
 pub(crate) fn routes() -> Routes<Arc<Identity>> {
     Routes::new()
         .post("/pillion/v1/accounts", register_account)
-        .delete("/pillion/v1/accounts/me", delete_account)
+        .delete("/pillion/v1/accounts/me", deactivate_account)
         .post("/pillion/v1/login", login)
         .post("/pillion/v1/apps", register_app)
         .get("/i/oauth2/authorize", ask)

@@ -2,15 +2,17 @@
 //!
 //! A token is a JWT (RFC 9068): header `alg` `EdDSA`, `typ` `at+jwt`, `kid`; claims `iss`, `aud`,
 //! `sub`, `client_id`, `scope`, `iat`, `nbf`, `exp`, `jti`. Keys are Ed25519, made on first start
-//! and kept in the service's database, so that tokens outlive a restart.
+//! and kept in the service's database, so that tokens outlive a restart. Every process of the
+//! service reads them again now and then, for another one may have made a new one.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pillion_chassis::random::RandomError;
-use pillion_chassis::{Clock, DatabaseError, Ids, Random, Scopes, Timestamp};
+use pillion_chassis::{Clock, DatabaseError, Random, Scopes, Timestamp};
 use ring::digest::{SHA256, digest};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,9 @@ pub(crate) const KEY_ANNOUNCED: Duration = Duration::from_mins(5);
 /// How long a key is published after its successor took over: a token's life, and the hour that
 /// operators may give to tokens of their own.
 const KEY_KEPT: Duration = Duration::from_mins(75);
+
+/// How often the keys are read again: a new one is announced for ten times as long before it signs.
+pub(crate) const KEYS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The length of an Ed25519 seed.
 const SEED_BYTES: usize = 32;
@@ -120,7 +125,9 @@ pub(crate) struct Signer {
     issuer: String,
     audience: String,
     clock: Arc<dyn Clock>,
-    ids: Arc<Ids>,
+    /// Tells the tokens of processes and restarts apart.
+    process: u64,
+    signed: AtomicU64,
     keys: RwLock<Ring>,
     published: watch::Sender<JwkSet>,
     followed: watch::Receiver<JwkSet>,
@@ -148,22 +155,31 @@ impl Signer {
         issuer: String,
         audience: String,
         clock: Arc<dyn Clock>,
-        ids: Arc<Ids>,
         store: &Store,
         random: &dyn Random,
     ) -> Result<Self, KeyError> {
-        let stored = store.signing_keys().await?;
-        let stored: Result<Vec<_>, _> =
-            stored.into_iter().map(|stored| key(&stored.seed, stored.signs_from)).collect();
-        let keys = match Ring::of(stored?) {
-            Some(keys) => keys,
-            None => Ring {
-                oldest: Arc::new(make(store, random, clock.now()).await?),
-                newer: Vec::new(),
-            },
+        let keys = if let Some(keys) = read(store).await? {
+            keys
+        } else {
+            // Another process may do the same at this moment; one of the two keys is kept.
+            let first = make(random, clock.now())?;
+            store.insert_first_signing_key(&first).await?;
+            let missing = || DatabaseError::Corrupt("no signing key".to_owned());
+            read(store).await?.ok_or_else(missing)?
         };
+        let mut process = [0; 8];
+        random.fill(&mut process)?;
         let (published, followed) = watch::channel(keys.public());
-        Ok(Self { issuer, audience, clock, ids, keys: RwLock::new(keys), published, followed })
+        Ok(Self {
+            issuer,
+            audience,
+            clock,
+            process: u64::from_le_bytes(process),
+            signed: AtomicU64::new(0),
+            keys: RwLock::new(keys),
+            published,
+            followed,
+        })
     }
 
     /// The published keys.
@@ -178,16 +194,32 @@ impl Signer {
         random: &dyn Random,
     ) -> Result<(), RotateError> {
         let now = self.clock.now();
-        let next = make(store, random, after(now, KEY_ANNOUNCED)).await?;
-        let mut keys = self.snapshot();
-        keys.newer.push(Arc::new(next));
-        while let Some(outdated) = keys.retire(now) {
-            store.forget_signing_key(&outdated.public.kid).await?;
+        store.insert_signing_key(&make(random, after(now, KEY_ANNOUNCED))?).await?;
+        if let Some(mut keys) = read(store).await? {
+            while let Some(outdated) = keys.retire(now) {
+                store.forget_signing_key(&outdated.public.kid).await?;
+            }
+            self.publish(keys);
         }
-        let published = keys.public();
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        self.published.send_replace(published);
         Ok(())
+    }
+
+    /// Takes over what other processes did with the keys.
+    pub(crate) async fn refresh(&self, store: &Store) -> Result<(), DatabaseError> {
+        if let Some(keys) = read(store).await? {
+            self.publish(keys);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, keys: Ring) {
+        let public = keys.public();
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.published.send_if_modified(|published| {
+            let changed = *published != public;
+            *published = public;
+            changed
+        });
     }
 
     /// A token that is valid from now on for `ttl`, in whole seconds.
@@ -200,6 +232,7 @@ impl Signer {
     ) -> String {
         let now = self.clock.now();
         let issued_at = now.as_secs();
+        let signed = self.signed.fetch_add(1, Ordering::Relaxed);
         let claims = json!({
             "iss": self.issuer,
             "aud": self.audience,
@@ -209,7 +242,7 @@ impl Signer {
             "iat": issued_at,
             "nbf": issued_at,
             "exp": issued_at.saturating_add(ttl.as_secs()),
-            "jti": self.ids.next().to_string(),
+            "jti": format!("{:016x}-{signed:x}", self.process),
         });
         let keys = self.snapshot();
         let key = keys.signing(now);
@@ -233,11 +266,18 @@ fn after(moment: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_micros(moment.as_micros().saturating_add(by))
 }
 
-async fn make(store: &Store, random: &dyn Random, signs_from: Timestamp) -> Result<Key, KeyError> {
+/// The keys that are stored, if there are any.
+async fn read(store: &Store) -> Result<Option<Ring>, DatabaseError> {
+    let stored = store.signing_keys().await?;
+    let keys: Result<Vec<_>, _> =
+        stored.into_iter().map(|stored| key(&stored.seed, stored.signs_from)).collect();
+    Ok(Ring::of(keys?))
+}
+
+/// A new key.
+fn make(random: &dyn Random, signs_from: Timestamp) -> Result<StoredKey, KeyError> {
     let mut seed = [0; SEED_BYTES];
     random.fill(&mut seed)?;
-    let key = key(&seed, signs_from)?;
-    let stored = StoredKey { kid: key.public.kid.clone(), seed: seed.to_vec(), signs_from };
-    store.insert_signing_key(&stored).await?;
-    Ok(key)
+    let kid = key(&seed, signs_from)?.public.kid;
+    Ok(StoredKey { kid, seed: seed.to_vec(), signs_from })
 }

@@ -1,13 +1,17 @@
 //! What the service's handlers and workers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use pillion_chassis::{Clock, Deps, Ids, Peers, Problem, Random, StartError};
+use pillion_chassis::saga::{SagaDeps, Sagas};
+use pillion_chassis::{Clock, Deps, Ids, Problem, Random, StartError};
 
-use crate::Config;
 use crate::password::{PasswordError, Passwords};
+use crate::sagas::{DEACTIVATE_ACCOUNT, REGISTER_ACCOUNT};
 use crate::signer::{KeyError, Signer};
+use crate::steps::Steps;
 use crate::store::Store;
+use crate::{Config, NAME};
 
 /// The service's parts.
 #[derive(Debug)]
@@ -15,23 +19,24 @@ pub(crate) struct Identity {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<Ids>,
     pub(crate) random: Arc<dyn Random>,
-    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) sagas: Sagas,
     pub(crate) store: Store,
     pub(crate) passwords: Passwords,
     pub(crate) signer: Signer,
     pub(crate) first_party_client_id: String,
+    pub(crate) deactivation_grace: Duration,
 }
 
 impl Identity {
     pub(crate) async fn start(deps: Deps, config: Config) -> Result<Self, StartError> {
-        let Deps { clock, ids, random, database, peers } = deps;
-        let store = Store::open(database).await?;
-        let Config { issuer, audience, first_party_client_id } = config;
+        let Deps { clock, ids, random, database, peers, service_tokens, .. } = deps;
+        let store = Store::open(database.clone()).await?;
+        let Config { issuer, audience, first_party_client_id, deactivation_grace } = config;
         // The clock may have gone back while the service was down, and ids never come twice.
         if let Some(last) = store.last_id().await? {
             ids.start_after(last);
         }
-        let signer = Signer::load(issuer, audience, clock.clone(), ids.clone(), &store, &*random)
+        let signer = Signer::load(issuer, audience, clock.clone(), &store, &*random)
             .await
             .map_err(|error| match error {
                 KeyError::Random(error) => StartError::Random(error),
@@ -41,7 +46,27 @@ impl Identity {
             PasswordError::Random(error) => StartError::Random(error),
             other => StartError::Configuration(format!("identity: {other}")),
         })?;
-        Ok(Self { clock, ids, random, peers, store, passwords, signer, first_party_client_id })
+        let saga_deps = SagaDeps {
+            service: NAME,
+            database,
+            peers,
+            clock: clock.clone(),
+            ids: ids.clone(),
+            tokens: service_tokens,
+            participant: Arc::new(Steps),
+        };
+        let sagas = Sagas::new(saga_deps, &[&REGISTER_ACCOUNT, &DEACTIVATE_ACCOUNT]);
+        Ok(Self {
+            clock,
+            ids,
+            random,
+            sagas,
+            store,
+            passwords,
+            signer,
+            first_party_client_id,
+            deactivation_grace,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
-//! What the service keeps, as the use cases need it. Every method is one transaction.
+//! What the service keeps, as the use cases need it. Every method of [`Store`] is one transaction.
 
-mod accounts;
+pub(crate) mod accounts;
 mod apps;
 mod keys;
 mod rows;
@@ -8,8 +8,7 @@ mod sessions;
 
 use pillion_chassis::database::{Migrations, OpenError};
 use pillion_chassis::sql::query;
-use pillion_chassis::{Database, DatabaseError, Scopes, Timestamp, UserId};
-use serde::{Deserialize, Serialize};
+use pillion_chassis::{Database, DatabaseError, Scopes, Timestamp, Transaction, UserId};
 
 use crate::secret::Hash;
 
@@ -17,34 +16,21 @@ use crate::secret::Hash;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) id: UserId,
-    pub(crate) profile: Profile,
+    /// The handle, as its owner writes it.
+    pub(crate) username: String,
     /// A PHC string.
     pub(crate) password_hash: String,
     pub(crate) state: AccountState,
 }
 
-/// What the users service is told about an account, on every attempt the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Profile {
-    /// The handle, as its owner writes it.
-    pub(crate) username: String,
-    pub(crate) name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) description: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) location: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) url: Option<String>,
-}
-
-/// How far an account's registration or deletion has come.
+/// Whether an account can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccountState {
-    /// The profile may not exist yet.
+    /// Its registration has not ended.
     Pending,
     Active,
-    /// The profile may exist still; nobody can log in any more.
-    Deleting,
+    /// Its owner wants it gone; until it is, logging in brings it back.
+    Deactivated,
 }
 
 /// Software that asks for tokens.
@@ -109,7 +95,7 @@ pub(crate) struct StoredKey {
 }
 
 /// What makes the tables.
-static MIGRATIONS: Migrations = Migrations {
+pub(crate) static MIGRATIONS: Migrations = Migrations {
     sqlite: sqlx::migrate!("migrations/sqlite"),
     postgres: sqlx::migrate!("migrations/postgres"),
 };
@@ -125,11 +111,17 @@ impl Store {
         Ok(Self(database))
     }
 
+    /// Begins a transaction.
+    pub(crate) async fn write(&self) -> Result<Transaction, DatabaseError> {
+        self.0.write().await
+    }
+
     /// The largest of our own ids that is stored.
     pub(crate) async fn last_id(&self) -> Result<Option<u64>, DatabaseError> {
         let (last,): (Option<i64>,) = query(
             "SELECT max(id) FROM
-             (SELECT max(id) AS id FROM account UNION ALL SELECT max(id) FROM session) AS ids",
+             (SELECT max(id) AS id FROM account UNION ALL SELECT max(id) FROM session
+              UNION ALL SELECT max(id) FROM saga) AS ids",
         )
         .fetch_one(&self.0)
         .await?;

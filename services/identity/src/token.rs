@@ -81,7 +81,7 @@ async fn authorization_code(
         ));
     }
     let session = Session {
-        id: identity.ids.next(),
+        id: identity.ids.next()?,
         account_id: code.account_id,
         client_id: app.client_id,
         scopes: code.scopes,

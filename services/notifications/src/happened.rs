@@ -2,7 +2,8 @@
 
 use pillion_chassis::{Recorded, UserId};
 use pillion_events::{
-    DecodeError, EngagementEvent, GraphEvent, NotificationEvent, TweetEvent, TweetPosted, UserEvent,
+    DecodeError, EngagementEvent, GraphEvent, NotificationEvent, Relation, RequestNotice, Retweet,
+    TweetEvent, TweetPosted, UserEvent,
 };
 
 use crate::notice::{Kind, Notice};
@@ -28,14 +29,19 @@ impl Happened {
             | "engagement.unretweeted" => Self::Engagement(event.decode()?),
             "graph.followed"
             | "graph.unfollowed"
-            | "graph.follow_requested"
             | "graph.follow_request_removed"
             | "graph.blocked"
             | "graph.unblocked"
             | "graph.muted"
             | "graph.unmuted" => Self::Graph(event.decode()?),
-            "user.profile_changed" | "user.deleted" => Self::User(event.decode()?),
-            "notification.read" => Self::Own(event.decode()?),
+            "user.profile_changed" | "user.deactivated" | "user.reactivated" | "user.deleted" => {
+                Self::User(event.decode()?)
+            }
+            "notification.read"
+            | "notification.inbox_created"
+            | "notification.inbox_dropped"
+            | "notification.requested"
+            | "notification.withdrawn" => Self::Own(event.decode()?),
             _ => return Ok(None),
         }))
     }
@@ -45,34 +51,22 @@ impl Happened {
     pub(crate) fn notices(&self) -> Vec<Notice> {
         let notices = match self {
             Self::Tweet(TweetEvent::Posted(posted)) => posted_notices(posted),
-            Self::Graph(GraphEvent::Followed(relation)) => vec![Notice {
-                recipients: vec![relation.target_user_id],
-                kind: Kind::Follow,
-                actor_id: relation.user_id,
-                tweet_id: None,
-                created_at: relation.at,
-            }],
-            Self::Graph(GraphEvent::FollowRequested(relation)) => vec![Notice {
-                recipients: vec![relation.target_user_id],
-                kind: Kind::FollowRequest,
-                actor_id: relation.user_id,
-                tweet_id: None,
-                created_at: relation.at,
-            }],
-            Self::Engagement(EngagementEvent::Liked(like)) => vec![Notice {
-                recipients: vec![like.author_id],
-                kind: Kind::Like,
-                actor_id: like.user_id,
-                tweet_id: Some(like.tweet_id),
-                created_at: like.at,
-            }],
-            Self::Engagement(EngagementEvent::Retweeted(retweet)) => vec![Notice {
-                recipients: vec![retweet.author_id],
-                kind: Kind::Retweet,
-                actor_id: retweet.user_id,
-                tweet_id: Some(retweet.tweet_id),
-                created_at: retweet.at,
-            }],
+            Self::Graph(GraphEvent::Followed(Relation { user_id, target_user_id, at })) => {
+                vec![Notice::of(Kind::Follow, *user_id, *target_user_id, None, *at)]
+            }
+            Self::Own(NotificationEvent::Requested(request)) => {
+                let RequestNotice { user_id, from_user_id, request_position, at } = *request;
+                let notice = Notice::of(Kind::FollowRequest, from_user_id, user_id, None, at);
+                vec![Notice { request_position: Some(request_position), ..notice }]
+            }
+            Self::Engagement(EngagementEvent::Liked(like)) => {
+                let tweet_id = Some(like.tweet_id);
+                vec![Notice::of(Kind::Like, like.user_id, like.author_id, tweet_id, like.at)]
+            }
+            Self::Engagement(EngagementEvent::Retweeted(retweet)) => {
+                let Retweet { user_id, tweet_id, author_id, at, .. } = *retweet;
+                vec![Notice::of(Kind::Retweet, user_id, author_id, Some(tweet_id), at)]
+            }
             _ => Vec::new(),
         };
         notices.into_iter().filter_map(without_oneself).collect()
@@ -96,6 +90,7 @@ fn posted_notices(posted: &TweetPosted) -> Vec<Notice> {
             kind,
             actor_id: posted.author_id,
             tweet_id: Some(posted.tweet_id),
+            request_position: None,
             created_at: posted.created_at,
         }
     };

@@ -5,7 +5,9 @@
 //! A notification's id is the moment at which its event was recorded, in microseconds since 1970,
 //! or one more than the last id that its recipient had, if that is larger. So ids grow in the
 //! order in which notifications come in: a reader who goes on from an id misses none, also if the
-//! events of a service come in late; and the same events make the same ids again.
+//! events of a service come in late; and the same events make the same ids again. What was taken
+//! back and is done again shows up under the id that it had: who likes and unlikes a tweet all day
+//! makes news once.
 
 mod error;
 mod feeds;
@@ -15,6 +17,7 @@ mod mark_read;
 mod notice;
 mod projection;
 mod routes;
+mod sagas;
 mod store;
 mod stream;
 #[cfg(test)]
@@ -25,10 +28,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pillion_chassis::page::PageTokens;
+use pillion_chassis::saga;
 use pillion_chassis::{Clock, Deps, Journal, Service, Shutdown, StartError, Worker};
 
 use feeds::Feeds;
 use projection::NotificationsProjection;
+use sagas::Steps;
 use store::Store;
 
 /// The service's name.
@@ -86,7 +91,7 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
 pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartError> {
     let Deps { clock, random, database, .. } = deps;
     database.migrate(&store::MIGRATIONS).await?;
-    let pages = Arc::new(PageTokens::load(&database, &*random).await?);
+    let pages = Arc::new(PageTokens::load(&database, &*random).await?.by(clock.clone()));
     let feeds = Arc::new(Feeds::new(config.streams_max, config.streams_per_user_max));
     let projection = Arc::new(NotificationsProjection::new(feeds.clone()));
     let journal = Journal::new(NAME, database.clone(), projection);
@@ -97,6 +102,8 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
             feeds.close();
         })
     };
+    let steps = Arc::new(Steps::new(journal.clone()));
+    let service = saga::participate(routes::routes(), database.clone(), clock.clone(), steps);
     let notifications = Notifications {
         store: Store::new(database),
         journal: journal.clone(),
@@ -105,12 +112,13 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
         feeds,
         config,
     };
-    let (router, route_ids) = routes::routes().finish(notifications);
+    let (router, route_ids) = service.finish(notifications);
     Ok(Service {
         name: NAME,
         router,
         routes: route_ids,
         workers: vec![closer],
         journal: Some(journal),
+        sagas: None,
     })
 }

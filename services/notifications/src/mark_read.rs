@@ -42,9 +42,7 @@ pub(crate) async fn mark_read(
         let journal = &notifications.journal;
         let at = notifications.clock.now().floor_to_millis();
         let read = NotificationEvent::Read(NotificationsRead { user_id, up_to, at });
-        let stream_id = format!("user/{user_id}");
-        let version = journal.version(&mut transaction, &stream_id).await?;
-        journal.record(&mut transaction, &stream_id, version, &read, at).await?;
+        store::record(journal, &mut transaction, user_id, read, at).await?;
         mailbox.read_up_to = up_to.as_i64();
     }
     let unread_count = store::unread_count(&mut transaction, user_id, mailbox).await?;

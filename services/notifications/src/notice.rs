@@ -39,6 +39,11 @@ impl Kind {
     pub(crate) const fn is_of_actors_tweet(self) -> bool {
         matches!(self, Self::Mention | Self::Reply | Self::Retweet | Self::Quote)
     }
+
+    /// Whether the actor can take it back and do it again, which is not news the second time.
+    pub(crate) const fn can_be_repeated(self) -> bool {
+        matches!(self, Self::Follow | Self::Like | Self::Retweet)
+    }
 }
 
 /// The same thing told to some users.
@@ -49,7 +54,23 @@ pub(crate) struct Notice {
     pub(crate) actor_id: UserId,
     /// Of likes and retweets the recipient's tweet, of mentions, replies and quotes the new one.
     pub(crate) tweet_id: Option<TweetId>,
+    /// Of requests to follow, where the request stands in the graph service's log.
+    pub(crate) request_position: Option<i64>,
     pub(crate) created_at: Timestamp,
+}
+
+impl Notice {
+    /// One user is told what another did with them or with a tweet of theirs.
+    pub(crate) fn of(
+        kind: Kind,
+        actor_id: UserId,
+        recipient: UserId,
+        tweet_id: Option<TweetId>,
+        created_at: Timestamp,
+    ) -> Self {
+        let recipients = vec![recipient];
+        Self { recipients, kind, actor_id, tweet_id, request_position: None, created_at }
+    }
 }
 
 /// A notification as callers see it.

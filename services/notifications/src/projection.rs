@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pillion_chassis::{ApplyError, Projection, Recorded, Transaction};
-use pillion_events::{EngagementEvent, GraphEvent, NotificationEvent, TweetEvent, UserEvent};
+use pillion_events::{
+    EngagementEvent, GraphEvent, Inbox, NotificationEvent, NotificationsRead, RequestNotice,
+    TweetEvent, UserDeactivated, UserEvent, UserReactivated,
+};
 
 use crate::feeds::Feeds;
 use crate::happened::Happened;
@@ -31,6 +34,10 @@ impl Projection for NotificationsProjection {
         &["tweets", "graph", "engagements", "users"]
     }
 
+    fn opens(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn tables(&self) -> &'static [&'static str] {
         &["notification", "mailbox", "silence", "follow", "account", "deleted_tweet"]
     }
@@ -45,17 +52,19 @@ impl Projection for NotificationsProjection {
         };
         match &happened {
             Happened::Tweet(event) => tweet(transaction, event).await?,
-            Happened::Graph(event) => graph(transaction, event).await?,
+            Happened::Graph(told) => graph(transaction, told, event.position).await?,
             Happened::Engagement(event) => engagement(transaction, event).await?,
             Happened::User(event) => user(transaction, event).await?,
-            Happened::Own(NotificationEvent::Read(read)) => {
-                inbox::mark_read(transaction, read.user_id, read.up_to).await?;
-            }
+            Happened::Own(event) => own(transaction, event).await?,
         }
         for notice in happened.notices() {
             inbox::add(transaction, &notice, event.recorded_at).await?;
         }
         Ok(())
+    }
+
+    fn is_live(&self) -> bool {
+        true
     }
 
     fn applied(&self, event: &Recorded) {
@@ -95,18 +104,43 @@ async fn engagement(
     Ok(())
 }
 
-async fn graph(transaction: &mut Transaction, event: &GraphEvent) -> Result<(), ApplyError> {
+async fn own(transaction: &mut Transaction, event: &NotificationEvent) -> Result<(), ApplyError> {
+    match *event {
+        NotificationEvent::Read(NotificationsRead { user_id, up_to, .. }) => {
+            inbox::mark_read(transaction, user_id, up_to).await?;
+        }
+        NotificationEvent::InboxCreated(Inbox { user_id, .. }) => {
+            inbox::create(transaction, user_id).await?;
+        }
+        NotificationEvent::InboxDropped(Inbox { user_id, .. }) => {
+            inbox::delete(transaction, user_id).await?;
+        }
+        // A new request takes the place of one whose end is still on its way.
+        NotificationEvent::Requested(request) | NotificationEvent::Withdrawn(request) => {
+            let RequestNotice { user_id, from_user_id, request_position, .. } = request;
+            inbox::withdraw_requests(transaction, from_user_id, user_id, request_position).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn graph(
+    transaction: &mut Transaction,
+    event: &GraphEvent,
+    position: i64,
+) -> Result<(), ApplyError> {
     let relation = event.relation();
     let (user_id, target_id) = (relation.user_id, relation.target_user_id);
     match event {
         GraphEvent::Followed(_) => relations::follow(transaction, user_id, target_id).await?,
         GraphEvent::Unfollowed(_) => {
             relations::unfollow(transaction, user_id, target_id).await?;
-            inbox::withdraw_between(transaction, Kind::Follow, user_id, target_id).await?;
+            inbox::withdraw_follow(transaction, user_id, target_id).await?;
         }
+        // The saga of the request tells its target.
         GraphEvent::FollowRequested(_) => {}
         GraphEvent::FollowRequestRemoved(_) => {
-            inbox::withdraw_between(transaction, Kind::FollowRequest, user_id, target_id).await?;
+            inbox::withdraw_requests(transaction, user_id, target_id, position).await?;
         }
         GraphEvent::Blocked(_) => {
             relations::silence(transaction, user_id, target_id, Silence::Block).await?;
@@ -140,7 +174,13 @@ async fn user(transaction: &mut Transaction, event: &UserEvent) -> Result<(), Ap
             inbox::delete(transaction, deleted.user_id).await?;
             relations::delete(transaction, deleted.user_id).await?;
         }
-        UserEvent::Registered(_) => {}
+        UserEvent::Deactivated(UserDeactivated { user_id, .. }) => {
+            relations::set_deactivated(transaction, *user_id, true).await?;
+        }
+        UserEvent::Reactivated(UserReactivated { user_id, .. }) => {
+            relations::set_deactivated(transaction, *user_id, false).await?;
+        }
+        UserEvent::Registered(_) | UserEvent::Renamed(_) => {}
     }
     Ok(())
 }

@@ -7,9 +7,10 @@ pub(crate) mod relations;
 use pillion_chassis::page::Window;
 use pillion_chassis::sql::{On, list, query};
 use pillion_chassis::{
-    Database, DatabaseError, Migrations, Timestamp, Transaction, TweetId, UserId,
+    AppendError, Database, DatabaseError, Journal, Migrations, Timestamp, Transaction, TweetId,
+    UserId,
 };
-use pillion_events::NotificationId;
+use pillion_events::{NotificationEvent, NotificationId};
 
 use crate::notice::Item;
 
@@ -19,13 +20,25 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
     postgres: sqlx::migrate!("migrations/postgres"),
 };
 
+/// What is shown of the table `notification`: not what was taken back, nor what accounts did that
+/// are deactivated.
+macro_rules! is_shown {
+    () => {
+        "NOT withdrawn
+         AND NOT EXISTS (SELECT 1 FROM account AS a
+                         WHERE a.user_id = notification.actor_id AND a.deactivated)"
+    };
+}
+
 macro_rules! inbox_page {
     ($order:literal) => {
         concat!(
             "SELECT id, kind, actor_id, tweet_id, created_at FROM notification
              WHERE user_id = $1 AND id > $2 AND id < $3
                AND ($4 OR kind IN (SELECT value FROM json_each($5)))
-             ORDER BY id ",
+               AND ",
+            is_shown!(),
+            " ORDER BY id ",
             $order,
             " LIMIT $6"
         )
@@ -35,7 +48,7 @@ macro_rules! inbox_page {
 pub(crate) const INBOX_LATEST: &str = inbox_page!("DESC");
 pub(crate) const INBOX_EARLIEST: &str = inbox_page!("ASC");
 pub(crate) const UNREAD_COUNT: &str =
-    "SELECT count(*) FROM notification WHERE user_id = $1 AND id > $2";
+    concat!("SELECT count(*) FROM notification WHERE user_id = $1 AND id > $2 AND ", is_shown!());
 
 /// Reads the inboxes.
 #[derive(Debug, Clone)]
@@ -109,6 +122,29 @@ impl Store {
     pub(crate) async fn is_deleted(&self, user_id: UserId) -> Result<bool, DatabaseError> {
         is_deleted(&self.0, user_id).await
     }
+
+    /// Whether the account was deleted or deactivated.
+    pub(crate) async fn is_gone(&self, user_id: UserId) -> Result<bool, DatabaseError> {
+        let found = query("SELECT deleted, deactivated FROM account WHERE user_id = $1")
+            .bind(user_id)
+            .fetch_optional::<(bool, bool)>(&self.0)
+            .await?;
+        Ok(found.is_some_and(|(deleted, deactivated)| deleted || deactivated))
+    }
+}
+
+/// Records an event of a user's, and with it changes the tables.
+pub(crate) async fn record(
+    journal: &Journal,
+    transaction: &mut Transaction,
+    user_id: UserId,
+    event: NotificationEvent,
+    at: Timestamp,
+) -> Result<(), AppendError> {
+    let stream = format!("user/{user_id}");
+    let version = journal.version(transaction, &stream).await?;
+    journal.record(transaction, &stream, version, &event, at).await?;
+    Ok(())
 }
 
 /// How far a user has come.

@@ -158,9 +158,9 @@ impl Live {
         Ok(!self.pending.is_empty())
     }
 
-    /// Whether the account is gone, as far as one can tell now.
+    /// Whether the account is gone, also if only for a while, as far as one can tell now.
     async fn is_orphaned(&self) -> bool {
-        self.store.is_deleted(self.seat.user_id()).await.unwrap_or(false)
+        self.store.is_gone(self.seat.user_id()).await.unwrap_or(false)
     }
 }
 

@@ -5,3 +5,5 @@ mod live;
 mod plans;
 mod reading;
 mod rules;
+mod sagas;
+mod statements;

@@ -13,6 +13,7 @@ mod live;
 mod projection;
 mod query;
 mod routes;
+mod sagas;
 mod sample_stream;
 mod search_recent;
 mod search_stream;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pillion_chassis::page::PageTokens;
+use pillion_chassis::saga::participate;
 use pillion_chassis::{Clock, Deps, Ids, Journal, Parameters, Service, StartError};
 
 use live::Live;
@@ -79,20 +81,24 @@ pub async fn service_with(deps: Deps, settings: Settings) -> Result<Service, Sta
 async fn build(deps: Deps, settings: Settings) -> Result<(Search, Service), StartError> {
     let Deps { clock, ids, random, database, .. } = deps;
     database.migrate(&store::MIGRATIONS).await?;
-    let pages = Arc::new(PageTokens::load(&database, &*random).await?);
+    let pages = PageTokens::load(&database, &*random).await?;
+    let pages = Arc::new(pages.by(clock.clone()));
     let store = Store::new(database.clone());
     let (live, arrivals) = Live::new();
     let live = Arc::new(live);
-    let journal = Journal::new(NAME, database, Arc::new(SearchProjection::new(live.clone())));
+    let journal =
+        Journal::new(NAME, database.clone(), Arc::new(SearchProjection::new(live.clone())));
     let worker = live::worker(live.clone(), store.clone(), arrivals);
+    let all = participate(routes::routes(), database, clock.clone(), Arc::new(sagas::Steps));
     let search = Search { store, clock, ids, pages, live, settings };
-    let (router, route_ids) = routes::routes().finish(search.clone());
+    let (router, route_ids) = all.finish(search.clone());
     let service = Service {
         name: NAME,
         router,
         routes: route_ids,
         workers: vec![worker],
         journal: Some(journal),
+        sagas: None,
     };
     Ok((search, service))
 }

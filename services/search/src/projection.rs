@@ -3,10 +3,14 @@
 //! Events of one service come in their order, those of different services in any. So a retweet
 //! waits, without terms, for its tweet; and an account that is gone is remembered, for tweets of
 //! it that are still on their way.
+//!
+//! What is too old for a recent search leaves with what comes in, so that the index is as large as
+//! a week. A retweet of a tweet that has left stays without terms, and is not found.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use pillion_chassis::ids::TIME_SHIFT;
 use pillion_chassis::sql::query;
 use pillion_chassis::{ApplyError, Projection, Recorded, Transaction, TweetId, UserId};
 use pillion_events::{EngagementEvent, Retweet, TweetDeleted, TweetEvent, TweetPosted, UserEvent};
@@ -20,6 +24,13 @@ const ENGAGEMENTS: &str = "engagements";
 /// The events that make documents, which streams wait for.
 const POSTED: &str = "tweet.posted";
 const RETWEETED: &str = "engagement.retweeted";
+
+/// By how much a document is older than the newest when it may leave: the seven days of a recent
+/// search, and an hour for clocks that differ.
+const AGE_MAX_MS: i64 = (7 * 24 + 1) * 3_600_000;
+/// How many may leave when one comes. More than one, so that an index that was larger shrinks; few,
+/// so that none is long in coming.
+const PRUNED_MAX: u32 = 8;
 
 /// The tables `account` and `document`.
 #[derive(Debug)]
@@ -38,6 +49,10 @@ impl SearchProjection {
 impl Projection for SearchProjection {
     fn follows(&self) -> &'static [&'static str] {
         &[TWEETS, USERS, ENGAGEMENTS]
+    }
+
+    fn opens(&self) -> &'static [&'static str] {
+        &[TWEETS]
     }
 
     fn tables(&self) -> &'static [&'static str] {
@@ -64,19 +79,21 @@ impl Projection for SearchProjection {
                 }
                 _ => Ok(()),
             },
-            (USERS, "user.registered" | "user.profile_changed" | "user.deleted") => {
-                match event.decode()? {
-                    UserEvent::Registered(user) => {
-                        register(transaction, user.user_id, &user.username).await
-                    }
-                    UserEvent::ProfileChanged(user) => {
-                        protect(transaction, user.user_id, user.protected).await
-                    }
-                    UserEvent::Deleted(user) => delete_user(transaction, user.user_id).await,
-                }
-            }
+            (
+                USERS,
+                "user.registered"
+                | "user.profile_changed"
+                | "user.renamed"
+                | "user.deactivated"
+                | "user.reactivated"
+                | "user.deleted",
+            ) => user(transaction, event.decode()?).await,
             _ => Ok(()),
         }
+    }
+
+    fn is_live(&self) -> bool {
+        true
     }
 
     fn applied(&self, event: &Recorded) {
@@ -95,6 +112,17 @@ impl Projection for SearchProjection {
             _ => return,
         };
         self.live.arrived(id);
+    }
+}
+
+async fn user(transaction: &mut Transaction, event: UserEvent) -> Result<(), ApplyError> {
+    match event {
+        UserEvent::Registered(user) => register(transaction, user.user_id, &user.username).await,
+        UserEvent::ProfileChanged(user) => protect(transaction, user.user_id, user.protected).await,
+        UserEvent::Renamed(user) => rename(transaction, user.user_id, &user.username).await,
+        UserEvent::Deactivated(user) => set_hidden(transaction, user.user_id, true).await,
+        UserEvent::Reactivated(user) => set_hidden(transaction, user.user_id, false).await,
+        UserEvent::Deleted(user) => delete_user(transaction, user.user_id).await,
     }
 }
 
@@ -133,7 +161,7 @@ async fn post(transaction: &mut Transaction, posted: &TweetPosted) -> Result<(),
             .execute(&mut *transaction)
             .await?;
     }
-    Ok(())
+    prune(transaction, posted.tweet_id).await
 }
 
 async fn retweet(transaction: &mut Transaction, retweet: &Retweet) -> Result<(), ApplyError> {
@@ -156,6 +184,20 @@ async fn retweet(transaction: &mut Transaction, retweet: &Retweet) -> Result<(),
     .bind(retweet.tweet_id)
     .bind(retweet.author_id)
     .bind(terms)
+    .execute(&mut *transaction)
+    .await?;
+    prune(transaction, retweet.retweet_id).await
+}
+
+/// Takes out some of what was too old when `newest` came: its id tells the time, no clock does, so
+/// that a rebuild takes out the same.
+async fn prune(transaction: &mut Transaction, newest: TweetId) -> Result<(), ApplyError> {
+    query(
+        "DELETE FROM document WHERE id IN
+             (SELECT id FROM document WHERE id < $1 ORDER BY id LIMIT $2)",
+    )
+    .bind(newest.as_i64().saturating_sub(AGE_MAX_MS << TIME_SHIFT))
+    .bind(PRUNED_MAX)
     .execute(transaction)
     .await?;
     Ok(())
@@ -203,9 +245,36 @@ async fn protect(
     Ok(())
 }
 
+/// An account that is gone has no handle any more.
+async fn rename(
+    transaction: &mut Transaction,
+    user_id: UserId,
+    username: &str,
+) -> Result<(), ApplyError> {
+    query("UPDATE account SET username = $2 WHERE user_id = $1 AND NOT deleted")
+        .bind(user_id)
+        .bind(username.to_ascii_lowercase())
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+async fn set_hidden(
+    transaction: &mut Transaction,
+    user_id: UserId,
+    hidden: bool,
+) -> Result<(), ApplyError> {
+    query("UPDATE account SET hidden = $2 WHERE user_id = $1")
+        .bind(user_id)
+        .bind(hidden)
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
 async fn delete_user(transaction: &mut Transaction, user_id: UserId) -> Result<(), ApplyError> {
     query(
-        "UPDATE account SET username = NULL, protected = FALSE, deleted = TRUE
+        "UPDATE account SET username = NULL, protected = FALSE, hidden = FALSE, deleted = TRUE
          WHERE user_id = $1",
     )
     .bind(user_id)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use pillion_chassis::ids::TIME_SHIFT;
 use pillion_chassis::sql::{Query as Statement, list, query};
-use pillion_chassis::{Backend, Database, DatabaseError, Migrations, TweetId, UserId};
+use pillion_chassis::{Backend, Database, DatabaseError, Migrations, Transaction, TweetId, UserId};
 
 pub(crate) use rules::{AddedRule, RULES_PER_APP_MAX, Rule};
 
@@ -22,13 +22,14 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
     postgres: sqlx::migrate!("migrations/postgres"),
 };
 
-/// That neither the author nor, of a retweet, that of the tweet is protected.
+/// That neither the author nor, of a retweet, that of the tweet is protected or deactivated.
 macro_rules! for_everyone {
     () => {
         "NOT EXISTS (SELECT 1 FROM account
-                     WHERE user_id = document.author_id AND protected)
+                     WHERE user_id = document.author_id AND (protected OR hidden))
          AND NOT EXISTS (SELECT 1 FROM account
-                         WHERE user_id = document.retweeted_author_id AND protected)"
+                         WHERE user_id = document.retweeted_author_id
+                           AND (protected OR hidden))"
     };
 }
 
@@ -231,6 +232,26 @@ impl Store {
             .filter_map(|(id, terms)| Some(Document::new(TweetId::from_i64(id)?, &terms)))
             .collect())
     }
+}
+
+/// What the service has heard of an account.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Account {
+    /// The handle, in lower case.
+    pub(crate) username: Option<String>,
+    /// Whether it is gone for good.
+    pub(crate) deleted: bool,
+}
+
+/// An account, if the service has heard of it.
+pub(crate) async fn account(
+    transaction: &mut Transaction,
+    user_id: UserId,
+) -> Result<Option<Account>, DatabaseError> {
+    query("SELECT username, deleted FROM account WHERE user_id = $1")
+        .bind(user_id)
+        .fetch_optional(transaction)
+        .await
 }
 
 fn within(statement: Statement, window: Window) -> Statement {

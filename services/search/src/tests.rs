@@ -2,9 +2,11 @@
 
 mod agreement;
 mod counting;
+mod deactivation;
 mod harness;
 mod plans;
 mod rules;
 mod searching;
+mod statements;
 mod storing;
 mod streaming;

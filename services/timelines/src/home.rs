@@ -1,4 +1,5 @@
 //! A user's home timeline: the newest tweets of those whom the user follows, and the user's own.
+//! Each tweet is there once: a retweet is not when the tweet itself is, or an earlier retweet.
 
 use std::ops::RangeInclusive;
 
@@ -30,7 +31,7 @@ pub(crate) async fn home(
     );
     let page = page.open(&timelines.pages, scope)?;
     let found = timelines.store.home(user_id, &page.window_in(range), exclude).await?;
-    if found.is_empty() && timelines.store.is_deleted(user_id).await? {
+    if found.is_empty() && timelines.store.is_gone(user_id).await? {
         return Err(Problem::account_gone(user_id));
     }
     Ok(page.list_tweets(found))

@@ -11,6 +11,7 @@ mod home;
 mod mentions;
 mod projection;
 mod routes;
+mod sagas;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use pillion_chassis::page::PageTokens;
+use pillion_chassis::saga::participate;
 use pillion_chassis::{Deps, Journal, Service, StartError};
 
 use projection::TimelinesProjection;
@@ -26,7 +28,8 @@ use store::Store;
 /// The service's name.
 pub const NAME: &str = "timelines";
 
-/// Ids that a home keeps for its user, the newest: X's number, and eight full pages.
+/// Ids that a home keeps for its user, the newest: X's number, and eight full pages. It is cut back
+/// to them now and then, and may hold some dozen more until then.
 pub const HOME_TWEETS_MAX: u32 = 800;
 /// Tweets that are kept of an author to be put into a new follower's home or merged at read: a
 /// home has no room for more.
@@ -63,18 +66,22 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
 
 /// Brings the database up to date and builds the service.
 pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartError> {
-    let Deps { random, database, .. } = deps;
+    let Deps { clock, random, database, .. } = deps;
     database.migrate(&store::MIGRATIONS).await?;
-    let pages = Arc::new(PageTokens::load(&database, &*random).await?);
+    let pages = PageTokens::load(&database, &*random).await?;
+    let pages = Arc::new(pages.by(clock.clone()));
     let projection = Arc::new(TimelinesProjection::new(config));
     let journal = Journal::new(NAME, database.clone(), projection);
+    let steps = Arc::new(sagas::Steps(journal.clone()));
+    let all = participate(routes::routes(), database.clone(), clock, steps);
     let shared = Timelines { store: Store::new(database), pages };
-    let (router, route_ids) = routes::routes().finish(shared);
+    let (router, route_ids) = all.finish(shared);
     Ok(Service {
         name: NAME,
         router,
         routes: route_ids,
         workers: Vec::new(),
         journal: Some(journal),
+        sagas: None,
     })
 }

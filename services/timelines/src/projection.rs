@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use pillion_chassis::database::Transaction;
 use pillion_chassis::event_log::Recorded;
 use pillion_chassis::journal::{ApplyError, Projection};
-use pillion_events::{EngagementEvent, GraphEvent, Retweet, TweetEvent, UserEvent};
+use pillion_events::{EngagementEvent, GraphEvent, Retweet, TimelineEvent, TweetEvent, UserEvent};
 
-use crate::Config;
 use crate::store::posts::Post;
 use crate::store::{accounts, follows, mentions, posts};
+use crate::{Config, NAME};
 
 /// Keeps the homes.
 #[derive(Debug)]
@@ -38,8 +38,12 @@ impl TimelinesProjection {
                 posts::remove_tweet(transaction, deleted.tweet_id).await?;
                 mentions::remove_tweet(transaction, deleted.tweet_id).await?;
             }
-            // Hiding takes a reply out of its thread, not out of the homes.
-            TweetEvent::Hidden(_) | TweetEvent::Unhidden(_) => {}
+            // Hiding takes a reply out of its thread, not out of the homes. An author who is hidden
+            // is hidden here by events of this service's own.
+            TweetEvent::Hidden(_)
+            | TweetEvent::Unhidden(_)
+            | TweetEvent::AuthorHidden(_)
+            | TweetEvent::AuthorUnhidden(_) => {}
         }
         Ok(())
     }
@@ -84,11 +88,7 @@ impl TimelinesProjection {
                 follows::remove(transaction, user_id, target_id).await?;
                 follows::remove(transaction, target_id, user_id).await?;
             }
-            GraphEvent::FollowRequested(_)
-            | GraphEvent::FollowRequestRemoved(_)
-            | GraphEvent::Unblocked(_)
-            | GraphEvent::Muted(_)
-            | GraphEvent::Unmuted(_) => {}
+            _ => {}
         }
         Ok(())
     }
@@ -100,8 +100,12 @@ impl Projection for TimelinesProjection {
         &["tweets", "graph", "engagements", "users"]
     }
 
+    fn opens(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn tables(&self) -> &'static [&'static str] {
-        &["home", "mention", "post", "follow", "account", "deleted_tweet"]
+        &["home", "mention", "post", "follow", "account", "hidden_user", "deleted_tweet"]
     }
 
     async fn apply(
@@ -118,6 +122,7 @@ impl Projection for TimelinesProjection {
                 self.graph(transaction, event.decode()?).await
             }
             "user.registered" | "user.deleted" => user(transaction, event.decode()?).await,
+            _ if event.is_of(NAME) => own(transaction, event.decode()?).await,
             _ => Ok(()),
         }
     }
@@ -129,7 +134,20 @@ async fn user(transaction: &mut Transaction, event: UserEvent) -> Result<(), App
             accounts::ensure(transaction, registered.user_id).await?;
         }
         UserEvent::Deleted(deleted) => accounts::delete(transaction, deleted.user_id).await?,
-        UserEvent::ProfileChanged(_) => {}
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn own(transaction: &mut Transaction, event: TimelineEvent) -> Result<(), ApplyError> {
+    let user_id = event.change().user_id;
+    match event {
+        TimelineEvent::Provisioned(_) => {
+            accounts::ensure(transaction, user_id).await?;
+        }
+        TimelineEvent::Dropped(_) => accounts::forget(transaction, user_id).await?,
+        TimelineEvent::Hidden(_) => accounts::set_hidden(transaction, user_id, true).await?,
+        TimelineEvent::Unhidden(_) => accounts::set_hidden(transaction, user_id, false).await?,
     }
     Ok(())
 }

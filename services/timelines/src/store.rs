@@ -6,9 +6,14 @@ pub(crate) mod follows;
 pub(crate) mod mentions;
 pub(crate) mod posts;
 
+use std::collections::{BTreeSet, HashMap};
+
 use pillion_chassis::page::Window;
-use pillion_chassis::sql::query;
+use pillion_chassis::sql::{list, query};
 use pillion_chassis::{Database, DatabaseError, Migrations, TweetId, UserId};
+
+use self::accounts::Standing;
+use crate::HOME_TWEETS_MAX;
 
 /// What makes the tables.
 pub(crate) static MIGRATIONS: Migrations = Migrations {
@@ -29,14 +34,44 @@ macro_rules! may_be_at_home {
 }
 pub(crate) use may_be_at_home;
 
-/// The ids in the user's home: one range of the primary key, in its order.
+/// Whether a user is deactivated.
+macro_rules! is_hidden {
+    ($($user:tt)+) => {
+        concat!("EXISTS (SELECT 1 FROM hidden_user AS u WHERE u.user_id = ", $($user)+, ")")
+    };
+}
+
+/// Whether the tweet of this row may be shown to the user `$1`: neither of the two nor whose tweet
+/// it repeats is deactivated, and no reply to such a one is shown but to its author. One look-up
+/// for each, as one for all of them by a list takes five times as long; and none of them beside an
+/// `OR`, or a server would read the whole table.
+macro_rules! is_visible {
+    ($row:literal) => {
+        concat!(
+            "NOT ",
+            is_hidden!("$1"),
+            " AND NOT ",
+            is_hidden!($row, ".author_id"),
+            " AND NOT ",
+            is_hidden!($row, ".retweeted_author_id"),
+            " AND NOT ",
+            is_hidden!($row, ".reply_to_author_id AND ", $row, ".author_id <> $1")
+        )
+    };
+}
+
+/// The ids in the user's home, and what those share that are retweets: one range of the primary
+/// key, in its order.
 macro_rules! home_page {
     ($order:literal) => {
         concat!(
-            "SELECT tweet_id FROM home
-             WHERE user_id = $1 AND tweet_id > $2 AND tweet_id < $3
-               AND (NOT $4 OR reply_to_author_id IS NULL) AND (NOT $5 OR NOT retweet)
-             ORDER BY tweet_id ",
+            "SELECT h.tweet_id, h.retweeted_id FROM home AS h
+             WHERE h.user_id = $1 AND h.tweet_id > $2 AND h.tweet_id < $3
+               AND (NOT $4 OR h.reply_to_author_id IS NULL)
+               AND (NOT $5 OR h.retweeted_id IS NULL)
+               AND ",
+            is_visible!("h"),
+            " ORDER BY h.tweet_id ",
             $order,
             " LIMIT $6"
         )
@@ -49,13 +84,15 @@ macro_rules! home_page {
 macro_rules! merged_page {
     ($order:literal) => {
         concat!(
-            "SELECT p.tweet_id FROM follow AS f CROSS JOIN post AS p
+            "SELECT p.tweet_id, p.retweeted_id FROM follow AS f CROSS JOIN post AS p
              WHERE f.follower_id = $1 AND f.merged
                AND p.author_id = f.followee_id AND (f.pulled OR NOT p.fanned_out)
                AND p.tweet_id > $2 AND p.tweet_id < $3
                AND (NOT $4 OR p.reply_to_author_id IS NULL)
                AND (NOT $5 OR p.retweeted_id IS NULL)
                AND ",
+            is_visible!("p"),
+            " AND ",
             may_be_at_home!(),
             " ORDER BY p.tweet_id + 0 ",
             $order,
@@ -68,14 +105,76 @@ pub(crate) const HOME_LATEST: &str = home_page!("DESC");
 pub(crate) const HOME_EARLIEST: &str = home_page!("ASC");
 pub(crate) const MERGED_LATEST: &str = merged_page!("DESC");
 pub(crate) const MERGED_EARLIEST: &str = merged_page!("ASC");
-pub(crate) const MENTIONS_LATEST: &str = "SELECT tweet_id FROM mention
-     WHERE user_id = $1 AND tweet_id > $2 AND tweet_id < $3 ORDER BY tweet_id DESC LIMIT $4";
-pub(crate) const MENTIONS_EARLIEST: &str = "SELECT tweet_id FROM mention
-     WHERE user_id = $1 AND tweet_id > $2 AND tweet_id < $3 ORDER BY tweet_id ASC LIMIT $4";
+
+/// With which id each of the tweets `$2` is first in the user's home, as itself or shared; as
+/// itself not where it is a reply and `$3` leaves these out. The four parts are the tweet and its
+/// retweets in the home, and both among what is merged.
+pub(crate) const FIRST_AT_HOME: &str = concat!(
+    "SELECT shared_id, min(tweet_id) FROM (
+     SELECT r.id AS shared_id, h.tweet_id
+     FROM (SELECT CAST(value AS BIGINT) AS id FROM json_each($2)) AS r CROSS JOIN home AS h
+     WHERE h.user_id = $1 AND h.tweet_id = r.id
+       AND (NOT $3 OR h.reply_to_author_id IS NULL) AND ",
+    is_visible!("h"),
+    " UNION ALL
+     SELECT r.id, h.tweet_id
+     FROM (SELECT CAST(value AS BIGINT) AS id FROM json_each($2)) AS r CROSS JOIN home AS h
+     WHERE h.user_id = $1 AND h.retweeted_id = r.id AND NOT ",
+    is_hidden!("h.author_id"),
+    " AND NOT ",
+    is_hidden!("h.retweeted_author_id"),
+    " UNION ALL
+     SELECT r.id, p.tweet_id
+     FROM (SELECT CAST(value AS BIGINT) AS id FROM json_each($2)) AS r
+     CROSS JOIN post AS p CROSS JOIN follow AS f
+     WHERE p.tweet_id = r.id AND f.follower_id = $1 AND f.followee_id = p.author_id
+       AND f.merged AND (f.pulled OR NOT p.fanned_out)
+       AND (NOT $3 OR p.reply_to_author_id IS NULL) AND ",
+    is_visible!("p"),
+    " AND ",
+    may_be_at_home!(),
+    " UNION ALL
+     SELECT r.id, p.tweet_id
+     FROM (SELECT CAST(value AS BIGINT) AS id FROM json_each($2)) AS r
+     CROSS JOIN follow AS f CROSS JOIN post AS p
+     WHERE f.follower_id = $1 AND f.merged
+       AND p.retweeted_id = r.id AND p.author_id = f.followee_id
+       AND (f.pulled OR NOT p.fanned_out) AND ",
+    is_visible!("p"),
+    ") AS at_home GROUP BY shared_id"
+);
+
+/// The tweets that mention the user `$1`, without those of deactivated authors.
+macro_rules! mentions_page {
+    ($order:literal) => {
+        concat!(
+            "SELECT m.tweet_id FROM mention AS m
+             WHERE m.user_id = $1 AND m.tweet_id > $2 AND m.tweet_id < $3
+               AND NOT ",
+            is_hidden!("$1"),
+            " AND NOT ",
+            is_hidden!("m.author_id"),
+            " ORDER BY m.tweet_id ",
+            $order,
+            " LIMIT $4"
+        )
+    };
+}
+
+pub(crate) const MENTIONS_LATEST: &str = mentions_page!("DESC");
+pub(crate) const MENTIONS_EARLIEST: &str = mentions_page!("ASC");
 
 /// Reads the timelines.
 #[derive(Debug, Clone)]
 pub(crate) struct Store(Database);
+
+/// A tweet at home.
+#[derive(Debug)]
+struct Entry {
+    id: i64,
+    /// Of a retweet: what it shares.
+    shared_id: Option<i64>,
+}
 
 /// What a reader does not want at home.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,23 +190,50 @@ impl Store {
     }
 
     /// The ids of a user's home in the order of the window: those kept for the user, merged with
-    /// those of authors with very many followers.
+    /// those of authors with very many followers. A retweet of what is at home before it is left
+    /// out; when a page is not full for that, the rest of the home is read at once.
     pub(crate) async fn home(
         &self,
         user_id: UserId,
         window: &Window,
         exclude: Exclude,
     ) -> Result<Vec<TweetId>, DatabaseError> {
+        let mut rest = *window;
+        let mut ids = Vec::new();
+        loop {
+            let mut entries = self.entries(user_id, &rest, exclude).await?;
+            let is_last = entries.len() < rest.count_max as usize;
+            if let Some(entry) = entries.last() {
+                let border = if rest.newest_first { &mut rest.below } else { &mut rest.above };
+                *border = entry.id;
+            }
+            self.leave_out_repeats(user_id, &mut entries, exclude).await?;
+            ids.extend(entries.into_iter().filter_map(|entry| TweetId::from_i64(entry.id)));
+            if is_last || ids.len() >= window.count_max as usize {
+                ids.truncate(window.count_max as usize);
+                return Ok(ids);
+            }
+            rest.count_max = HOME_TWEETS_MAX;
+        }
+    }
+
+    /// What is in the window, retweets of the same tweet among it.
+    async fn entries(
+        &self,
+        user_id: UserId,
+        window: &Window,
+        exclude: Exclude,
+    ) -> Result<Vec<Entry>, DatabaseError> {
         let (home, merged) = if window.newest_first {
             (HOME_LATEST, MERGED_LATEST)
         } else {
             (HOME_EARLIEST, MERGED_EARLIEST)
         };
-        let mut ids = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         // A tweet is in one of the two for good, so that one that comes in between the two reads
         // is not lost, nor there twice.
         for sql in [home, merged] {
-            let found: Vec<(i64,)> = query(sql)
+            let found: Vec<(i64, Option<i64>)> = query(sql)
                 .bind(user_id)
                 .bind(window.above)
                 .bind(window.below)
@@ -116,15 +242,40 @@ impl Store {
                 .bind(window.count_max)
                 .fetch_all(&self.0)
                 .await?;
-            ids.extend(found.into_iter().map(|(id,)| id));
+            entries.extend(found.into_iter().map(|(id, shared_id)| Entry { id, shared_id }));
         }
-        ids.sort_unstable();
-        ids.dedup();
+        entries.sort_unstable_by_key(|entry| entry.id);
+        entries.dedup_by_key(|entry| entry.id);
         if window.newest_first {
-            ids.reverse();
+            entries.reverse();
         }
-        ids.truncate(window.count_max as usize);
-        Ok(ids.into_iter().filter_map(TweetId::from_i64).collect())
+        entries.truncate(window.count_max as usize);
+        Ok(entries)
+    }
+
+    /// Leaves out the retweets of what is at home before them.
+    async fn leave_out_repeats(
+        &self,
+        user_id: UserId,
+        entries: &mut Vec<Entry>,
+        exclude: Exclude,
+    ) -> Result<(), DatabaseError> {
+        let shared: BTreeSet<i64> = entries.iter().filter_map(|entry| entry.shared_id).collect();
+        if shared.is_empty() {
+            return Ok(());
+        }
+        let first: Vec<(i64, i64)> = query(FIRST_AT_HOME)
+            .bind(user_id)
+            .bind(list(shared))
+            .bind(exclude.replies)
+            .fetch_all(&self.0)
+            .await?;
+        let first: HashMap<i64, i64> = first.into_iter().collect();
+        entries.retain(|entry| {
+            let first = entry.shared_id.and_then(|shared| first.get(&shared));
+            first.is_none_or(|first| *first >= entry.id)
+        });
+        Ok(())
     }
 
     /// The ids of the tweets that mention a user, in the order of the window.
@@ -146,19 +297,12 @@ impl Store {
 
     /// Whether there is such an account, as far as the service has heard.
     pub(crate) async fn is_known(&self, user_id: UserId) -> Result<bool, DatabaseError> {
-        Ok(self.deleted(user_id).await? == Some(false))
+        Ok(accounts::standing(&self.0, user_id).await? == Standing::There)
     }
 
     /// Whether there was such an account.
-    pub(crate) async fn is_deleted(&self, user_id: UserId) -> Result<bool, DatabaseError> {
-        Ok(self.deleted(user_id).await? == Some(true))
-    }
-
-    async fn deleted(&self, user_id: UserId) -> Result<Option<bool>, DatabaseError> {
-        let found = query("SELECT deleted FROM account WHERE user_id = $1")
-            .bind(user_id)
-            .fetch_optional::<(bool,)>(&self.0)
-            .await?;
-        Ok(found.map(|(deleted,)| deleted))
+    pub(crate) async fn is_gone(&self, user_id: UserId) -> Result<bool, DatabaseError> {
+        let standing = accounts::standing(&self.0, user_id).await?;
+        Ok(matches!(standing, Standing::Hidden | Standing::Deleted))
     }
 }

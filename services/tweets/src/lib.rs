@@ -14,6 +14,7 @@ mod projection;
 mod quote_tweets;
 mod relations;
 mod routes;
+mod sagas;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ mod tweet_body;
 use std::sync::Arc;
 
 use pillion_chassis::page::PageTokens;
+use pillion_chassis::saga::participate;
 use pillion_chassis::{Clock, Deps, Ids, Peers, Service, StartError};
 
 use store::Store;
@@ -42,15 +44,18 @@ struct Tweets {
 
 /// Brings the database up to date and builds the service.
 pub async fn service(deps: Deps) -> Result<Service, StartError> {
-    let Deps { clock, ids, random, database, peers } = deps;
+    let Deps { clock, ids, random, database, peers, .. } = deps;
     database.migrate(&store::MIGRATIONS).await?;
-    let pages = Arc::new(PageTokens::load(&database, &*random).await?);
-    let store = Store::new(database);
+    let pages = PageTokens::load(&database, &*random).await?;
+    let pages = Arc::new(pages.by(clock.clone()));
+    let store = Store::new(database.clone());
     // The clock may have gone back while the service was down, and later tweets need larger ids.
     if let Some(last) = store.last_id().await? {
         ids.start_after(last.get());
     }
     let journal = Some(store.journal());
-    let (router, route_ids) = routes::routes().finish(Tweets { store, clock, ids, peers, pages });
-    Ok(Service { name: NAME, router, routes: route_ids, workers: Vec::new(), journal })
+    let steps = Arc::new(sagas::Steps(store.clone()));
+    let all = participate(routes::routes(), database, clock.clone(), steps);
+    let (router, route_ids) = all.finish(Tweets { store, clock, ids, peers, pages });
+    Ok(Service { name: NAME, router, routes: route_ids, workers: Vec::new(), journal, sagas: None })
 }

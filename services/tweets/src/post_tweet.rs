@@ -57,7 +57,7 @@ pub(crate) async fn post_tweet(
     let mentions = author::mentioned(&*tweets.peers, &onward, &body.text).await?;
 
     let References { replied_to, quoted, .. } = references;
-    let tweet_id = tweets.ids.tweet();
+    let tweet_id = tweets.ids.tweet()?;
     let posted = TweetPosted {
         tweet_id,
         author_id: caller.user_id,

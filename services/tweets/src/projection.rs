@@ -1,12 +1,15 @@
 //! What the tables hold: a fold over the service's own events, over the accounts that there are,
 //! and over retweets.
 
+mod authors;
+mod retweets;
+
 use async_trait::async_trait;
 use pillion_chassis::sql::query;
 use pillion_chassis::{
     ApplyError, DatabaseError, Projection, Recorded, Transaction, TweetId, UserId,
 };
-use pillion_events::{EngagementEvent, Retweet, TweetEvent, TweetPosted, UserEvent};
+use pillion_events::{EngagementEvent, TweetEvent, TweetPosted, UserEvent};
 
 use crate::NAME;
 
@@ -25,8 +28,12 @@ impl Projection for TweetProjection {
         &[USERS, ENGAGEMENTS]
     }
 
+    fn opens(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn tables(&self) -> &'static [&'static str] {
-        &["tweet", "author", "account"]
+        &["tweet", "author", "account", "hidden_author"]
     }
 
     async fn apply(
@@ -36,25 +43,27 @@ impl Projection for TweetProjection {
     ) -> Result<(), ApplyError> {
         match (event.source.as_str(), event.name.as_str()) {
             (NAME, _) => own(transaction, event.decode()?).await?,
-            (USERS, "user.registered" | "user.deleted") => match event.decode()? {
-                UserEvent::Registered(event) => {
-                    query(
-                        "INSERT INTO account (user_id, username) VALUES ($1, $2)
-                         ON CONFLICT DO NOTHING",
-                    )
-                    .bind(event.user_id)
-                    .bind(&event.username)
-                    .execute(transaction)
-                    .await?;
+            (USERS, "user.registered" | "user.renamed" | "user.deleted") => {
+                match event.decode()? {
+                    UserEvent::Registered(event) => {
+                        authors::registered(transaction, event.user_id, &event.username).await?;
+                    }
+                    UserEvent::Renamed(event) => {
+                        authors::renamed(transaction, event.user_id, &event.username).await?;
+                    }
+                    UserEvent::Deleted(event) => {
+                        authors::deleted(transaction, event.user_id).await?;
+                    }
+                    _ => {}
                 }
-                UserEvent::Deleted(event) => user_deleted(transaction, event.user_id).await?,
-                UserEvent::ProfileChanged(_) => {}
-            },
+            }
             (ENGAGEMENTS, "engagement.retweeted" | "engagement.unretweeted") => {
                 match event.decode()? {
-                    EngagementEvent::Retweeted(event) => retweeted(transaction, &event).await?,
+                    EngagementEvent::Retweeted(event) => {
+                        retweets::added(transaction, &event).await?;
+                    }
                     EngagementEvent::Unretweeted(event) => {
-                        unretweeted(transaction, event.retweet_id).await?;
+                        retweets::taken_back(transaction, event.retweet_id).await?;
                     }
                     _ => {}
                 }
@@ -71,9 +80,12 @@ async fn own(transaction: &mut Transaction, event: TweetEvent) -> Result<(), App
         TweetEvent::Deleted(event) => Ok(deleted(transaction, event.tweet_id).await?),
         TweetEvent::Hidden(event) => Ok(set_hidden(transaction, event.tweet_id, true).await?),
         TweetEvent::Unhidden(event) => Ok(set_hidden(transaction, event.tweet_id, false).await?),
+        TweetEvent::AuthorHidden(event) => Ok(authors::hide(transaction, event.user_id).await?),
+        TweetEvent::AuthorUnhidden(event) => Ok(authors::unhide(transaction, event.user_id).await?),
     }
 }
 
+/// A hidden author posts nothing, so that the tweet is shown.
 async fn posted(transaction: &mut Transaction, event: &TweetPosted) -> Result<(), ApplyError> {
     let mentions = serde_json::to_string(&event.mentions).map_err(ApplyError::poison)?;
     let replied_to = event.replied_to.map(|to| to.tweet_id);
@@ -105,14 +117,15 @@ async fn posted(transaction: &mut Transaction, event: &TweetPosted) -> Result<()
 
 /// Removes a tweet and its retweets.
 async fn deleted(transaction: &mut Transaction, tweet_id: TweetId) -> Result<(), DatabaseError> {
-    remove_retweets(transaction, "SELECT CAST($1 AS BIGINT)", tweet_id.as_i64()).await?;
+    retweets::remove_of(transaction, tweet_id).await?;
     let pointed_at = query(
-        "DELETE FROM tweet WHERE tweet_id = $1 RETURNING author_id, replied_to_id, quoted_id",
+        "DELETE FROM tweet WHERE tweet_id = $1
+         RETURNING author_id, replied_to_id, quoted_id, shown",
     )
     .bind(tweet_id)
-    .fetch_optional::<(i64, Option<i64>, Option<i64>)>(&mut *transaction)
+    .fetch_optional::<(i64, Option<i64>, Option<i64>, bool)>(&mut *transaction)
     .await?;
-    if let Some((author_id, replied_to, quoted)) = pointed_at {
+    if let Some((author_id, replied_to, quoted, true)) = pointed_at {
         count_references(transaction, replied_to, quoted, -1).await?;
         uncount_tweet(transaction, author_id).await?;
     }
@@ -129,102 +142,6 @@ async fn set_hidden(
         .bind(hidden)
         .execute(transaction)
         .await?;
-    Ok(())
-}
-
-/// Removes all tweets of an account, what repeats them, and their share in the counts of others.
-/// The account stays known as deleted: a retweet of it may be told of later.
-async fn user_deleted(transaction: &mut Transaction, user_id: UserId) -> Result<(), DatabaseError> {
-    query(
-        "INSERT INTO account (user_id, username) VALUES ($1, NULL)
-         ON CONFLICT (user_id) DO UPDATE SET username = NULL",
-    )
-    .bind(user_id)
-    .execute(&mut *transaction)
-    .await?;
-    remove_retweets(
-        transaction,
-        "SELECT tweet_id FROM tweet WHERE author_id = $1",
-        user_id.as_i64(),
-    )
-    .await?;
-    for sql in [
-        "UPDATE tweet SET reply_count = reply_count - gone.times
-         FROM (SELECT replied_to_id AS to_id, count(*) AS times FROM tweet
-               WHERE author_id = $1 AND replied_to_id IS NOT NULL GROUP BY replied_to_id) AS gone
-         WHERE tweet.tweet_id = gone.to_id",
-        "UPDATE tweet SET quote_count = quote_count - gone.times
-         FROM (SELECT quoted_id AS to_id, count(*) AS times FROM tweet
-               WHERE author_id = $1 AND quoted_id IS NOT NULL GROUP BY quoted_id) AS gone
-         WHERE tweet.tweet_id = gone.to_id",
-        "DELETE FROM tweet WHERE author_id = $1",
-        "DELETE FROM author WHERE user_id = $1",
-    ] {
-        query(sql).bind(user_id).execute(&mut *transaction).await?;
-    }
-    Ok(())
-}
-
-/// Adds a retweet, unless what it repeats or who repeats it has gone meanwhile.
-async fn retweeted(transaction: &mut Transaction, event: &Retweet) -> Result<(), DatabaseError> {
-    let added = query(
-        "INSERT INTO tweet
-             (tweet_id, author_id, text, conversation_id, reply_settings, client_id, created_at,
-              retweeted_id, retweeted_author_id)
-         SELECT $1, $2, '', $1, 'everyone', '', $3, tweet_id, author_id FROM tweet
-         WHERE tweet_id = $4 AND retweeted_id IS NULL AND NOT EXISTS
-             (SELECT 1 FROM account WHERE user_id = $2 AND username IS NULL)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(event.retweet_id)
-    .bind(event.user_id)
-    .bind(event.at)
-    .bind(event.tweet_id)
-    .execute(&mut *transaction)
-    .await?;
-    if added > 0 {
-        count_tweet(transaction, event.user_id).await?;
-    }
-    Ok(())
-}
-
-async fn unretweeted(
-    transaction: &mut Transaction,
-    retweet_id: TweetId,
-) -> Result<(), DatabaseError> {
-    let removed = query(
-        "DELETE FROM tweet WHERE tweet_id = $1 AND retweeted_id IS NOT NULL RETURNING author_id",
-    )
-    .bind(retweet_id)
-    .fetch_optional::<(i64,)>(&mut *transaction)
-    .await?;
-    if let Some((author_id,)) = removed {
-        uncount_tweet(transaction, author_id).await?;
-    }
-    Ok(())
-}
-
-/// Removes the retweets of the tweets that `originals` selects; `$1` in it is `value`.
-async fn remove_retweets(
-    transaction: &mut Transaction,
-    originals: &str,
-    value: i64,
-) -> Result<(), DatabaseError> {
-    for sql in [
-        format!(
-            "UPDATE author SET tweet_count = tweet_count - gone.times
-             FROM (SELECT author_id, count(*) AS times FROM tweet
-                   WHERE retweeted_id IN ({originals}) GROUP BY author_id) AS gone
-             WHERE author.user_id = gone.author_id"
-        ),
-        format!(
-            "DELETE FROM author WHERE tweet_count = 0 AND user_id IN
-                 (SELECT author_id FROM tweet WHERE retweeted_id IN ({originals}))"
-        ),
-        format!("DELETE FROM tweet WHERE retweeted_id IN ({originals})"),
-    ] {
-        query(sql).bind(value).execute(&mut *transaction).await?;
-    }
     Ok(())
 }
 

@@ -8,8 +8,12 @@ use std::time::Duration;
 use pillion_chassis::database::Migrations;
 use pillion_chassis::page::Window;
 use pillion_chassis::sql::{list, query};
-use pillion_chassis::{Database, DatabaseError, Journal, Timestamp, Transaction, TweetId, UserId};
-use pillion_events::{ReplyVisibility, TweetDeleted, TweetEvent, TweetPosted, TweetRef};
+use pillion_chassis::{
+    AppendError, Database, DatabaseError, Journal, Timestamp, Transaction, TweetId, UserId,
+};
+use pillion_events::{
+    AuthorVisibility, ReplyVisibility, TweetDeleted, TweetEvent, TweetPosted, TweetRef,
+};
 
 use crate::NAME;
 use crate::error::Error;
@@ -70,7 +74,7 @@ impl Store {
     /// just said the same, and with [`Error::AccountGone`] when there is no such author any more.
     pub(crate) async fn post(&self, posted: &TweetPosted) -> Result<(), Error> {
         let mut transaction = self.database.write().await?;
-        if is_deleted(&mut transaction, posted.author_id).await? {
+        if is_gone(&mut transaction, posted.author_id).await? {
             return Err(Error::AccountGone(posted.author_id));
         }
         if let Some(TweetRef { tweet_id, .. }) = posted.replied_to {
@@ -145,6 +149,64 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
+    /// Leaves out all tweets of an author from now on.
+    pub(crate) async fn hide_author(
+        &self,
+        transaction: &mut Transaction,
+        user_id: UserId,
+        at: Timestamp,
+    ) -> Result<(), AppendError> {
+        if is_gone(transaction, user_id).await? {
+            return Ok(());
+        }
+        let event = TweetEvent::AuthorHidden(AuthorVisibility { user_id, at });
+        self.record_author(transaction, user_id, &event, at).await
+    }
+
+    /// Shows them again, unless the account was deleted meanwhile.
+    pub(crate) async fn unhide_author(
+        &self,
+        transaction: &mut Transaction,
+        user_id: UserId,
+        at: Timestamp,
+    ) -> Result<(), AppendError> {
+        let hidden = query("SELECT user_id FROM hidden_author WHERE user_id = $1")
+            .bind(user_id)
+            .fetch_optional::<(i64,)>(&mut *transaction)
+            .await?;
+        if hidden.is_none() {
+            return Ok(());
+        }
+        let event = TweetEvent::AuthorUnhidden(AuthorVisibility { user_id, at });
+        self.record_author(transaction, user_id, &event, at).await
+    }
+
+    async fn record_author(
+        &self,
+        transaction: &mut Transaction,
+        user_id: UserId,
+        event: &TweetEvent,
+        at: Timestamp,
+    ) -> Result<(), AppendError> {
+        let stream = format!("author/{user_id}");
+        let version = self.journal.version(transaction, &stream).await?;
+        self.journal.record(transaction, &stream, version, event, at).await?;
+        Ok(())
+    }
+
+    /// Whether the users service has told that an account was deleted.
+    pub(crate) async fn is_deleted(
+        &self,
+        transaction: &mut Transaction,
+        user_id: UserId,
+    ) -> Result<bool, DatabaseError> {
+        let deleted = query("SELECT user_id FROM account WHERE user_id = $1 AND username IS NULL")
+            .bind(user_id)
+            .fetch_optional::<(i64,)>(transaction)
+            .await?;
+        Ok(deleted.is_some())
+    }
+
     /// Records what happens to a tweet that is there.
     async fn record(
         &self,
@@ -162,7 +224,8 @@ impl Store {
     /// Those of these tweets that are public, in any order.
     pub(crate) async fn by_ids(&self, ids: &[TweetId]) -> Result<Vec<Tweet>, DatabaseError> {
         let rows: Vec<Row> = query(format!(
-            "{SELECT} WHERE t.tweet_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))"
+            "{SELECT}
+             WHERE t.tweet_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1)) AND t.shown"
         ))
         .bind(list(ids))
         .fetch_all(&self.database)
@@ -179,7 +242,7 @@ impl Store {
         let order = if window.newest_first { "DESC" } else { "ASC" };
         let rows: Vec<Row> = query(format!(
             "{SELECT}
-             WHERE t.author_id = $1 AND t.tweet_id > $2 AND t.tweet_id < $3
+             WHERE t.author_id = $1 AND t.tweet_id > $2 AND t.tweet_id < $3 AND t.shown
                AND ($4 OR t.replied_to_id IS NULL) AND ($5 OR t.retweeted_id IS NULL)
              ORDER BY t.tweet_id {order} LIMIT $6"
         ))
@@ -204,7 +267,7 @@ impl Store {
         let order = if window.newest_first { "DESC" } else { "ASC" };
         let rows: Vec<(i64,)> = query(format!(
             "SELECT tweet_id FROM tweet
-             WHERE quoted_id = $1 AND tweet_id > $2 AND tweet_id < $3
+             WHERE quoted_id = $1 AND tweet_id > $2 AND tweet_id < $3 AND shown
                AND ($4 OR replied_to_id IS NULL)
              ORDER BY tweet_id {order} LIMIT $5"
         ))
@@ -243,14 +306,16 @@ impl Store {
     }
 }
 
-/// Whether the users service has told that an account was deleted.
-async fn is_deleted(transaction: &mut Transaction, user_id: UserId) -> Result<bool, DatabaseError> {
-    let (deleted,) =
-        query("SELECT EXISTS (SELECT 1 FROM account WHERE user_id = $1 AND username IS NULL)")
-            .bind(user_id)
-            .fetch_one::<(bool,)>(transaction)
-            .await?;
-    Ok(deleted)
+/// Whether the users service has told that an account was deleted, or the account is deactivated.
+async fn is_gone(transaction: &mut Transaction, user_id: UserId) -> Result<bool, DatabaseError> {
+    let (gone,) = query(
+        "SELECT EXISTS (SELECT 1 FROM account WHERE user_id = $1 AND username IS NULL)
+             OR EXISTS (SELECT 1 FROM hidden_author WHERE user_id = $1)",
+    )
+    .bind(user_id)
+    .fetch_one::<(bool,)>(transaction)
+    .await?;
+    Ok(gone)
 }
 
 /// Whether the author has just said the same.

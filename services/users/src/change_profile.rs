@@ -9,9 +9,6 @@ use crate::error::Error;
 use crate::profile::{Checks, Profile};
 use crate::user_body::UserBody;
 
-/// The scope over the account itself, which only a log-in with the password gives.
-const SCOPE: &str = "account.write";
-
 /// What a client sends: what is left out stays as it is, what is empty is none from now on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,11 +58,7 @@ pub(crate) async fn change_profile(
     caller: UserCaller,
     Json(body): Json<Body>,
 ) -> Result<Answer<UserBody>, Error> {
-    if !caller.scopes.has(SCOPE) {
-        let detail = "This needs a token with the scope account.write, which only \
-                      POST /pillion/v1/login gives.";
-        return Err(Problem::forbidden(detail).into());
-    }
+    crate::need_account_scope(&caller.scopes)?;
     let change = check(body)?;
     let now = users.clock.now().floor_to_millis();
     let profile = users.store.change(caller.user_id, change, now).await?;

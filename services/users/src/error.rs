@@ -12,15 +12,12 @@ pub(crate) enum Error {
     /// Somebody else has that handle, or had it.
     #[error("the username {0} is taken; choose another one")]
     UsernameTaken(Username),
-    /// That account exists and is not what was asked to be made.
-    #[error("the account {0} exists with another profile")]
-    AnotherProfile(UserId),
+    /// The account's handle is being changed already.
+    #[error("the username is being changed already; try again in a moment")]
+    HandleIsChanging,
     /// The account of the token does not exist any more.
     #[error("there is no account {0}")]
     Gone(UserId),
-    /// That account was deleted; its id is not used again.
-    #[error("the account {0} was deleted")]
-    Deleted(UserId),
     /// The request is wrong or not allowed.
     #[error(transparent)]
     Refused(#[from] Problem),
@@ -32,17 +29,23 @@ pub(crate) enum Error {
     Append(#[from] AppendError),
 }
 
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::UsernameTaken(username) => {
+                Self::conflict(format!("The username [{username}] is taken; choose another one."))
+            }
+            Error::HandleIsChanging => Self::conflict(format!("Nothing was changed: {error}.")),
+            Error::Gone(user_id) => Self::account_gone(user_id),
+            Error::Refused(problem) => problem,
+            Error::Database(error) => error.into(),
+            Error::Append(error) => error.into(),
+        }
+    }
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        match self {
-            Self::UsernameTaken(_) | Self::AnotherProfile(_) | Self::Deleted(_) => {
-                Problem::conflict(format!("Nothing was changed: {self}."))
-            }
-            Self::Gone(user_id) => Problem::account_gone(user_id),
-            Self::Refused(problem) => problem,
-            Self::Database(error) => error.into(),
-            Self::Append(error) => error.into(),
-        }
-        .into_response()
+        Problem::from(self).into_response()
     }
 }

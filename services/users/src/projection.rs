@@ -8,7 +8,10 @@ use pillion_chassis::database::Transaction;
 use pillion_chassis::event_log::Recorded;
 use pillion_chassis::journal::{ApplyError, Projection};
 use pillion_chassis::sql::{list, query};
-use pillion_events::{UserDeleted, UserEvent, UserProfileChanged, UserRegistered};
+use pillion_events::{
+    UserDeactivated, UserDeleted, UserEvent, UserProfileChanged, UserReactivated, UserRegistered,
+    UserRenamed,
+};
 
 use crate::NAME;
 
@@ -37,6 +40,9 @@ impl Projection for UserProjection {
         match event.decode::<UserEvent>()? {
             UserEvent::Registered(event) => registered(transaction, event).await?,
             UserEvent::ProfileChanged(event) => changed(transaction, event).await?,
+            UserEvent::Renamed(event) => renamed(transaction, event).await?,
+            UserEvent::Deactivated(event) => deactivated(transaction, event).await?,
+            UserEvent::Reactivated(event) => reactivated(transaction, event).await?,
             UserEvent::Deleted(event) => deleted(transaction, event).await?,
         }
         Ok(())
@@ -91,11 +97,57 @@ async fn changed(
     index(transaction, event.user_id.as_i64(), &username, &event.name).await
 }
 
+async fn renamed(transaction: &mut Transaction, event: UserRenamed) -> Result<(), DatabaseError> {
+    let renamed = query(
+        "UPDATE profile SET username = $2, username_key = $3 WHERE user_id = $1
+         RETURNING name, deactivated_at IS NULL AND deleted_at IS NULL",
+    )
+    .bind(event.user_id)
+    .bind(&event.username)
+    .bind(event.username.to_ascii_lowercase())
+    .fetch_optional::<(String, bool)>(&mut *transaction)
+    .await?;
+    // One that nobody can see is found by nothing; it is indexed when it comes back.
+    let Some((name, true)) = renamed else {
+        return Ok(());
+    };
+    forget_words(transaction, event.user_id.as_i64()).await?;
+    index(transaction, event.user_id.as_i64(), &event.username, &name).await
+}
+
+async fn deactivated(
+    transaction: &mut Transaction,
+    event: UserDeactivated,
+) -> Result<(), DatabaseError> {
+    query("UPDATE profile SET deactivated_at = $2 WHERE user_id = $1")
+        .bind(event.user_id)
+        .bind(event.at)
+        .execute(&mut *transaction)
+        .await?;
+    forget_words(transaction, event.user_id.as_i64()).await
+}
+
+async fn reactivated(
+    transaction: &mut Transaction,
+    event: UserReactivated,
+) -> Result<(), DatabaseError> {
+    let back = query(
+        "UPDATE profile SET deactivated_at = NULL WHERE user_id = $1 RETURNING username, name",
+    )
+    .bind(event.user_id)
+    .fetch_optional::<(String, String)>(&mut *transaction)
+    .await?;
+    let Some((username, name)) = back else {
+        return Ok(());
+    };
+    index(transaction, event.user_id.as_i64(), &username, &name).await
+}
+
 async fn deleted(transaction: &mut Transaction, event: UserDeleted) -> Result<(), DatabaseError> {
     query(
         "UPDATE profile
          SET name = '', description = NULL, location = NULL, url = NULL, protected = FALSE,
-             deleted_at = $2
+             deactivated_at = NULL, deleted_at = $2
          WHERE user_id = $1",
     )
     .bind(event.user_id)

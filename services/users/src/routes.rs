@@ -3,9 +3,9 @@
 use pillion_chassis::Routes;
 
 use crate::Users;
-use crate::{change_profile, delete_user, find_users, me, register_user, search_users};
+use crate::{change_handle, change_profile, find_users, me, search_users};
 
-/// All of them. Those under `/internal` are for other services; the gateway never exposes them.
+/// Those for clients.
 pub(crate) fn routes() -> Routes<Users> {
     Routes::new()
         .get("/2/users", find_users::by_ids)
@@ -15,6 +15,5 @@ pub(crate) fn routes() -> Routes<Users> {
         .get("/2/users/search", search_users::search_users)
         .get("/2/users/{id}", find_users::by_id)
         .post("/pillion/v1/account/profile", change_profile::change_profile)
-        .put("/internal/users/{id}", register_user::register_user)
-        .delete("/internal/users/{id}", delete_user::delete_user)
+        .post("/pillion/v1/account/username", change_handle::change_handle)
 }

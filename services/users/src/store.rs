@@ -7,9 +7,9 @@ use pillion_chassis::database::Migrations;
 use pillion_chassis::event_log::AppendError;
 use pillion_chassis::journal::Journal;
 use pillion_chassis::page::Window;
-use pillion_chassis::sql::{Query, list, query};
-use pillion_chassis::{Database, DatabaseError, Timestamp, UserId};
-use pillion_events::{UserDeleted, UserEvent, UserProfileChanged, UserRegistered};
+use pillion_chassis::sql::{list, query};
+use pillion_chassis::{Database, DatabaseError, Timestamp, Transaction, UserId};
+use pillion_events::{UserEvent, UserProfileChanged};
 
 use crate::NAME;
 use crate::change_profile::Change;
@@ -26,15 +26,6 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
 /// Above every character, so that `prefix..prefix + LAST` holds all words with the prefix.
 const LAST: char = char::MAX;
 
-/// What became of a registration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Registration {
-    /// The account is new.
-    Made(Profile),
-    /// It was there with the same profile: the request came twice.
-    Same(Profile),
-}
-
 /// The service's storage.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
@@ -42,17 +33,26 @@ pub(crate) struct Store {
     journal: Journal,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
+/// An account, whatever became of it.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Row {
     user_id: i64,
-    username: String,
+    pub(crate) username: String,
     name: String,
     description: Option<String>,
     location: Option<String>,
     url: Option<String>,
     protected: bool,
     created_at: i64,
-    deleted_at: Option<i64>,
+    pub(crate) deactivated_at: Option<i64>,
+    pub(crate) deleted_at: Option<i64>,
+}
+
+impl Row {
+    /// Whether anybody can see the account.
+    pub(crate) fn is_live(&self) -> bool {
+        self.deactivated_at.is_none() && self.deleted_at.is_none()
+    }
 }
 
 impl TryFrom<Row> for Profile {
@@ -71,10 +71,6 @@ impl TryFrom<Row> for Profile {
     }
 }
 
-fn stream(user_id: UserId) -> String {
-    format!("user/{user_id}")
-}
-
 impl Store {
     /// The store on a migrated database.
     pub(crate) async fn open(database: Database) -> Result<Self, DatabaseError> {
@@ -89,42 +85,9 @@ impl Store {
         self.journal.clone()
     }
 
-    /// Makes an account, unless it exists with the same profile already.
-    pub(crate) async fn register(&self, profile: &Profile) -> Result<Registration, Error> {
-        let mut transaction = self.database.write().await?;
-        if let Some(row) = by_id(profile.user_id).fetch_optional::<Row>(&mut transaction).await? {
-            if row.deleted_at.is_some() {
-                return Err(Error::Deleted(profile.user_id));
-            }
-            let there = Profile::try_from(row)?;
-            if (&there.username, &there.about) != (&profile.username, &profile.about) {
-                return Err(Error::AnotherProfile(profile.user_id));
-            }
-            return Ok(Registration::Same(there));
-        }
-        // An account keeps its handle even when it is deleted.
-        let (taken,): (bool,) =
-            query("SELECT EXISTS (SELECT 1 FROM profile WHERE username_key = $1)")
-                .bind(profile.username.key())
-                .fetch_one(&mut transaction)
-                .await?;
-        if taken {
-            return Err(Error::UsernameTaken(profile.username.clone()));
-        }
-        let About { name, description, location, url } = profile.about.clone();
-        let event = UserEvent::Registered(UserRegistered {
-            user_id: profile.user_id,
-            username: profile.username.to_string(),
-            name,
-            description,
-            location,
-            url,
-            created_at: profile.created_at,
-        });
-        let stream = stream(profile.user_id);
-        self.journal.record(&mut transaction, &stream, 0, &event, profile.created_at).await?;
-        transaction.commit().await?;
-        Ok(Registration::Made(profile.clone()))
+    /// Begins a transaction.
+    pub(crate) async fn write(&self) -> Result<Transaction, DatabaseError> {
+        self.database.write().await
     }
 
     /// Changes a profile, unless it says the same already; the profile as it is then. Refused
@@ -136,11 +99,8 @@ impl Store {
         at: Timestamp,
     ) -> Result<Profile, Error> {
         let mut transaction = self.database.write().await?;
-        let row = by_id(user_id).fetch_optional::<Row>(&mut transaction).await?;
-        let Some(row @ Row { deleted_at: None, .. }) = row else {
-            return Err(Error::Gone(user_id));
-        };
-        let before = Profile::try_from(row)?;
+        let row = by_id(&mut transaction, user_id).await?.filter(Row::is_live);
+        let before = Profile::try_from(row.ok_or(Error::Gone(user_id))?)?;
         let after = change.apply_to(before.clone());
         if after == before {
             return Ok(before);
@@ -155,36 +115,19 @@ impl Store {
             protected: after.protected,
             changed_at: at,
         });
-        let stream = stream(user_id);
-        let version = self.journal.version(&mut transaction, &stream).await?;
-        self.journal.record(&mut transaction, &stream, version, &event, at).await?;
+        record(&self.journal, &mut transaction, user_id, &event, at).await?;
         transaction.commit().await?;
         Ok(after)
-    }
-
-    /// Deletes an account for good; whether there was one.
-    pub(crate) async fn delete(&self, user_id: UserId, at: Timestamp) -> Result<bool, AppendError> {
-        let mut transaction = self.database.write().await?;
-        let row = by_id(user_id).fetch_optional::<Row>(&mut transaction).await?;
-        if row.is_none_or(|row| row.deleted_at.is_some()) {
-            return Ok(false);
-        }
-        let event = UserEvent::Deleted(UserDeleted { user_id, deleted_at: at });
-        let stream = stream(user_id);
-        let version = self.journal.version(&mut transaction, &stream).await?;
-        self.journal.record(&mut transaction, &stream, version, &event, at).await?;
-        transaction.commit().await?;
-        Ok(true)
     }
 
     /// Those of these accounts that exist, in any order.
     pub(crate) async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<Profile>, DatabaseError> {
         let rows = query(
             "SELECT user_id, username, name, description, location, url, protected, created_at,
-                    deleted_at
+                    deactivated_at, deleted_at
              FROM profile
              WHERE user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
-               AND deleted_at IS NULL",
+               AND deactivated_at IS NULL AND deleted_at IS NULL",
         )
         .bind(list(ids));
         profiles(rows.fetch_all(&self.database).await?)
@@ -197,9 +140,10 @@ impl Store {
     ) -> Result<Vec<Profile>, DatabaseError> {
         let rows = query(
             "SELECT user_id, username, name, description, location, url, protected, created_at,
-                    deleted_at
+                    deactivated_at, deleted_at
              FROM profile
-             WHERE username_key IN (SELECT value FROM json_each($1)) AND deleted_at IS NULL",
+             WHERE username_key IN (SELECT value FROM json_each($1))
+               AND deactivated_at IS NULL AND deleted_at IS NULL",
         )
         .bind(list(usernames.iter().map(Username::key)));
         profiles(rows.fetch_all(&self.database).await?)
@@ -221,7 +165,7 @@ impl Store {
         let bound = 2 * words.len();
         let sql = format!(
             "SELECT user_id, username, name, description, location, url, protected, created_at,
-                    deleted_at
+                    deactivated_at, deleted_at
              FROM profile
              WHERE user_id IN ({}) AND user_id > ${} AND user_id < ${}
              ORDER BY user_id {} LIMIT ${}",
@@ -244,7 +188,7 @@ impl Store {
         let unindexed = || {
             query(
                 "SELECT user_id, username, name FROM profile
-                 WHERE deleted_at IS NULL AND NOT EXISTS
+                 WHERE deactivated_at IS NULL AND deleted_at IS NULL AND NOT EXISTS
                      (SELECT 1 FROM profile_word WHERE profile_word.user_id = profile.user_id)",
             )
         };
@@ -260,14 +204,33 @@ impl Store {
     }
 }
 
-/// An account, deleted or not.
-fn by_id(user_id: UserId) -> Query {
+/// An account, whatever became of it.
+pub(crate) async fn by_id(
+    transaction: &mut Transaction,
+    user_id: UserId,
+) -> Result<Option<Row>, DatabaseError> {
     query(
         "SELECT user_id, username, name, description, location, url, protected, created_at,
-                deleted_at
+                deactivated_at, deleted_at
          FROM profile WHERE user_id = $1",
     )
     .bind(user_id)
+    .fetch_optional(transaction)
+    .await
+}
+
+/// Records what happened to an account.
+pub(crate) async fn record(
+    journal: &Journal,
+    transaction: &mut Transaction,
+    user_id: UserId,
+    event: &UserEvent,
+    at: Timestamp,
+) -> Result<(), AppendError> {
+    let stream = format!("user/{user_id}");
+    let version = journal.version(transaction, &stream).await?;
+    journal.record(transaction, &stream, version, event, at).await?;
+    Ok(())
 }
 
 fn profiles(rows: Vec<Row>) -> Result<Vec<Profile>, DatabaseError> {

@@ -196,9 +196,9 @@ impl Subscription for EmbeddedSubscription {
 impl From<sqlx::Error> for BrokerError {
     fn from(error: sqlx::Error) -> Self {
         match DatabaseError::from(error) {
-            error @ (DatabaseError::Busy(_) | DatabaseError::Unavailable(_)) => {
-                Self::Unavailable(error.into())
-            }
+            error @ (DatabaseError::Busy(_)
+            | DatabaseError::Unavailable(_)
+            | DatabaseError::NoNode) => Self::Unavailable(error.into()),
             error @ DatabaseError::Full(_) => Self::Full(error.into()),
             error @ (DatabaseError::Failed(_) | DatabaseError::Corrupt(_) | DatabaseError::Nul) => {
                 Self::Failed(error.into())

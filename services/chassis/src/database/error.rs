@@ -130,6 +130,10 @@ pub enum DatabaseError {
     /// The disk does not read or write, or the server is not there.
     #[error("the database cannot be read or written")]
     Unavailable(#[source] sqlx::Error),
+    /// No new ids can be made: the number that tells this process's ids from those of others could
+    /// not be renewed in time.
+    #[error("the node number for new ids could not be renewed in the database")]
+    NoNode,
     /// A text holds the character U+0000, which `PostgreSQL` cannot keep.
     #[error("a text holds the character U+0000, which no database keeps")]
     Nul,
@@ -145,7 +149,7 @@ impl DatabaseError {
     /// Whether the same may go well a little later without anybody's doing: what is asked is
     /// not at fault.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Full(_) | Self::Unavailable(_))
+        matches!(self, Self::Busy(_) | Self::Full(_) | Self::Unavailable(_) | Self::NoNode)
     }
 
     /// Whether a row like that is there already.
@@ -284,6 +288,10 @@ impl From<DatabaseError> for Problem {
             DatabaseError::Unavailable(_) => {
                 let detail = "The database cannot be used now. If this was a write, read first \
                               whether it was done before you try again.";
+                Self::unavailable(detail, UNAVAILABLE_RETRY_AFTER_S)
+            }
+            DatabaseError::NoNode => {
+                let detail = "New ids cannot be made now and nothing was changed; try again.";
                 Self::unavailable(detail, UNAVAILABLE_RETRY_AFTER_S)
             }
             DatabaseError::Nul => {

@@ -2,7 +2,9 @@
 //! and time-outs on both ends.
 
 use std::str::FromStr;
+use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Postgres, Transaction};
 
@@ -22,6 +24,11 @@ const SETTINGS: [(&str, &str); 5] = [
     ("synchronous_commit", "on"),
     ("client_encoding", "UTF8"),
 ];
+
+/// How long a connection that was used may take to show that it still works. One whose server is
+/// out of reach says nothing for as long as TCP is patient, which is minutes, and would keep its
+/// place that long.
+const RELEASE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The lock that a service's writer holds: "Pillion" in ASCII. Every service has a database of
 /// its own, and so a lock of its own.
@@ -53,6 +60,15 @@ pub(super) async fn connect(url: &str) -> Result<(String, Pools), OpenError> {
             .min_connections(1)
             .acquire_timeout(TURN_TIME_MAX)
             .test_before_acquire(true)
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    // Also ends a transaction that was dropped. An error closes the connection.
+                    match tokio::time::timeout(RELEASE_TIME_MAX, connection.ping()).await {
+                        Ok(answer) => answer.map(|()| true),
+                        Err(late) => Err(sqlx::Error::Io(late.into())),
+                    }
+                })
+            })
     };
     let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
     claim(&place, &writer).await?;

@@ -2,6 +2,8 @@
 //! promises rest on.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -24,11 +26,20 @@ const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut to this after a checkpoint, or it would stay at its largest size.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Tries to empty the write-ahead log after something was erased, and the pause between them. Who
+/// reads in it meanwhile is done within seconds, but for a backup.
+const SWEEPS_MAX: u32 = 120;
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a try waits, and with it whoever wants to write.
+const SWEEP_TIME_MAX: Duration = Duration::from_millis(20);
+
 /// The connections of one file.
 #[derive(Debug, Clone)]
 pub(crate) struct Pools {
     pub(crate) writer: SqlitePool,
     pub(crate) readers: SqlitePool,
+    /// Whether somebody is about to empty the write-ahead log.
+    sweep_due: Arc<AtomicBool>,
 }
 
 /// Opens the file, or makes it. `synchronous` is `Full` wherever a commit is acknowledged to
@@ -44,6 +55,8 @@ pub(crate) async fn open(path: &Path, synchronous: SqliteSynchronous) -> Result<
         .busy_timeout(BUSY_TIME_MAX)
         .pragma("trusted_schema", "OFF")
         .pragma("mmap_size", "0")
+        // What is deleted is overwritten, or an erased key would stay in the file.
+        .pragma("secure_delete", "ON")
         .pragma("journal_size_limit", JOURNAL_BYTES_MAX.to_string())
         .disable_statement_logging();
 
@@ -72,9 +85,58 @@ pub(crate) async fn open(path: &Path, synchronous: SqliteSynchronous) -> Result<
         .connect_with(options.pragma("query_only", "ON"))
         .await
         .map_err(failed)?;
-    let pools = Pools { writer, readers };
+    let pools = Pools { writer, readers, sweep_due: Arc::default() };
     check_settings(&place, &pools, synchronous).await?;
+    // What a crash left: pages from before something was erased. The disk may be full.
+    if let Err(error) = fold(&pools).await {
+        tracing::warn!(database = place, %error, "the write-ahead log was not emptied");
+    }
     Ok(pools)
+}
+
+impl Pools {
+    /// Folds the write-ahead log into the file and empties it, soon.
+    pub(crate) fn sweep(self) {
+        if !self.sweep_due.swap(true, Ordering::SeqCst) {
+            tokio::spawn(sweep(self));
+        }
+    }
+}
+
+/// Tries until the log is empty. A file that is closed is done with it.
+async fn sweep(pools: Pools) {
+    for _ in 0..SWEEPS_MAX {
+        if pools.writer.is_closed() {
+            return;
+        }
+        // What is erased from here on may come too late for this time.
+        pools.sweep_due.store(false, Ordering::SeqCst);
+        match fold(&pools).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "the write-ahead log was not emptied"),
+        }
+        pools.sweep_due.store(true, Ordering::SeqCst);
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+    }
+    pools.sweep_due.store(false, Ordering::SeqCst);
+    tracing::warn!(
+        "a write-ahead log could not be emptied for a minute, since something goes on reading in \
+         it: an erased key may be in it until the next start"
+    );
+}
+
+/// Whether the log could be emptied now. On a connection of its own, which gives up at once: no
+/// writer is to wait for a slow reader.
+async fn fold(pools: &Pools) -> Result<bool, sqlx::Error> {
+    let options = pools.writer.connect_options();
+    let options =
+        SqliteConnectOptions::clone(&options).create_if_missing(false).busy_timeout(SWEEP_TIME_MAX);
+    let mut connection = options.connect().await?;
+    let folded = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await;
+    connection.close().await?;
+    let (busy, _, _): (i64, i64, i64) = folded?;
+    Ok(busy == 0)
 }
 
 /// Whether the writer's connection may be used again, once its rollback has run. When the disk is
@@ -98,6 +160,7 @@ async fn check_settings(
         SqliteSynchronous::Extra => "3",
     };
     let both = [
+        ("secure_delete", "PRAGMA secure_delete", "1"),
         ("journal_mode", "PRAGMA journal_mode", "wal"),
         ("synchronous", "PRAGMA synchronous", synchronous),
         ("foreign_keys", "PRAGMA foreign_keys", "1"),

@@ -4,6 +4,9 @@
 //! delivered again is known, and one that is missing is noticed: positions have no gaps. A
 //! failure stops the source at that event; one that is the event's own fault ends, after some
 //! tries, with the event parked, and later events of the same stream behind it.
+//!
+//! Keys of personal data that the service does not have yet it asks for between transactions:
+//! nobody's write waits for another service's answer.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::crash::crash_point;
 use crate::database::{DatabaseError, Transaction};
 use crate::event_log::Recorded;
+use crate::personal::{self, Keys, PersonalKeysError};
 use crate::service::Shutdown;
 use crate::sql::query;
 
@@ -36,6 +40,9 @@ pub(crate) enum TakeError {
     /// The broker failed.
     #[error("the broker does not deliver")]
     Broker(#[from] BrokerError),
+    /// The keys of personal data in the events cannot be had now; nothing was taken up.
+    #[error(transparent)]
+    Keys(#[from] PersonalKeysError),
     /// An event is missing between the cursor and what was delivered.
     #[error(
         "events of {source_name} after {cursor} are missing: the broker delivered {delivered} \
@@ -55,10 +62,11 @@ pub(super) async fn run(
     mut shutdown: Shutdown,
 ) {
     let mut failures = 0_u32;
+    let mut told = None;
     loop {
         let ended = tokio::select! {
             () = shutdown.requested() => return,
-            ended = follow(&journal, source, &*broker, &mut failures) => ended,
+            ended = follow(&journal, source, &*broker, &mut failures, &mut told) => ended,
         };
         let Err(error) = ended;
         if failures.is_multiple_of(TELL_EVERY) {
@@ -78,21 +86,45 @@ pub(super) async fn run(
     }
 }
 
-/// Takes events up from the cursor on, until something fails.
+/// Takes events up, until something fails, from the cursor on, or from behind the last event that
+/// the projection here was told of: other processes of the service move the cursor, too.
 async fn follow(
     journal: &Journal,
     source: &str,
     broker: &dyn Broker,
     failures: &mut u32,
+    told: &mut Option<i64>,
 ) -> Result<std::convert::Infallible, TakeError> {
-    let mut subscription = broker.subscribe(source, cursor(journal, source).await?).await?;
+    let told = match told {
+        Some(told) => told,
+        none => none.insert(cursor(journal, source).await?),
+    };
+    let mut subscription = broker.subscribe(source, *told).await?;
     loop {
         let events = subscription.next(BATCH_EVENTS_MAX).await?;
         crash_point!("deliver.after");
         let last = events.last().map_or(0, |event| event.position);
-        // One time for each event that is parked on the way.
-        while take(journal, &events).await? < last {}
+        let cursor = cursor(journal, source).await?;
+        if cursor >= last {
+            // Another process was faster, and there is nothing to write.
+            tell(journal, &events, cursor, told);
+        } else {
+            // One time for each event that is parked on the way.
+            while take(journal, &events, told).await? < last {}
+        }
         *failures = 0;
+    }
+}
+
+/// Tells the projection of what the database has taken up, whoever did it, and it has not been
+/// told of: in the form of the log, in which personal data are sealed, for what streams need to
+/// know is never sealed.
+fn tell(journal: &Journal, events: &[Recorded], cursor: i64, told: &mut i64) {
+    for event in events.iter().filter(|event| event.position <= cursor) {
+        if event.position > *told {
+            journal.projection.applied(event);
+            *told = event.position;
+        }
     }
 }
 
@@ -106,18 +138,26 @@ async fn cursor(journal: &Journal, source: &str) -> Result<i64, DatabaseError> {
 }
 
 /// Takes up events of one source in one transaction; those that were taken up before are left
-/// out. Stops before one that cannot be taken up, and behind one that is parked. Gives the
-/// cursor.
-pub(super) async fn take(journal: &Journal, events: &[Recorded]) -> Result<i64, TakeError> {
+/// out. Stops before one that cannot be taken up, and behind one that is parked. The projection is
+/// told of those behind `told`. Gives the cursor.
+pub(super) async fn take(
+    journal: &Journal,
+    events: &[Recorded],
+    told: &mut i64,
+) -> Result<i64, TakeError> {
     let Some(first) = events.first() else {
         return Ok(0);
     };
     let source = first.source.as_str();
-    let mut transaction = journal.database.write().await?;
+    let (mut transaction, keys) = begin(journal, source, events).await?;
     let (begun, attempts) = position(&mut transaction, source).await?;
+    if events.last().is_some_and(|last| last.position <= begun) {
+        // Another process was faster; how often it tried the next one stays as it is.
+        tell(journal, events, begun, told);
+        return Ok(begun);
+    }
     let mut cursor = begun;
     let held = held_streams(&mut transaction, source).await?;
-    let mut taken = Vec::new();
     let mut poison = None;
     for event in events.iter().skip_while(|event| event.position <= begun) {
         if event.position != cursor + 1 {
@@ -129,11 +169,8 @@ pub(super) async fn take(journal: &Journal, events: &[Recorded]) -> Result<i64, 
             cursor += 1;
             continue;
         }
-        match apply(journal, &mut transaction, event).await {
-            Ok(()) => {
-                taken.push(event.clone());
-                cursor += 1;
-            }
+        match apply(journal, &mut transaction, &keys, event).await {
+            Ok(()) => cursor += 1,
             Err(error) if error.is_passing() => return Err(passing(error)),
             Err(error) => {
                 poison = Some((event, error.to_string()));
@@ -155,10 +192,29 @@ pub(super) async fn take(journal: &Journal, events: &[Recorded]) -> Result<i64, 
     crash_point!("inbox.commit.before");
     transaction.commit().await?;
     crash_point!("inbox.commit.after");
-    for event in &taken {
-        journal.projection.applied(event);
-    }
+    tell(journal, events, cursor, told);
     outcome.map(|()| cursor)
+}
+
+/// Begins a transaction with all keys that the events take.
+async fn begin(
+    journal: &Journal,
+    source: &str,
+    events: &[Recorded],
+) -> Result<(Transaction, Keys), TakeError> {
+    let sealed = journal.sealed(events);
+    let mut transaction = journal.database.write().await?;
+    let keys = Keys::of(&mut transaction, &sealed).await?;
+    let missing = keys.missing(&sealed);
+    if missing.is_empty() {
+        return Ok((transaction, keys));
+    }
+    drop(transaction);
+    let told = journal.ask(source, &missing).await?;
+    let mut transaction = journal.database.write().await?;
+    personal::keep(&mut transaction, source, &told).await?;
+    let keys = Keys::of(&mut transaction, &sealed).await?;
+    Ok((transaction, keys))
 }
 
 /// Counts a try of an event that cannot be taken up, or parks it after the last one.
@@ -206,15 +262,17 @@ fn passing(error: ApplyError) -> TakeError {
     }
 }
 
-/// Makes the tables take up an event and keeps its place in the order. When it fails, the
-/// transaction is as it was before.
+/// Makes the tables take up an event in its plain form and keeps its place in the order. When it
+/// fails, the transaction is as it was before.
 pub(super) async fn apply(
     journal: &Journal,
     transaction: &mut Transaction,
+    keys: &Keys,
     event: &Recorded,
 ) -> Result<(), ApplyError> {
+    let plain = journal.open(keys, event)?;
     query("SAVEPOINT event").execute(&mut *transaction).await?;
-    let applied = match journal.projection.apply(transaction, event).await {
+    let applied = match journal.projection.apply(transaction, &plain).await {
         Ok(()) => note(transaction, event).await.map_err(ApplyError::from),
         Err(error) => Err(error),
     };

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Journal;
 use super::consume::apply;
+use super::{ApplyError, Journal};
 use crate::database::{DatabaseError, Transaction};
 use crate::event_log::{Recorded, Row};
 use crate::sql::query;
@@ -93,17 +93,16 @@ impl Journal {
                 continue;
             }
             let mut transaction = self.database.write().await?;
-            let tried = apply(self, &mut transaction, &parked.event).await;
-            let error = match tried {
+            let tried = match self.try_again(&mut transaction, &parked.event).await {
                 Ok(()) => {
                     query("DELETE FROM parked WHERE source = $1 AND position = $2")
                         .bind(&parked.event.source)
                         .bind(parked.event.position)
                         .execute(&mut transaction)
                         .await?;
-                    None
+                    Ok(())
                 }
-                Err(super::ApplyError::Database(error)) if error.is_passing() => return Err(error),
+                Err(ApplyError::Database(error)) if error.is_passing() => return Err(error),
                 Err(error) => {
                     let error = error.to_string();
                     query("UPDATE parked SET error = $3 WHERE source = $1 AND position = $2")
@@ -112,21 +111,32 @@ impl Journal {
                         .bind(&error)
                         .execute(&mut transaction)
                         .await?;
-                    Some(error)
+                    Err(error)
                 }
             };
             transaction.commit().await?;
-            match error {
-                None => {
+            match tried {
+                Ok(()) => {
                     self.projection.applied(&parked.event);
                     replayed.taken_up += 1;
                 }
-                Some(error) => {
+                Err(error) => {
                     stuck.push(stream);
                     replayed.failed.push(Parked { error: Some(error), ..parked });
                 }
             }
         }
         Ok(replayed)
+    }
+
+    /// Takes up an event; its key was kept when it was parked, unless an older build did that.
+    async fn try_again(
+        &self,
+        transaction: &mut Transaction,
+        event: &Recorded,
+    ) -> Result<(), ApplyError> {
+        let sealed = self.sealed(std::slice::from_ref(event));
+        let keys = self.keys(transaction, &event.source, &sealed).await?;
+        apply(self, transaction, &keys, event).await
     }
 }

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::{ApplyError, Journal};
+use super::{ApplyError, Journal, KeysError};
 use crate::broker::{Broker, BrokerError, Subscription};
 use crate::database::{Backend, DatabaseError, Transaction};
 use crate::event_log::{self, Recorded};
+use crate::personal::{Keys, PersonalKeysError};
 use crate::sql::query;
 
 /// Events that are read at once.
@@ -70,6 +71,9 @@ pub enum RebuildError {
         /// Which.
         position: i64,
     },
+    /// The keys of personal data in the events are not there, and cannot be had.
+    #[error(transparent)]
+    Keys(#[from] PersonalKeysError),
     /// An event that was taken up once is refused now: this build's tables differ.
     #[error("the event {position} of {source_name} ({name}) cannot be taken up any more")]
     Apply {
@@ -130,10 +134,7 @@ impl Journal {
                 event_log::read_after(&mut *transaction, self.name, last, PAGE_EVENTS_MAX).await?;
             let Some(newest) = page.last() else { return Ok(events) };
             last = newest.position;
-            for event in &page {
-                self.reapply(transaction, event).await?;
-                events += 1;
-            }
+            events += self.reapply(transaction, &page).await?;
         }
     }
 
@@ -156,16 +157,16 @@ impl Journal {
             .await?;
             let Some((newest, ..)) = page.last() else { return Ok(events) };
             ordinal = *newest;
+            let mut taken = Vec::with_capacity(page.len());
             for (_, name, position) in page {
                 let source = sources.entry(name.clone()).or_default();
-                let event = if name == self.name {
+                taken.push(if name == self.name {
                     source.own(transaction, self.name, position).await?
                 } else {
                     source.foreign(broker, &name, position).await?
-                };
-                self.reapply(transaction, &event).await?;
-                events += 1;
+                });
             }
+            events += self.reapply(transaction, &taken).await?;
         }
     }
 
@@ -179,33 +180,61 @@ impl Journal {
             .fetch_one::<(Option<i64>,)>(&mut *transaction)
             .await?;
         let mut last = 0;
+        let mut events = 0;
         loop {
             let page =
                 event_log::read_after(&mut *transaction, self.name, last, PAGE_EVENTS_MAX).await?;
-            let before = page.iter().take_while(|event| first.is_none_or(|it| event.position < it));
-            let mut count = 0;
-            for event in before {
-                self.reapply(transaction, event).await?;
-                count += 1;
-            }
-            last += count;
-            if count < i64::from(PAGE_EVENTS_MAX) {
-                return Ok(last.unsigned_abs());
+            let is_after = |event: &Recorded| first.is_some_and(|it| event.position >= it);
+            let count = page.iter().position(is_after).unwrap_or(page.len());
+            let before = page.get(..count).unwrap_or_default();
+            events += self.reapply(transaction, before).await?;
+            last = before.last().map_or(last, |event| event.position);
+            if count < PAGE_EVENTS_MAX as usize {
+                return Ok(events);
             }
         }
     }
 
+    /// Takes up a page of events; gives their number.
     async fn reapply(
         &self,
         transaction: &mut Transaction,
-        event: &Recorded,
-    ) -> Result<(), RebuildError> {
-        self.projection.apply(transaction, event).await.map_err(|source| RebuildError::Apply {
+        events: &[Recorded],
+    ) -> Result<u64, RebuildError> {
+        let failed = |event: &Recorded, source| RebuildError::Apply {
             source_name: event.source.clone(),
             position: event.position,
             name: event.name.clone(),
             source,
-        })
+        };
+        let mut sealed: BTreeMap<&str, Vec<&Recorded>> = BTreeMap::new();
+        for event in self.sealed(events) {
+            sealed.entry(&event.source).or_default().push(event);
+        }
+        let mut keys: HashMap<&str, Keys> = HashMap::new();
+        for (source, events) in sealed {
+            let of_source = self.keys(transaction, source, &events).await;
+            keys.insert(source, of_source.map_err(RebuildError::from)?);
+        }
+        let none = Keys::default();
+        let mut count = 0;
+        for event in events {
+            let keys = keys.get(event.source.as_str()).unwrap_or(&none);
+            let plain = self.open(keys, event).map_err(|error| failed(event, error.into()))?;
+            let applied = self.projection.apply(transaction, &plain).await;
+            applied.map_err(|error| failed(event, error))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl From<KeysError> for RebuildError {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Database(error) => Self::Database(error),
+            KeysError::Ask(error) => Self::Keys(error),
+        }
     }
 }
 

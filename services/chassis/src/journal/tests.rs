@@ -369,3 +369,154 @@ async fn tables_are_made_again_of_the_events() {
         }
     }
 }
+
+/// Notes what it is told of.
+#[derive(Debug)]
+struct Listening {
+    sums: Sums,
+    told: Arc<std::sync::Mutex<Vec<(String, i64)>>>,
+}
+
+#[async_trait]
+impl Projection for Listening {
+    fn follows(&self) -> &'static [&'static str] {
+        self.sums.follows()
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        self.sums.tables()
+    }
+
+    async fn apply(
+        &self,
+        transaction: &mut Transaction,
+        event: &Recorded,
+    ) -> Result<(), ApplyError> {
+        self.sums.apply(transaction, event).await
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn applied(&self, event: &Recorded) {
+        self.told.lock().unwrap().push((event.source.clone(), event.position));
+    }
+}
+
+#[tokio::test]
+async fn every_process_of_a_service_is_told_of_what_any_of_them_took_up_or_recorded() {
+    for backend in BACKENDS {
+        let (_folder, broker) = broker().await;
+        let bank = place(backend, "bank", &[]).await;
+        let database = migrated(backend, &migrations(&[(1, TABLES)])).await;
+        let process = || {
+            let told = Arc::<std::sync::Mutex<Vec<(String, i64)>>>::default();
+            let listening = Listening { sums: Sums(&["bank"]), told: Arc::clone(&told) };
+            (Journal::new("fans", database.database.clone(), Arc::new(listening)), told)
+        };
+        let (first, second) = (process(), process());
+        let (trigger, shutdown) = Shutdown::new();
+        let journals = [&bank.journal, &first.0, &second.0];
+        let tasks: Vec<_> = journals
+            .into_iter()
+            .flat_map(|journal| journal.workers(&broker))
+            .map(|worker| tokio::spawn(worker.run(shutdown.clone())))
+            .collect();
+        // They begin to follow at some moment, and from then on miss nothing.
+        let of = |told: &std::sync::Mutex<Vec<(String, i64)>>, source: &str| -> Vec<i64> {
+            let told = told.lock().unwrap();
+            let of = told.iter().filter(|(name, _)| name == source);
+            of.map(|(_, position)| *position).collect()
+        };
+        let both = [&first.1, &second.1];
+        let began = Instant::now();
+        let mut last = 0;
+        while last < 20 || both.iter().any(|told| of(told, "bank").last() != Some(&last)) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{both:?}");
+            if last < 20 || both.iter().any(|told| of(told, "bank").is_empty()) {
+                last = bank.record("a", last, &added("a", 1)).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for told in both {
+            let seen = of(told, "bank");
+            assert_eq!(seen, (seen[0]..=last).collect::<Vec<_>>());
+        }
+        let mut own = 0;
+        while both.iter().any(|told| of(told, "fans").is_empty()) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{both:?}");
+            let mut transaction = database.database.write().await.unwrap();
+            let event = added("own", 1);
+            first.0.record(&mut transaction, "own", own, &event, AT).await.unwrap();
+            transaction.commit().await.unwrap();
+            own += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        trigger.request();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        // Each event was taken up once.
+        let (total,): (i64,) = query("SELECT CAST(sum(total) AS BIGINT) FROM sum")
+            .fetch_one(&database.database)
+            .await
+            .unwrap();
+        assert_eq!(total, last + own);
+    }
+}
+
+/// The texts of tweets.
+#[derive(Debug)]
+struct Texts;
+
+#[async_trait]
+impl Projection for Texts {
+    fn follows(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["text"]
+    }
+
+    async fn apply(
+        &self,
+        transaction: &mut Transaction,
+        event: &Recorded,
+    ) -> Result<(), ApplyError> {
+        let pillion_events::TweetEvent::Posted(posted) = event.decode()? else { return Ok(()) };
+        query("INSERT INTO text (text) VALUES ($1)")
+            .bind(&posted.text)
+            .execute(transaction)
+            .await?;
+        Ok(())
+    }
+}
+
+/// `SQLite` kept U+0000 in texts once, `PostgreSQL` keeps it in none.
+#[tokio::test]
+async fn a_nul_of_an_early_build_is_no_obstacle_to_a_rebuild() {
+    const DATA: &str = r#"{"tweet_id":"20","author_id":"12","text":"a\u0000b","conversation_id":"20","mentions":[],"reply_settings":"everyone","client_id":"web","created_at":"2026-07-01T10:00:01.000Z"}"#;
+    for backend in BACKENDS {
+        let (_folder, broker) = broker().await;
+        let table = migrations(&[(1, "CREATE TABLE text (text TEXT NOT NULL)")]);
+        let test = migrated(backend, &table).await;
+        let old = Recorded {
+            source: "tweets".to_owned(),
+            name: "tweet.posted".to_owned(),
+            wire_version: 2,
+            data: DATA.to_owned(),
+            ..delivered(1, "tweet/20", 0)
+        };
+        let mut transaction = test.database.write().await.unwrap();
+        assert!(event_log::insert(&mut transaction, &old, None).await.unwrap());
+        transaction.commit().await.unwrap();
+        let journal = Journal::new("tweets", test.database.clone(), Arc::new(Texts));
+        let rebuilt = journal.rebuild(&*broker).await.unwrap();
+        assert_eq!(rebuilt.events, 1);
+        let texts: Vec<(String,)> =
+            query("SELECT text FROM text").fetch_all(&test.database).await.unwrap();
+        assert_eq!(texts, [("a\u{fffd}b".to_owned(),)], "{backend:?}");
+    }
+}

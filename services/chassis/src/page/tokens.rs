@@ -1,9 +1,14 @@
-//! Page tokens: opaque, bound to what they were issued for, and impossible to make up.
+//! Page tokens: opaque, bound to what they were issued for, impossible to make up, and good for a
+//! day.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
+use crate::clock::{Clock, SystemClock};
 use crate::database::{Database, DatabaseError};
 use crate::problem::Problem;
 use crate::random::Random;
@@ -12,8 +17,11 @@ use crate::sql::query;
 
 /// The key's length is that of SHA-256's output, as RFC 2104 recommends.
 const KEY_BYTES: usize = 32;
-/// The direction and the id.
-const CURSOR_BYTES: usize = 1 + 8;
+/// The direction, the id, and when the token was issued, in seconds since 1970.
+const CURSOR_BYTES: usize = 1 + 8 + 4;
+/// How long a token is good: nobody reads a list for longer, and what a leaked one tells is old by
+/// then.
+const AGE_MAX: Duration = Duration::from_hours(24);
 const SECRET_NAME: &str = "page-tokens";
 
 /// Where the next page begins.
@@ -37,7 +45,18 @@ pub enum Direction {
 /// Makes and checks page tokens with a key that the service keeps in its database, so that they
 /// outlive restarts and are good in every process on that database.
 #[derive(Debug)]
-pub struct PageTokens(hmac::Key);
+pub struct PageTokens {
+    key: hmac::Key,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why a token does not lead anywhere.
+enum Bad {
+    /// It was not issued for this list, or not at all.
+    Unknown,
+    /// It was, too long ago.
+    Expired,
+}
 
 impl PageTokens {
     /// Reads the key, or makes it the first time. The database must be migrated.
@@ -48,9 +67,15 @@ impl PageTokens {
         Ok(Self::new(&key))
     }
 
-    /// Tokens under this key.
+    /// Tokens under this key, by the machine's clock.
     pub fn new(key: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), clock: Arc::new(SystemClock) }
+    }
+
+    /// The same by another clock.
+    #[must_use]
+    pub fn by(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// A token that [`PageTokens::open`] takes with the same `scope` only. The scope says what
@@ -62,36 +87,57 @@ impl PageTokens {
         };
         let mut token = Vec::from([direction]);
         token.extend(cursor.id.to_be_bytes());
-        let code = hmac::sign(&self.0, &authenticated(scope, &token));
+        token.extend(self.now_s().to_be_bytes());
+        let code = hmac::sign(&self.key, &authenticated(scope, &token));
         token.extend(code.as_ref());
         URL_SAFE_NO_PAD.encode(token)
     }
 
-    /// What a token says; 400 naming `parameter` when it was not issued for this scope.
+    /// What a token says; 400 naming `parameter` when it was not issued for this scope, or more
+    /// than a day ago.
     pub fn open(&self, scope: &str, parameter: &str, token: &str) -> Result<Cursor, Problem> {
-        self.check(scope, token).ok_or_else(|| {
-            Problem::invalid(
-                parameter,
-                Some(token),
-                format!(
-                    "The `{parameter}` query parameter value [{token}] is not valid: send a token \
-                     from `meta` of an earlier answer to the same query, unchanged"
-                ),
-            )
+        self.check(scope, token).map_err(|bad| {
+            let why = match bad {
+                Bad::Unknown => {
+                    "is not valid: send a token from `meta` of an earlier answer to the same \
+                     query, unchanged"
+                }
+                Bad::Expired => {
+                    "has expired, a day after it was issued: read the list from its beginning"
+                }
+            };
+            let message = format!("The `{parameter}` query parameter value [{token}] {why}");
+            Problem::invalid(parameter, Some(token), message)
         })
     }
 
-    fn check(&self, scope: &str, token: &str) -> Option<Cursor> {
+    fn check(&self, scope: &str, token: &str) -> Result<Cursor, Bad> {
+        let (cursor, issued_s) = self.read(scope, token).ok_or(Bad::Unknown)?;
+        // One from the future was issued by a process whose clock is ahead.
+        if u64::from(self.now_s().saturating_sub(issued_s)) > AGE_MAX.as_secs() {
+            return Err(Bad::Expired);
+        }
+        Ok(cursor)
+    }
+
+    fn read(&self, scope: &str, token: &str) -> Option<(Cursor, u32)> {
         let token = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (cursor, code) = token.split_at_checked(CURSOR_BYTES)?;
-        hmac::verify(&self.0, &authenticated(scope, cursor), code).ok()?;
-        let (direction, id) = cursor.split_first()?;
+        hmac::verify(&self.key, &authenticated(scope, cursor), code).ok()?;
+        let (direction, rest) = cursor.split_first()?;
+        let (id, issued_s) = rest.split_first_chunk()?;
         let direction = match direction {
             0 => Direction::Next,
             1 => Direction::Previous,
             _ => return None,
         };
-        Some(Cursor { direction, id: u64::from_be_bytes(id.try_into().ok()?) })
+        let cursor = Cursor { direction, id: u64::from_be_bytes(*id) };
+        Some((cursor, u32::from_be_bytes(issued_s.try_into().ok()?)))
+    }
+
+    /// Until the year 2106.
+    fn now_s(&self) -> u32 {
+        u32::try_from(self.clock.now().as_millis() / 1_000).unwrap_or(u32::MAX)
     }
 }
 
@@ -120,6 +166,7 @@ async fn keep_secret(database: &Database, fresh: &[u8]) -> Result<Vec<u8>, Datab
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::FakeClock;
     use crate::database::tests::migrations;
     use crate::random::SystemRandom;
 
@@ -148,6 +195,28 @@ mod tests {
             assert_eq!(problem.status(), 400);
             assert_eq!(problem.document()["errors"][0]["parameters"]["p"][0], text);
         }
+    }
+
+    #[test]
+    fn a_token_is_good_for_a_day() {
+        let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
+        let tokens = PageTokens::new(b"key").by(clock.clone());
+        let token = tokens.issue("s", CURSOR);
+        clock.advance(AGE_MAX);
+        assert_eq!(tokens.open("s", "p", &token).unwrap(), CURSOR);
+        clock.advance(Duration::from_secs(1));
+        let problem = tokens.open("s", "p", &token).unwrap_err();
+        assert_eq!(problem.status(), 400);
+        let message = problem.document()["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains("has expired, a day after"), "{message}");
+        // Of another list it does not even tell that.
+        let problem = tokens.open("other", "p", &token).unwrap_err();
+        let message = problem.document()["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains("is not valid"), "{message}");
+        // Whose clock is behind takes it all the same.
+        let behind = FakeClock::at("2026-07-01T09:00:01.000Z".parse().unwrap());
+        let behind = PageTokens::new(b"key").by(Arc::new(behind));
+        assert_eq!(behind.open("s", "p", &token).unwrap(), CURSOR);
     }
 
     #[tokio::test]

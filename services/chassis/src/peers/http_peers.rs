@@ -13,6 +13,7 @@
 //! a few), so that a service in trouble does not get more to do.
 
 mod address;
+mod connector;
 mod health;
 mod retry;
 mod settings;
@@ -39,9 +40,11 @@ use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 pub use settings::PeerSettings;
 
 use self::address::{Addresses, Place};
+use self::connector::{Connector, Secure};
 use self::retry::{Failure, Pauses};
 use super::{PeerError, Peers};
 use crate::random::{Random, SystemRandom};
+use crate::tls::Tls;
 
 /// A request's body up to this size is kept to be sent again; all that services send each other
 /// is smaller. A larger one is sent once.
@@ -54,7 +57,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// Peers in other processes, with a pool of connections to each.
 #[derive(Debug)]
 pub struct HttpPeers {
-    client: Client<HttpConnector, Body>,
+    client: Client<Connector, Body>,
+    scheme: Scheme,
     services: HashMap<String, Arc<Addresses>>,
     settings: PeerSettings,
     random: Arc<dyn Random>,
@@ -62,12 +66,14 @@ pub struct HttpPeers {
 
 /// An address of a peer is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the address of the service {service} is {address}; it must be like http://HOST:PORT")]
+#[error("the address of the service {service} is {address}; it must be like {scheme}://HOST:PORT")]
 pub struct PeerAddressError {
     /// Which service.
     pub service: String,
     /// What its address was said to be.
     pub address: String,
+    /// What it must begin with: `https` where services show certificates.
+    pub scheme: &'static str,
 }
 
 impl HttpPeers {
@@ -79,6 +85,15 @@ impl HttpPeers {
         Self::with_settings(addresses, PeerSettings::default(), Arc::new(SystemRandom))
     }
 
+    /// The same over TLS, at `https://HOST:PORT`: each end shows who it is.
+    pub fn secured(
+        addresses: impl IntoIterator<Item = (String, String)>,
+        tls: &Tls,
+    ) -> Result<Self, PeerAddressError> {
+        let random = Arc::new(SystemRandom);
+        Self::build(addresses, PeerSettings::default(), random, Some(tls))
+    }
+
     /// The same with bounds of the caller's own. [`HttpPeers::health_checks`] is to be run beside
     /// it; without, every address counts as healthy.
     pub fn with_settings(
@@ -86,17 +101,36 @@ impl HttpPeers {
         settings: PeerSettings,
         random: Arc<dyn Random>,
     ) -> Result<Self, PeerAddressError> {
+        Self::build(addresses, settings, random, None)
+    }
+
+    fn build(
+        addresses: impl IntoIterator<Item = (String, String)>,
+        settings: PeerSettings,
+        random: Arc<dyn Random>,
+        tls: Option<&Tls>,
+    ) -> Result<Self, PeerAddressError> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut services = HashMap::new();
         let mut authorities: HashMap<String, Vec<Authority>> = HashMap::new();
         for (service, address) in addresses {
-            let Some(authority) = authority(&address) else {
-                return Err(PeerAddressError { service, address });
+            let Some(authority) = authority(&address, scheme) else {
+                return Err(PeerAddressError { service, address, scheme });
             };
+            services.insert(authority.clone(), service.clone());
             authorities.entry(service).or_default().push(authority);
         }
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(settings.connect_timeout));
         connector.set_keepalive(Some(KEEP_ALIVE));
+        let secure = tls.map(|tls| Secure {
+            tls: tls.clone(),
+            services: Arc::new(services),
+            handshake_timeout: settings.connect_timeout,
+        });
+        let connector = Connector::new(connector, secure);
+        let scheme = connector.scheme();
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(settings.idle_connections_max)
             .pool_idle_timeout(settings.idle_timeout)
@@ -109,7 +143,7 @@ impl HttpPeers {
                 (service, Arc::new(addresses))
             })
             .collect();
-        Ok(Self { client, services, settings, random })
+        Ok(Self { client, scheme, services, settings, random })
     }
 
     /// One attempt at an address.
@@ -148,10 +182,12 @@ impl HttpPeers {
     }
 }
 
-fn authority(address: &str) -> Option<Authority> {
+fn authority(address: &str, scheme: &str) -> Option<Authority> {
     let parts = address.parse::<Uri>().ok()?.into_parts();
     let bare = parts.path_and_query.is_none_or(|path| path == "/");
-    (parts.scheme == Some(Scheme::HTTP) && bare).then_some(parts.authority).flatten()
+    (parts.scheme.is_some_and(|found| found == *scheme) && bare)
+        .then_some(parts.authority)
+        .flatten()
 }
 
 /// The header in its form with seconds, the only one that our services use.
@@ -185,7 +221,11 @@ impl Repeated {
     }
 
     /// The request for an address, unless its body is gone.
-    fn request(&mut self, authority: &Authority) -> Option<Result<Request<Body>, http::Error>> {
+    fn request(
+        &mut self,
+        scheme: &Scheme,
+        authority: &Authority,
+    ) -> Option<Result<Request<Body>, http::Error>> {
         let body = match self.body.take()? {
             Kept::Whole(bytes) => {
                 self.body = Some(Kept::Whole(bytes.clone()));
@@ -195,7 +235,7 @@ impl Repeated {
         };
         let path = self.parts.uri.path_and_query().cloned();
         let uri = Uri::builder()
-            .scheme(Scheme::HTTP)
+            .scheme(scheme.clone())
             .authority(authority.clone())
             .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
             .build();
@@ -229,7 +269,7 @@ impl Peers for HttpPeers {
         loop {
             let place = addresses.choose(&tried).map_err(|reason| unreachable(reason.into()))?;
             tried.push(place.index());
-            let request = match repeated.request(place.authority()) {
+            let request = match repeated.request(&self.scheme, place.authority()) {
                 Some(request) => request.map_err(|error| unreachable(error.into()))?,
                 None => return Err(unreachable("its body can be sent once only".into())),
             };

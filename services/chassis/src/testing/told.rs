@@ -1,8 +1,9 @@
 //! Events of other services, with what is usual in them.
 
 use pillion_events::{
-    ReplySettings, Timestamp, TweetDeleted, TweetEvent, TweetId, TweetPosted, UserDeleted,
-    UserEvent, UserId, UserProfileChanged, UserRegistered,
+    ReplySettings, Timestamp, TweetDeleted, TweetEvent, TweetId, TweetPosted, UserDeactivated,
+    UserDeleted, UserEvent, UserId, UserProfileChanged, UserReactivated, UserRegistered,
+    UserRenamed,
 };
 
 /// A user's id.
@@ -39,6 +40,26 @@ pub fn protected(user_id: u64, protected: bool, at: Timestamp) -> UserEvent {
         protected,
         changed_at: at,
     })
+}
+
+/// An account has another handle.
+pub fn renamed(user_id: u64, from: &str, to: &str, at: Timestamp) -> UserEvent {
+    UserEvent::Renamed(UserRenamed {
+        user_id: user(user_id),
+        username: to.to_owned(),
+        previous_username: from.to_owned(),
+        at,
+    })
+}
+
+/// An account is deactivated.
+pub fn deactivated(user_id: u64, at: Timestamp) -> UserEvent {
+    UserEvent::Deactivated(UserDeactivated { user_id: user(user_id), at })
+}
+
+/// An account is back.
+pub fn reactivated(user_id: u64, at: Timestamp) -> UserEvent {
+    UserEvent::Reactivated(UserReactivated { user_id: user(user_id), at })
 }
 
 /// An account is gone.

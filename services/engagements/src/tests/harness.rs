@@ -12,7 +12,7 @@ use pillion_chassis::testing::{self, Reply, TestDatabase, told};
 use pillion_chassis::{
     Caller, Clock as _, Database, FakeClock, InProcessPeers, Journal, Json, Recorded, event_log,
 };
-use pillion_events::{EngagementEvent, Event};
+use pillion_events::{EngagementEvent, Event, UserEvent};
 use serde_json::{Value, json};
 
 pub(super) const ANN: u64 = 11;
@@ -202,6 +202,11 @@ impl Harness {
     /// The users service tells that an account is gone.
     pub(super) async fn tell_of_deleted_account(&self, user: u64) {
         self.deliver("users", told::user_deleted(user, self.clock.now())).await;
+    }
+
+    /// The users service tells of something.
+    pub(super) async fn hear(&self, event: UserEvent) {
+        self.deliver("users", event).await;
     }
 
     async fn deliver<E: Event>(&self, source: &str, event: E) {

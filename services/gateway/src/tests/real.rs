@@ -9,9 +9,11 @@ use axum::middleware::map_request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
+use pillion_chassis::service::ShutdownTrigger;
+use pillion_chassis::testing::service_tokens;
 use pillion_chassis::{
     Caller, Database, Deps, FakeClock, HttpPeers, Ids, InProcessPeers, Peers, RouteId, Scopes,
-    SystemRandom,
+    Shutdown, SystemRandom,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -25,7 +27,9 @@ pub(super) struct World {
     router: Router,
     /// Which service has which routes, the gateway excepted.
     pub(super) routes: Vec<(&'static str, RouteId)>,
-    _servers: JoinSet<()>,
+    /// Servers, and what runs beside the services.
+    _running: JoinSet<()>,
+    _shutdown: ShutdownTrigger,
     _folder: tempfile::TempDir,
 }
 
@@ -83,6 +87,7 @@ impl World {
             random: Arc::new(SystemRandom),
             database: Database::open(folder.path().join(format!("{name}.sqlite"))).await.unwrap(),
             peers: peers.clone(),
+            service_tokens: service_tokens(name, clock.clone()),
         };
         let config = pillion_identity::Config::default();
         let (identity, _) =
@@ -99,9 +104,13 @@ impl World {
         ];
         let mut routes = Vec::new();
         let mut running = JoinSet::new();
+        let (trigger, shutdown) = Shutdown::new();
         for (made, (name, listener)) in services.into_iter().zip(listeners) {
             assert_eq!(made.name, name);
             let believing = made.router.layer(map_request(believe));
+            for worker in made.workers {
+                running.spawn(worker.run(shutdown.clone()));
+            }
             routes.extend(made.routes.into_iter().map(|route| (name, route)));
             match form {
                 Form::InProcess => in_process.register(name, believing),
@@ -111,7 +120,13 @@ impl World {
             }
         }
         let gateway = crate::service(deps("gateway").await).await.unwrap();
-        Self { router: gateway.router, routes, _servers: running, _folder: folder }
+        Self {
+            router: gateway.router,
+            routes,
+            _running: running,
+            _shutdown: trigger,
+            _folder: folder,
+        }
     }
 
     async fn call(&self, method: Method, path: &str, token: &str, body: &Value) -> Answer {
@@ -261,23 +276,60 @@ async fn the_services_know_every_field_that_the_dialect_has_in(form: Form) {
 }
 
 #[tokio::test]
-async fn a_deleted_account_is_gone_for_everyone() {
+async fn a_deactivated_account_is_gone_for_everyone_until_its_owner_is_back() {
     for form in [Form::InProcess, Form::OverHttp] {
-        a_deleted_account_is_gone_for_everyone_in(form).await;
+        a_deactivated_account_is_gone_for_everyone_in(form).await;
     }
 }
 
-async fn a_deleted_account_is_gone_for_everyone_in(form: Form) {
+async fn a_deactivated_account_is_gone_for_everyone_in(form: Form) {
     let world = World::new(form).await;
     let (id, token) = world.join("ann").await;
     let (_, other) = world.join("bob").await;
-    let body = json!({ "password": "correct horse battery" });
-    let deleted = world.call(Method::DELETE, "/pillion/v1/accounts/me", &token, &body).await;
-    assert_eq!(deleted.body, json!({ "data": { "deleted": true } }));
+    let tweet = world.tweet(&token, json!({ "text": "hello" })).await;
+    let quoting = json!({ "text": "see", "quote_tweet_id": tweet });
+    let quote = world.tweet(&other, quoting).await;
+    let password = json!({ "password": "correct horse battery" });
+    let gone = world.call(Method::DELETE, "/pillion/v1/accounts/me", &token, &password).await;
+    assert_eq!(gone.body["data"]["deactivated"], true, "{}", gone.body);
+    assert!(gone.body["data"]["purge_at"].is_string(), "{}", gone.body);
     let profile = world.get(&format!("/2/users/{id}"), &other).await;
     assert!(profile.body.get("data").is_none(), "{}", profile.body);
     assert_eq!(world.get("/2/users/me", &token).await.status, StatusCode::UNAUTHORIZED);
     let body = json!({ "text": "a ghost" });
     let posted = world.call(Method::POST, "/2/tweets", &token, &body).await;
     assert_eq!(posted.status, StatusCode::UNAUTHORIZED);
+    let path = format!("/2/tweets?ids={tweet},{quote}&expansions=referenced_tweets.id");
+    let left = world.get(&path, &other).await;
+    assert_eq!(left.body["data"].as_array().unwrap().len(), 1, "{}", left.body);
+    assert_eq!(left.body["data"][0]["id"], quote);
+    assert!(left.body.get("includes").is_none(), "{}", left.body);
+
+    let body = json!({ "username": "ann", "password": "correct horse battery" });
+    let back = world.call(Method::POST, "/pillion/v1/login", "", &body).await;
+    assert_eq!(back.status, StatusCode::OK, "{}", back.body);
+    let back = back.body["access_token"].as_str().unwrap();
+    assert_eq!(world.get("/2/users/me", back).await.body["data"]["id"], id);
+    let whole = world.get(&path, &other).await;
+    assert_eq!(whole.body["data"].as_array().unwrap().len(), 2, "{}", whole.body);
+    assert_eq!(whole.body["includes"]["tweets"][0]["text"], "hello");
+}
+
+#[tokio::test]
+async fn an_account_gets_another_handle() {
+    let world = World::new(Form::InProcess).await;
+    let (id, token) = world.join("ann").await;
+    let (_, other) = world.join("bob").await;
+    let rename = async |username: &str| {
+        let body = json!({ "username": username });
+        world.call(Method::POST, "/pillion/v1/account/username", &token, &body).await
+    };
+    assert_eq!(rename("BOB").await.status, StatusCode::CONFLICT);
+    assert_eq!(rename("not a handle").await.status, StatusCode::BAD_REQUEST);
+    let renamed = rename("Anna").await;
+    assert_eq!(renamed.body["data"]["username"], "Anna", "{}", renamed.body);
+    let found = world.get("/2/users/by/username/anna", &other).await;
+    assert_eq!(found.body["data"]["id"], id);
+    let free = world.get("/2/users/by/username/ann", &other).await;
+    assert!(free.body.get("data").is_none(), "{}", free.body);
 }

@@ -1,25 +1,35 @@
-//! The service with a clock that stands still and a users service that knows a few accounts.
+//! The service with a clock that stands still, a users service that knows a few accounts, and
+//! others that do their steps of sagas as they are told.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Query;
 use axum::routing::get;
 use http::{HeaderMap, StatusCode};
+use pillion_chassis::saga::{Sagas, State};
+use pillion_chassis::service::ShutdownTrigger;
 use pillion_chassis::testing::{self, Reply, TestDatabase, told};
 use pillion_chassis::{
-    Caller, Clock as _, FakeClock, InProcessPeers, Journal, Json, Recorded, event_log,
+    Caller, Clock as _, FakeClock, InProcessPeers, Journal, Json, Recorded, Shutdown, event_log,
 };
-use pillion_events::{GraphEvent, UserEvent};
+use pillion_events::{GraphAccountEvent, GraphEvent, Relation, UserEvent};
 use serde_json::{Value, json};
+
+use super::elsewhere::Elsewhere;
+use crate::store::Store;
 
 pub(super) const ANN: u64 = 11;
 pub(super) const BOB: u64 = 12;
 pub(super) const CID: u64 = 13;
 /// An account that was deleted; its tokens still verify.
 pub(super) const GONE: u64 = 99;
+
+/// Longer than anything here takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a test on a service of its own on each back end.
 pub(super) async fn on_each(test: impl AsyncFn(Harness)) {
@@ -31,11 +41,15 @@ pub(super) struct Harness {
     pub(super) journal: Journal,
     pub(super) clock: Arc<FakeClock>,
     pub(super) peers: Arc<InProcessPeers>,
+    pub(super) sagas: Sagas,
+    /// The steps of notifications and timelines.
+    pub(super) elsewhere: Arc<Elsewhere>,
     /// The accounts of the users service, and whether they are protected.
     accounts: Arc<Mutex<HashMap<u64, bool>>>,
     /// How often the users service was asked.
     asked: Arc<AtomicUsize>,
     delivered: Mutex<Vec<Recorded>>,
+    _workers: ShutdownTrigger,
     _test: TestDatabase,
 }
 
@@ -47,12 +61,75 @@ impl Harness {
             Arc::new(Mutex::new(HashMap::from([(ANN, false), (BOB, false), (CID, false)])));
         let asked = Arc::new(AtomicUsize::new(0));
         peers.register("users", users(accounts.clone(), asked.clone()));
+        let elsewhere = Elsewhere::start(&peers, &clock).await;
         let deps = testing::deps(&test.database, &clock, &peers);
         let service = crate::service(deps).await.unwrap();
-        let journal = service.journal.unwrap();
-        let delivered = Mutex::default();
-        let router = service.router;
-        Self { router, journal, clock, peers, accounts, asked, delivered, _test: test }
+        let (workers, shutdown) = Shutdown::new();
+        for worker in service.workers {
+            tokio::spawn(worker.run(shutdown.clone()));
+        }
+        Self {
+            router: service.router,
+            journal: service.journal.unwrap(),
+            clock,
+            peers,
+            sagas: service.sagas.unwrap(),
+            elsewhere,
+            accounts,
+            asked,
+            delivered: Mutex::default(),
+            _workers: workers,
+            _test: test,
+        }
+    }
+
+    /// Waits until this holds.
+    pub(super) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let wait = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        let sagas = self.sagas.list(true).await;
+        assert!(waited.is_ok(), "not within {PATIENCE:?}: {what}; sagas: {sagas:?}");
+    }
+
+    /// The states of all sagas, in the order in which they began.
+    pub(super) async fn states(&self) -> Vec<State> {
+        let mut sagas = self.sagas.list(true).await.unwrap();
+        sagas.sort_by_key(|saga| saga.id);
+        sagas.into_iter().map(|saga| saga.state).collect()
+    }
+
+    /// Waits until the sagas are in these states.
+    pub(super) async fn until_states(&self, states: &[State]) {
+        self.until(&format!("{states:?}"), async || self.states().await == states).await;
+    }
+
+    /// Asks for a step of a saga about an account (`PUT`), or to take it back (`DELETE`).
+    pub(super) async fn step(&self, method: &str, saga: i64, step: &str, user: u64) -> Reply {
+        let data = json!({"user_id": user.to_string()});
+        match method {
+            "PUT" => testing::do_step(&self.router, saga, step, &data).await,
+            _ => testing::undo_step(&self.router, saga, step, &data).await,
+        }
+    }
+
+    /// A request as builds made it that had no sagas.
+    pub(super) async fn ask_without_saga(&self, by: u64, target: u64) {
+        let store = Store::new(self.journal.clone());
+        let (user_id, target_user_id) = (told::user(by), told::user(target));
+        let relation = Relation { user_id, target_user_id, at: self.clock.now() };
+        let mut transaction = store.write().await.unwrap();
+        let event = GraphEvent::FollowRequested(relation);
+        store.record(&mut transaction, event).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+
+    /// Who asks this user.
+    pub(super) async fn requests(&self, of: u64) -> Vec<u64> {
+        self.get(of, "/pillion/v1/follow-requests").await.ids()
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, by: u64, body: &str) -> Reply {
@@ -126,16 +203,19 @@ impl Harness {
             .collect()
     }
 
-    /// The service's own events as `name source>target`.
+    /// The service's own events as `name source>target`, or `name account`.
     pub(super) async fn events(&self) -> Vec<String> {
         let events = event_log::read_after(self.journal.database(), crate::NAME, 0, 10_000);
         let events = events.await.unwrap();
         events
             .iter()
             .map(|event| {
+                let name = event.name.strip_prefix("graph.").unwrap();
+                if let Ok(event) = event.decode::<GraphAccountEvent>() {
+                    return format!("{name} {}", event.hiding().user_id);
+                }
                 let relation = *event.decode::<GraphEvent>().unwrap().relation();
                 assert_eq!(event.stream_id, format!("user/{}", relation.user_id));
-                let name = event.name.strip_prefix("graph.").unwrap();
                 format!("{name} {}>{}", relation.user_id, relation.target_user_id)
             })
             .collect()

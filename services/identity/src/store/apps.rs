@@ -34,12 +34,13 @@ impl Store {
         Ok(stored > 0)
     }
 
-    /// An app by its client id.
+    /// An app by its client id, if its owner is there.
     pub(crate) async fn app(&self, client_id: &str) -> Result<Option<App>, DatabaseError> {
         found::<AppRow, _>(
             query(
                 "SELECT client_id, owner_id, name, secret_hash, redirect_uris, created_at
-                 FROM app WHERE client_id = $1",
+                 FROM app JOIN account ON account.id = owner_id
+                 WHERE client_id = $1 AND state = 'active'",
             )
             .bind(client_id)
             .fetch_optional(&self.0)

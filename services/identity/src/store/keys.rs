@@ -23,6 +23,24 @@ impl Store {
             .collect())
     }
 
+    /// Stores the very first signing key, unless another process has stored one.
+    pub(crate) async fn insert_first_signing_key(
+        &self,
+        key: &StoredKey,
+    ) -> Result<(), DatabaseError> {
+        let mut transaction = self.0.write().await?;
+        query(
+            "INSERT INTO signing_key (kid, seed, signs_from)
+             SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM signing_key)",
+        )
+        .bind(&key.kid)
+        .bind(key.seed.as_slice())
+        .bind(key.signs_from)
+        .execute(&mut transaction)
+        .await?;
+        transaction.commit().await
+    }
+
     /// Stores a signing key.
     pub(crate) async fn insert_signing_key(&self, key: &StoredKey) -> Result<(), DatabaseError> {
         let mut transaction = self.0.write().await?;

@@ -8,7 +8,7 @@ use crate::store::{Account, AccountState, App, Code, Session};
 #[derive(FromRow)]
 pub(super) struct AccountRow {
     pub(super) id: i64,
-    pub(super) profile: String,
+    pub(super) username: String,
     pub(super) password_hash: String,
     pub(super) state: String,
 }
@@ -62,7 +62,7 @@ pub(super) struct CodeState {
     pub(super) valid: bool,
 }
 
-fn user_id(column: i64) -> Result<UserId, DatabaseError> {
+pub(super) fn user_id(column: i64) -> Result<UserId, DatabaseError> {
     UserId::from_i64(column)
         .ok_or_else(|| DatabaseError::Corrupt(format!("the negative user id {column}")))
 }
@@ -74,15 +74,13 @@ impl TryFrom<AccountRow> for Account {
         let state = match row.state.as_str() {
             "pending" => AccountState::Pending,
             "active" => AccountState::Active,
-            "deleting" => AccountState::Deleting,
+            "deactivated" => AccountState::Deactivated,
             other => {
                 return Err(DatabaseError::Corrupt(format!("an account in the state {other}")));
             }
         };
-        let profile = serde_json::from_str(&row.profile).map_err(|error| {
-            DatabaseError::Corrupt(format!("a profile that is not one: {error}"))
-        })?;
-        Ok(Self { id: user_id(row.id)?, profile, password_hash: row.password_hash, state })
+        let AccountRow { id, username, password_hash, .. } = row;
+        Ok(Self { id: user_id(id)?, username, password_hash, state })
     }
 }
 

@@ -186,3 +186,21 @@ async fn a_code_is_good_for_its_app_its_verifier_and_five_minutes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_allows_an_app_something_is_back() {
+    on_each(async |fixture: Fixture| {
+        let (fixture, id, _) = with_app(fixture).await;
+        fixture.register("bob").await;
+        let login = fixture.login("bob").await;
+        fixture.settled().await;
+        fixture.deactivate(login.text("access_token"), PASSWORD).await;
+        assert_eq!(fixture.shown("bob").await, None);
+        let mut pairs = asking(&id, VERIFIER, "plain");
+        pairs.extend([("username", "bob"), ("password", PASSWORD), ("decision", "allow")]);
+        let allowed = fixture.form("/i/oauth2/authorize", &query(&pairs), None).await;
+        assert!(back(&allowed).contains_key("code"));
+        assert!(fixture.shown("bob").await.is_some());
+    })
+    .await;
+}

@@ -1,15 +1,17 @@
 //! Signing keys: published, kept over a restart, and rotated.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use pillion_chassis::{Scopes, UserId};
+use pillion_chassis::testing::deps;
+use pillion_chassis::{InProcessPeers, Scopes, UserId};
 use serde_json::json;
 
 use super::{Fixture, claims, decoded, now_s, on_each};
 use crate::signer::KEY_ANNOUNCED;
-use crate::{Config, JwkSet};
+use crate::{Config, Handle, JwkSet};
 
 fn token(fixture: &Fixture) -> String {
     let user = UserId::new(12).unwrap();
@@ -100,4 +102,48 @@ fn a_client_id_that_looks_like_a_user_is_refused() {
         assert!(error.contains("first_party_client_id"), "{error}");
     }
     assert!(crate::check_config(&Config::default()).is_ok());
+}
+
+/// Another process of the service, on the same database.
+async fn beside(fixture: &Fixture) -> Handle {
+    let peers = Arc::new(InProcessPeers::new());
+    let deps = deps(&fixture.test.database, &fixture.clock, &peers);
+    crate::service(deps, Config::default()).await.unwrap().1
+}
+
+#[tokio::test]
+async fn every_process_of_the_service_signs_and_publishes_what_one_of_them_made() {
+    on_each(async |fixture: Fixture| {
+        let other = beside(&fixture).await;
+        assert_eq!(other.jwks(), fixture.handle.jwks());
+        fixture.handle.rotate_keys().await.unwrap();
+        assert_ne!(other.jwks(), fixture.handle.jwks());
+        let mut changes = other.jwks_changes();
+        changes.mark_unchanged();
+        for _ in 0..2 {
+            other.0.signer.refresh(&other.0.store).await.unwrap();
+        }
+        assert_eq!(other.jwks(), fixture.handle.jwks());
+        assert!(changes.has_changed().unwrap());
+        fixture.clock.advance(KEY_ANNOUNCED);
+        let scopes = Scopes::parse("tweet.read");
+        let user = UserId::new(12).unwrap();
+        let theirs = other.issue_user_token(user, "demo", &scopes, Duration::from_hours(1));
+        assert_eq!(kid(&theirs), kid(&token(&fixture)), "both sign with the new one");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn processes_that_start_at_the_same_time_have_one_key() {
+    on_each(async |fixture: Fixture| {
+        let mut transaction = fixture.test.database.write().await.unwrap();
+        let empty = pillion_chassis::sql::query("DELETE FROM signing_key");
+        empty.execute(&mut transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        let (a, b) = tokio::join!(beside(&fixture), beside(&fixture));
+        assert_eq!(a.jwks().keys.len(), 1);
+        assert_eq!(a.jwks(), b.jwks());
+    })
+    .await;
 }

@@ -40,6 +40,28 @@ pub(crate) const TRIM: &str = "DELETE FROM notification WHERE (user_id, id) IN
                   ORDER BY n.id DESC LIMIT 1 OFFSET $2)
           FROM json_each($1) AS r)";
 
+/// Shows a deed that was told before again, which is not news. Those who were told.
+const AGAIN: &str = "UPDATE notification SET withdrawn = FALSE
+     WHERE actor_id = $1 AND kind = $2 AND tweet_id IS NOT DISTINCT FROM $3
+       AND user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($4))
+     RETURNING user_id";
+
+/// Makes an empty inbox for a new account.
+pub(crate) async fn create(
+    transaction: &mut Transaction,
+    user_id: UserId,
+) -> Result<(), DatabaseError> {
+    query(
+        "INSERT INTO mailbox (user_id, last_id)
+         SELECT $1, 0 WHERE NOT EXISTS (SELECT 1 FROM account WHERE user_id = $1 AND deleted)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(user_id)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
 /// Tells those who are to hear it. `recorded_at` is the event's moment in microseconds since
 /// 1970.
 pub(crate) async fn add(
@@ -47,21 +69,32 @@ pub(crate) async fn add(
     notice: &Notice,
     recorded_at: i64,
 ) -> Result<(), DatabaseError> {
-    let recipients: Vec<(i64,)> = query(WHO_MAY_HEAR)
+    let mut recipients: Vec<(i64,)> = query(WHO_MAY_HEAR)
         .bind(list(&notice.recipients))
         .bind(notice.actor_id)
         .bind(notice.kind.is_of_actors_tweet())
         .bind(notice.tweet_id)
         .fetch_all(&mut *transaction)
         .await?;
+    if notice.kind.can_be_repeated() && !recipients.is_empty() {
+        let told: Vec<(i64,)> = query(AGAIN)
+            .bind(notice.actor_id)
+            .bind(notice.kind.as_str())
+            .bind(notice.tweet_id)
+            .bind(list(recipients.iter().map(|(id,)| *id)))
+            .fetch_all(&mut *transaction)
+            .await?;
+        recipients.retain(|recipient| !told.contains(recipient));
+    }
     if recipients.is_empty() {
         return Ok(());
     }
     let recipients = list(recipients.into_iter().map(|(id,)| id));
     query(NEXT_IDS).bind(&recipients).bind(recorded_at).execute(&mut *transaction).await?;
     query(
-        "INSERT INTO notification (user_id, id, kind, actor_id, tweet_id, created_at)
-         SELECT user_id, last_id, $2, $3, $4, $5 FROM mailbox
+        "INSERT INTO notification
+             (user_id, id, kind, actor_id, tweet_id, created_at, request_position)
+         SELECT user_id, last_id, $2, $3, $4, $5, $6 FROM mailbox
          WHERE user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))",
     )
     .bind(&recipients)
@@ -69,6 +102,7 @@ pub(crate) async fn add(
     .bind(notice.actor_id)
     .bind(notice.tweet_id)
     .bind(notice.created_at)
+    .bind(notice.request_position)
     .execute(&mut *transaction)
     .await?;
     query(TRIM).bind(&recipients).bind(KEPT_MAX).execute(&mut *transaction).await?;
@@ -105,35 +139,63 @@ pub(crate) async fn withdraw_tweet(
     Ok(())
 }
 
-/// The actor took back what was done with a tweet.
+/// The actor took back what was done with a tweet. It is kept out of sight: done again it is not
+/// news.
 pub(crate) async fn withdraw_of(
     transaction: &mut Transaction,
     kind: Kind,
     actor_id: UserId,
     tweet_id: TweetId,
 ) -> Result<(), DatabaseError> {
-    query("DELETE FROM notification WHERE tweet_id = $1 AND actor_id = $2 AND kind = $3")
-        .bind(tweet_id)
-        .bind(actor_id)
-        .bind(kind.as_str())
-        .execute(transaction)
-        .await?;
+    query(
+        "UPDATE notification SET withdrawn = TRUE
+         WHERE tweet_id = $1 AND actor_id = $2 AND kind = $3",
+    )
+    .bind(tweet_id)
+    .bind(actor_id)
+    .bind(kind.as_str())
+    .execute(transaction)
+    .await?;
     Ok(())
 }
 
-/// The actor took back what was done with the user.
-pub(crate) async fn withdraw_between(
+/// The actor does not follow the user any more. As with tweets, to follow again is not news.
+pub(crate) async fn withdraw_follow(
     transaction: &mut Transaction,
-    kind: Kind,
     actor_id: UserId,
     user_id: UserId,
 ) -> Result<(), DatabaseError> {
-    query("DELETE FROM notification WHERE actor_id = $1 AND user_id = $2 AND kind = $3")
-        .bind(actor_id)
-        .bind(user_id)
-        .bind(kind.as_str())
-        .execute(transaction)
-        .await?;
+    query(
+        "UPDATE notification SET withdrawn = TRUE
+         WHERE actor_id = $1 AND user_id = $2 AND kind = $3",
+    )
+    .bind(actor_id)
+    .bind(user_id)
+    .bind(Kind::Follow.as_str())
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// The actor's requests to follow the user are over, up to this position in the graph service's
+/// log: a later one may have come in already.
+pub(crate) async fn withdraw_requests(
+    transaction: &mut Transaction,
+    actor_id: UserId,
+    user_id: UserId,
+    up_to: i64,
+) -> Result<(), DatabaseError> {
+    query(
+        "DELETE FROM notification
+         WHERE actor_id = $1 AND user_id = $2 AND kind = $3
+           AND coalesce(request_position, 0) <= $4",
+    )
+    .bind(actor_id)
+    .bind(user_id)
+    .bind(Kind::FollowRequest.as_str())
+    .bind(up_to)
+    .execute(transaction)
+    .await?;
     Ok(())
 }
 

@@ -113,6 +113,24 @@ pub(crate) async fn protect(
     Ok(())
 }
 
+/// The account is for others as if it did not exist, or is there again.
+pub(crate) async fn set_deactivated(
+    transaction: &mut Transaction,
+    user_id: UserId,
+    deactivated: bool,
+) -> Result<(), DatabaseError> {
+    query(
+        "INSERT INTO account (user_id, deactivated) VALUES ($1, $2)
+         ON CONFLICT (user_id) DO UPDATE SET deactivated = excluded.deactivated
+         WHERE NOT account.deleted",
+    )
+    .bind(user_id)
+    .bind(deactivated)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
 /// Takes away everything of an account.
 pub(crate) async fn delete(
     transaction: &mut Transaction,
@@ -124,7 +142,8 @@ pub(crate) async fn delete(
         "DELETE FROM silence WHERE user_id = $1",
         "DELETE FROM silence WHERE target_id = $1",
         "INSERT INTO account (user_id, deleted) VALUES ($1, TRUE)
-         ON CONFLICT (user_id) DO UPDATE SET deleted = TRUE, protected = FALSE",
+         ON CONFLICT (user_id) DO UPDATE
+         SET deleted = TRUE, protected = FALSE, deactivated = FALSE",
     ] {
         query(sql).bind(user_id).execute(&mut *transaction).await?;
     }

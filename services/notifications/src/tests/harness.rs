@@ -11,9 +11,9 @@ use pillion_chassis::{
 };
 use pillion_events::{
     Engagement, EngagementEvent, Event, GraphEvent, Mention, Relation, Retweet, TweetEvent,
-    TweetPosted, TweetRef,
+    TweetPosted, TweetRef, UserDeactivated, UserEvent, UserReactivated,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Config;
 
@@ -52,20 +52,59 @@ impl Harness {
         Self { test, clock, journal, router: service.router, delivered: Mutex::default() }
     }
 
-    /// Delivers an event that was recorded one second after the one before it.
-    pub(super) async fn deliver<E: Event>(&self, source: &str, event: &E) {
+    /// Delivers an event that was recorded one second after the one before it; its position.
+    pub(super) async fn deliver<E: Event>(&self, source: &str, event: &E) -> i64 {
         self.clock.advance(Duration::from_secs(1));
         let at = self.clock.now();
         let recorded = testing::deliver(&self.journal, source, "some/1", event, at).await;
+        let position = recorded.position;
         self.delivered.lock().unwrap().push(recorded);
+        position
     }
 
     fn relation(&self, user_id: u64, target: u64) -> Relation {
         Relation { user_id: user(user_id), target_user_id: user(target), at: self.clock.now() }
     }
 
-    pub(super) async fn graph(&self, event: fn(Relation) -> GraphEvent, one: u64, two: u64) {
-        self.deliver("graph", &event(self.relation(one, two))).await;
+    pub(super) async fn graph(&self, event: fn(Relation) -> GraphEvent, one: u64, two: u64) -> i64 {
+        self.deliver("graph", &event(self.relation(one, two))).await
+    }
+
+    /// One asks to follow the other, who is told by the saga of that request; its position.
+    pub(super) async fn ask(&self, one: u64, two: u64) -> i64 {
+        let position = self.graph(GraphEvent::FollowRequested, one, two).await;
+        let told = self.tell(position, one, two).await;
+        assert_eq!(told.status, 200, "{}", told.body);
+        position
+    }
+
+    /// The saga of the request at this position has its target told.
+    pub(super) async fn tell(&self, position: i64, one: u64, two: u64) -> Reply {
+        self.step("PUT", position, "request", self.request(position, one, two)).await
+    }
+
+    /// The saga of the request at this position is taken back.
+    pub(super) async fn withdraw(&self, position: i64, one: u64, two: u64) {
+        let reply = self.step("DELETE", position, "request", self.request(position, one, two));
+        assert_eq!(reply.await.status, 200);
+    }
+
+    fn request(&self, position: i64, one: u64, two: u64) -> Value {
+        json!({
+            "user_id": one.to_string(),
+            "target_user_id": two.to_string(),
+            "request_position": position,
+            "at": self.clock.now(),
+            "expires_at": i64::MAX,
+        })
+    }
+
+    /// Asks for a step of a saga (`PUT`), or to take it back (`DELETE`).
+    pub(super) async fn step(&self, method: &str, saga: i64, step: &str, data: Value) -> Reply {
+        match method {
+            "PUT" => testing::do_step(&self.router, saga, step, &data).await,
+            _ => testing::undo_step(&self.router, saga, step, &data).await,
+        }
     }
 
     pub(super) async fn follow(&self, one: u64, two: u64) {
@@ -117,6 +156,17 @@ impl Harness {
 
     pub(super) async fn delete_user(&self, id: u64) {
         self.deliver("users", &told::user_deleted(id, self.clock.now())).await;
+    }
+
+    /// The owner deactivates the account, or comes back.
+    pub(super) async fn deactivate(&self, id: u64, is_away: bool) {
+        let (user_id, at) = (user(id), self.clock.now());
+        let event = if is_away {
+            UserEvent::Deactivated(UserDeactivated { user_id, at })
+        } else {
+            UserEvent::Reactivated(UserReactivated { user_id, at })
+        };
+        self.deliver("users", &event).await;
     }
 
     pub(super) async fn protect(&self, id: u64, protected: bool) {

@@ -100,6 +100,7 @@ fn config() -> Config {
 async fn start(h: &mut Harness, config: Config) -> (Service, SocketAddr) {
     let service = serve(&h.test.database, &h.clock, config).await;
     h.journal = service.journal.clone().unwrap();
+    h.router = service.router.clone();
     let address = listen(&service).await;
     (service, address)
 }
@@ -137,6 +138,26 @@ async fn what_happens_is_told_at_once_and_a_stream_goes_on_where_it_broke() {
         // From one that was withdrawn meanwhile it goes on as well.
         h.unlike(219, (1, ANN)).await;
         assert_eq!(Client::live(address, Some(&all[1])).await.ids(1).await, all[..1]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_done_again_and_again_is_told_once() {
+    for mut h in Harness::on_both().await {
+        let (_service, address) = start(&mut h, config()).await;
+        let mut client = Client::live(address, None).await;
+        for _ in 0..3 {
+            h.like(BOB, (1, ANN)).await;
+            h.unlike(BOB, (1, ANN)).await;
+        }
+        h.like(BOB, (1, ANN)).await;
+        let asked = h.ask(13, ANN).await;
+        let inbox = h.get(ANN, "").await.id_texts();
+        assert_eq!(client.ids(2).await, [inbox[1].clone(), inbox[0].clone()]);
+        // Asked again is asked again.
+        h.withdraw(asked, 13, ANN).await;
+        h.ask(13, ANN).await;
+        assert_eq!(client.ids(3).await[2], h.get(ANN, "").await.id_texts()[0]);
     }
 }
 

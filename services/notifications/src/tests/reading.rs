@@ -2,7 +2,7 @@
 
 use pillion_chassis::event_log;
 use pillion_chassis::testing::BACKENDS;
-use pillion_chassis::testing::told::user;
+use pillion_chassis::testing::told::{tweet, user};
 use pillion_events::EngagementEvent;
 use serde_json::json;
 
@@ -178,9 +178,10 @@ async fn the_newest_thousand_are_kept() {
         for n in 1..=i64::from(KEPT_MAX) + 5 {
             let notice = Notice {
                 recipients: vec![user(ANN), user(BOB)],
-                kind: Kind::Follow,
+                kind: Kind::Mention,
                 actor_id: user(CID),
-                tweet_id: None,
+                tweet_id: Some(tweet(n.unsigned_abs())),
+                request_position: None,
                 created_at: pillion_chassis::Timestamp::from_micros(n),
             };
             inbox::add(&mut transaction, &notice, n).await.unwrap();

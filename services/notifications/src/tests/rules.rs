@@ -18,7 +18,7 @@ fn told(kind: &str, actor: u64, tweet: impl Into<Option<u64>>) -> Told {
 async fn everyone_concerned_is_told() {
     for h in Harness::on_both().await {
         h.follow(BOB, ANN).await;
-        h.graph(GraphEvent::FollowRequested, CID, ANN).await;
+        h.ask(CID, ANN).await;
         h.like(BOB, (1, ANN)).await;
         h.retweet(EngagementEvent::Retweeted, 2, BOB, (1, ANN)).await;
         h.post(TweetPosted { replied_to: Some(reference(1, ANN)), ..h.tweet(3, BOB) }).await;
@@ -119,7 +119,7 @@ async fn who_is_muted_or_blocked_is_not_heard() {
 async fn what_is_taken_back_is_withdrawn_read_or_not() {
     for h in Harness::on_both().await {
         h.follow(BOB, ANN).await;
-        h.graph(GraphEvent::FollowRequested, CID, ANN).await;
+        h.ask(CID, ANN).await;
         h.like(BOB, (1, ANN)).await;
         h.like(CID, (1, ANN)).await;
         h.retweet(EngagementEvent::Retweeted, 2, BOB, (1, ANN)).await;
@@ -147,10 +147,71 @@ async fn what_is_taken_back_is_withdrawn_read_or_not() {
         h.retweet(EngagementEvent::Retweeted, 5, BOB, (1, ANN)).await;
         assert!(h.inbox(ANN).await.is_empty());
         // A follow that was accepted takes the request's place.
-        h.graph(GraphEvent::FollowRequested, CID, ANN).await;
+        h.ask(CID, ANN).await;
         h.graph(GraphEvent::FollowRequestRemoved, CID, ANN).await;
         h.follow(CID, ANN).await;
         assert_eq!(h.inbox(ANN).await, [told("follow", CID, None)]);
+        h.check_rebuild().await;
+    }
+}
+
+/// Who likes and unlikes, follows and unfollows all day makes news once.
+#[tokio::test]
+async fn what_is_done_again_is_shown_again_and_is_no_news() {
+    for h in Harness::on_both().await {
+        h.like(BOB, (1, ANN)).await;
+        h.retweet(EngagementEvent::Retweeted, 2, BOB, (1, ANN)).await;
+        h.follow(BOB, ANN).await;
+        h.like(CID, (1, ANN)).await;
+        let before = h.get(ANN, "").await;
+        h.mark_read(ANN, &format!(r#"{{"up_to":"{}"}}"#, before.id_texts()[0])).await.data();
+        let read = h.get(ANN, "").await;
+        for id in 3..6 {
+            h.unlike(BOB, (1, ANN)).await;
+            h.retweet(EngagementEvent::Unretweeted, id - 1, BOB, (1, ANN)).await;
+            h.graph(GraphEvent::Unfollowed, BOB, ANN).await;
+            assert_eq!(h.inbox(ANN).await, [told("like", CID, 1)]);
+            for _ in 0..2 {
+                h.like(BOB, (1, ANN)).await;
+            }
+            h.retweet(EngagementEvent::Retweeted, id, BOB, (1, ANN)).await;
+            h.follow(BOB, ANN).await;
+            assert_eq!(h.get(ANN, "").await.body, read.body);
+            assert_eq!(h.unread(ANN).await, 0);
+        }
+        // Another deed, or the same with another tweet, is news.
+        h.like(BOB, (9, ANN)).await;
+        assert_eq!(h.unread(ANN).await, 1);
+        // What is taken back and stays so is not told to anybody.
+        h.unlike(BOB, (9, ANN)).await;
+        assert_eq!(h.unread(ANN).await, 0);
+        h.check_rebuild().await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_away_is_not_heard_of_until_it_is_back() {
+    for h in Harness::on_both().await {
+        h.like(BOB, (1, ANN)).await;
+        h.like(CID, (1, ANN)).await;
+        h.ask(BOB, ANN).await;
+        h.mention(2, BOB, &[ANN]).await;
+        let before = h.get(ANN, "").await;
+        h.deactivate(BOB, true).await;
+        assert_eq!(h.inbox(ANN).await, [told("like", CID, 1)]);
+        assert_eq!(h.unread(ANN).await, 1);
+        // The services' events come in each at its own pace.
+        h.like(BOB, (3, ANN)).await;
+        assert_eq!(h.unread(ANN).await, 1);
+        h.unlike(BOB, (3, ANN)).await;
+        h.check_rebuild().await;
+        h.deactivate(BOB, false).await;
+        assert_eq!(h.get(ANN, "").await.body, before.body);
+        assert_eq!(h.unread(ANN).await, 4);
+        h.deactivate(BOB, true).await;
+        h.delete_user(BOB).await;
+        h.deactivate(BOB, false).await;
+        assert_eq!(h.inbox(ANN).await, [told("like", CID, 1)]);
         h.check_rebuild().await;
     }
 }

@@ -90,7 +90,7 @@ impl Store {
                 continue;
             }
             count += 1;
-            let rule = Rule { id: ids.tweet().as_i64(), value: value.clone(), tag: tag.clone() };
+            let rule = Rule { id: ids.tweet()?.as_i64(), value: value.clone(), tag: tag.clone() };
             query("INSERT INTO stream_rule (id, client_id, value, tag) VALUES ($1, $2, $3, $4)")
                 .bind(rule.id)
                 .bind(client_id)

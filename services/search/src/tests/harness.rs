@@ -13,7 +13,9 @@ use pillion_chassis::{
     Backend, Caller, Database, FakeClock, Ids, InProcessPeers, Journal, Recorded, Scopes, Shutdown,
     TweetId, UserId,
 };
-use pillion_events::{EngagementEvent, Mention, Retweet, TweetEvent, TweetPosted, TweetRef};
+use pillion_events::{
+    EngagementEvent, Mention, Retweet, TweetEvent, TweetPosted, TweetRef, UserEvent,
+};
 use serde_json::Value;
 
 use crate::live::Live;
@@ -94,7 +96,7 @@ impl Harness {
     }
 
     pub(super) fn next_id(&self) -> TweetId {
-        self.ids.tweet()
+        self.ids.tweet().unwrap()
     }
 
     async fn deliver<E: pillion_events::Event>(&self, source: &str, stream: &str, event: &E) {
@@ -116,6 +118,11 @@ impl Harness {
     pub(super) async fn delete_user(&self, id: u64) {
         let event = told::user_deleted(id, NOW.parse().unwrap());
         self.deliver("users", &format!("user/{id}"), &event).await;
+    }
+
+    /// The users service tells of something.
+    pub(super) async fn hear(&self, event: UserEvent) {
+        self.deliver("users", "user/1", &event).await;
     }
 
     pub(super) fn posted(id: TweetId, draft: &Draft<'_>) -> TweetPosted {

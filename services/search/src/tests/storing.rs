@@ -1,5 +1,7 @@
 //! The index as a fold: whatever comes first, the same is found, and a rebuild changes nothing.
 
+use std::time::Duration;
+
 use pillion_chassis::testing::{BACKENDS, assert_rebuilds};
 
 use super::harness::{ANN, BOB, CID, Draft, Harness};
@@ -81,5 +83,38 @@ async fn a_rebuild_makes_the_same_index() {
         assert!(rebuilt.tables.iter().all(|table| table.rows > 0));
         // The full-text index was made again with its table.
         assert_eq!(service.found("tea").await, [repeated, tweet, waiting, early]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_old_leaves_with_what_comes() {
+    for backend in BACKENDS {
+        let service = Harness::start(backend).await;
+        let mut old = Vec::new();
+        for _ in 0..12 {
+            old.push(service.post(ANN, "tea").await);
+        }
+        let retweet = service.retweet(BOB, old[0], ANN).await;
+        let rows = async || {
+            let rows = pillion_chassis::sql::query("SELECT count(*) FROM document");
+            rows.fetch_one::<(i64,)>(service.database()).await.unwrap().0
+        };
+        // A recent search still finds them in the last hour of the week.
+        service.clock.advance(Duration::from_hours(7 * 24) - Duration::from_mins(1));
+        let newer = service.post(ANN, "tea").await;
+        assert_eq!(service.found("tea").await[..2], [newer, retweet], "{backend:?}");
+        assert_eq!(rows().await, 14);
+        service.clock.advance(Duration::from_hours(2));
+        let newest = service.post(BOB, "tea").await;
+        assert_eq!(rows().await, 15 - 8, "so many at once");
+        let late = service.retweet(BOB, newest, BOB).await;
+        assert_eq!(rows().await, 3);
+        assert_eq!(service.found("tea").await, [late, newest, newer]);
+        // What it repeats has left.
+        let unknown = service.retweet(BOB, old[11], ANN).await;
+        assert_eq!(service.found("from:bob").await, [late, newest]);
+        service.unretweet(unknown, BOB, old[11], ANN).await;
+        let delivered = service.delivered.lock().unwrap().clone();
+        assert_rebuilds(&service.journal, &delivered).await;
     }
 }

@@ -1,6 +1,6 @@
-//! Accounts come and go.
+//! Accounts come and go, for good or for a while.
 
-use pillion_chassis::sql::query;
+use pillion_chassis::sql::{On, query};
 use pillion_chassis::{DatabaseError, Transaction, UserId};
 
 use super::posts;
@@ -56,23 +56,80 @@ pub(crate) async fn delete(
     .bind(user_id)
     .execute(&mut *transaction)
     .await?;
-    query("DELETE FROM follow WHERE follower_id = $1")
-        .bind(user_id)
-        .execute(&mut *transaction)
-        .await?;
-    query("DELETE FROM follow WHERE followee_id = $1")
-        .bind(user_id)
-        .execute(&mut *transaction)
-        .await?;
+    for sql in [
+        "DELETE FROM follow WHERE follower_id = $1",
+        "DELETE FROM follow WHERE followee_id = $1",
+        "DELETE FROM hidden_user WHERE user_id = $1",
+    ] {
+        query(sql).bind(user_id).execute(&mut *transaction).await?;
+    }
     query(
         "INSERT INTO account (user_id, deleted) VALUES ($1, TRUE)
          ON CONFLICT (user_id) DO UPDATE
-         SET deleted = TRUE, followers = 0, merged = FALSE, home_ids = 0",
+         SET deleted = TRUE, followers = 0, merged = FALSE",
     )
     .bind(user_id)
     .execute(&mut *transaction)
     .await?;
     Ok(())
+}
+
+/// An account was never there: nothing of it remains.
+pub(crate) async fn forget(
+    transaction: &mut Transaction,
+    user_id: UserId,
+) -> Result<(), DatabaseError> {
+    delete(transaction, user_id).await?;
+    query("DELETE FROM account WHERE user_id = $1").bind(user_id).execute(transaction).await?;
+    Ok(())
+}
+
+/// Leaves a user out of all timelines from now on, or does not any more.
+pub(crate) async fn set_hidden(
+    transaction: &mut Transaction,
+    user_id: UserId,
+    hidden: bool,
+) -> Result<(), DatabaseError> {
+    let sql = if hidden {
+        "INSERT INTO hidden_user (user_id) VALUES ($1) ON CONFLICT DO NOTHING"
+    } else {
+        "DELETE FROM hidden_user WHERE user_id = $1"
+    };
+    query(sql).bind(user_id).execute(transaction).await?;
+    Ok(())
+}
+
+/// How an account stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing is known of it.
+    Unknown,
+    /// It is there.
+    There,
+    /// It is deactivated.
+    Hidden,
+    /// It is gone for good.
+    Deleted,
+}
+
+/// How an account stands.
+pub(crate) async fn standing<'c>(
+    on: impl Into<On<'c>>,
+    user_id: UserId,
+) -> Result<Standing, DatabaseError> {
+    let found = query(
+        "SELECT deleted, EXISTS (SELECT 1 FROM hidden_user AS u WHERE u.user_id = account.user_id)
+         FROM account WHERE user_id = $1",
+    )
+    .bind(user_id)
+    .fetch_optional::<(bool, bool)>(on)
+    .await?;
+    Ok(match found {
+        None => Standing::Unknown,
+        Some((true, _)) => Standing::Deleted,
+        Some((false, true)) => Standing::Hidden,
+        Some((false, false)) => Standing::There,
+    })
 }
 
 /// Takes the replies to an account out of the homes of its followers, who had them because they
@@ -81,27 +138,13 @@ async fn leave_conversations(
     transaction: &mut Transaction,
     user_id: UserId,
 ) -> Result<(), DatabaseError> {
-    let changed = query(
-        "UPDATE account SET home_ids = account.home_ids - gone.ids
-         FROM (SELECT h.user_id AS user_id, count(*) AS ids
-               FROM follow AS f CROSS JOIN home AS h
-               WHERE f.followee_id = $1 AND h.user_id = f.follower_id
-                 AND h.reply_to_author_id = $1 AND h.author_id <> h.user_id
-               GROUP BY h.user_id) AS gone
-         WHERE account.user_id = gone.user_id",
+    query(
+        "DELETE FROM home
+         WHERE user_id IN (SELECT follower_id FROM follow WHERE followee_id = $1)
+           AND reply_to_author_id = $1 AND author_id <> user_id",
     )
     .bind(user_id)
     .execute(&mut *transaction)
     .await?;
-    if changed > 0 {
-        query(
-            "DELETE FROM home
-             WHERE user_id IN (SELECT follower_id FROM follow WHERE followee_id = $1)
-               AND reply_to_author_id = $1 AND author_id <> user_id",
-        )
-        .bind(user_id)
-        .execute(&mut *transaction)
-        .await?;
-    }
     Ok(())
 }

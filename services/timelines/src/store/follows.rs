@@ -9,16 +9,17 @@ use crate::HOME_TWEETS_MAX;
 /// What a new follow brings home: the followee's tweets, and the replies to the followee by
 /// others whom the follower follows.
 pub(crate) const BACKFILL: &str = concat!(
-    "INSERT INTO home (user_id, tweet_id, author_id, reply_to_author_id, retweet)
-     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id,
-            p.retweeted_id IS NOT NULL
+    "INSERT INTO home (user_id, tweet_id, author_id, reply_to_author_id, retweeted_id,
+                       retweeted_author_id)
+     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id, p.retweeted_id,
+            p.retweeted_author_id
      FROM follow AS f CROSS JOIN post AS p
      WHERE f.follower_id = $1 AND f.followee_id = $2 AND p.author_id = $2
        AND NOT f.pulled AND p.fanned_out AND ",
     may_be_at_home!(),
     " UNION
-     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id,
-            p.retweeted_id IS NOT NULL
+     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id, p.retweeted_id,
+            p.retweeted_author_id
      FROM follow AS f CROSS JOIN post AS p
      WHERE f.follower_id = $1 AND p.author_id = f.followee_id AND p.reply_to_author_id = $2
        AND NOT f.pulled AND p.fanned_out
@@ -68,7 +69,7 @@ pub(crate) async fn add(
     .bind(HOME_TWEETS_MAX)
     .execute(&mut *transaction)
     .await?;
-    count(transaction, user_id).await
+    Ok(())
 }
 
 /// The user does not follow the target any more: its tweets leave the home, and the replies to
@@ -102,17 +103,31 @@ pub(crate) async fn remove(
     .bind(target_id)
     .execute(&mut *transaction)
     .await?;
-    count(transaction, user_id).await
+    Ok(())
 }
 
-/// Counts the rows of a home anew.
-async fn count(transaction: &mut Transaction, user_id: UserId) -> Result<(), DatabaseError> {
-    query(
-        "UPDATE account SET home_ids = (SELECT count(*) FROM home WHERE user_id = $1)
-         WHERE user_id = $1",
-    )
-    .bind(user_id)
-    .execute(&mut *transaction)
-    .await?;
-    Ok(())
+/// Whether the service has taken up the graph service's events up to this one.
+pub(crate) async fn is_heard(
+    transaction: &mut Transaction,
+    position: i64,
+) -> Result<bool, DatabaseError> {
+    let heard = query("SELECT position FROM cursor WHERE source = 'graph' AND position >= $1")
+        .bind(position)
+        .fetch_optional::<(i64,)>(transaction)
+        .await?;
+    Ok(heard.is_some())
+}
+
+/// Whether the user follows the target.
+pub(crate) async fn is_there(
+    transaction: &mut Transaction,
+    user_id: UserId,
+    target_id: UserId,
+) -> Result<bool, DatabaseError> {
+    let found = query("SELECT followee_id FROM follow WHERE follower_id = $1 AND followee_id = $2")
+        .bind(user_id)
+        .bind(target_id)
+        .fetch_optional::<(i64,)>(transaction)
+        .await?;
+    Ok(found.is_some())
 }

@@ -9,42 +9,42 @@ use crate::{AUTHOR_TWEETS_MAX, HOME_TWEETS_MAX};
 
 /// Puts a tweet into the homes of those who follow its author.
 pub(crate) const FAN_OUT: &str = concat!(
-    "INSERT INTO home (user_id, tweet_id, author_id, reply_to_author_id, retweet)
-     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id,
-            p.retweeted_id IS NOT NULL
+    "INSERT INTO home (user_id, tweet_id, author_id, reply_to_author_id, retweeted_id,
+                       retweeted_author_id)
+     SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id, p.retweeted_id,
+            p.retweeted_author_id
      FROM post AS p CROSS JOIN follow AS f
      WHERE p.tweet_id = $1 AND f.followee_id = p.author_id AND NOT f.pulled AND ",
     may_be_at_home!(),
     " ON CONFLICT DO NOTHING"
 );
 
-/// Counts the tweet `$2` of `$1` in the homes that it was put into.
-pub(crate) const COUNT_FAN_OUT: &str = "UPDATE account SET home_ids = home_ids + 1
-     WHERE user_id IN (SELECT h.user_id FROM follow AS f CROSS JOIN home AS h
-                       WHERE f.followee_id = $1 AND NOT f.pulled
-                         AND h.user_id = f.follower_id AND h.tweet_id = $2)";
+/// Homes that got the tweet `$1` and hold more than `$2` ids, with the newest id that is too many:
+/// each home is looked at for one tweet of [`TRIM_EVERY`], which the times in the two ids decide, so
+/// that a rebuild cuts the same ones. Counting at every delivery instead would write a row of each
+/// follower once more, which in a rebuild on PostgreSQL (one transaction, so no old version of a row
+/// goes away) takes quadratic time.
+pub(crate) const FULL_HOMES: &str = "SELECT user_id, last_id FROM
+         (SELECT f.follower_id AS user_id,
+                 (SELECT h.tweet_id FROM home AS h WHERE h.user_id = f.follower_id
+                  ORDER BY h.tweet_id DESC LIMIT 1 OFFSET $2) AS last_id
+          FROM post AS p CROSS JOIN follow AS f
+          WHERE p.tweet_id = $1 AND f.followee_id = p.author_id AND NOT f.pulled
+            AND (p.tweet_id / 4194304 + f.follower_id / 4194304) % $3 = 0) AS home_end
+     WHERE last_id IS NOT NULL";
 
-/// Takes the oldest id out of the homes of an author's followers that hold one too many.
-pub(crate) const TRIM_HOMES: &str = "DELETE FROM home WHERE (user_id, tweet_id) IN
-         (SELECT a.user_id, (SELECT min(h.tweet_id) FROM home AS h WHERE h.user_id = a.user_id)
-          FROM follow AS f CROSS JOIN account AS a
-          WHERE f.followee_id = $1 AND NOT f.pulled
-            AND a.user_id = f.follower_id AND a.home_ids > $2)";
+/// Cuts a home back.
+pub(crate) const TRIM_HOME: &str = "DELETE FROM home WHERE user_id = $1 AND tweet_id <= $2";
+
+/// A home is cut back at one delivery of so many: it is seldom more than some dozen ids over its
+/// bound.
+const TRIM_EVERY: u32 = 32;
 
 /// Dooms what an author's list holds too much.
 pub(crate) const DOOM_OLDEST: &str = "UPDATE post SET doomed = TRUE
      WHERE author_id = $1
        AND tweet_id <= (SELECT tweet_id FROM post WHERE author_id = $1
                         ORDER BY tweet_id DESC LIMIT 1 OFFSET $2)";
-
-/// Discounts the doomed tweets in the homes that hold them.
-pub(crate) const COUNT_DOOMED: &str = "UPDATE account SET home_ids = account.home_ids - gone.ids
-     FROM (SELECT h.user_id AS user_id, count(*) AS ids
-           FROM post AS p CROSS JOIN follow AS f CROSS JOIN home AS h
-           WHERE p.doomed AND p.fanned_out AND f.followee_id = p.author_id AND NOT f.pulled
-             AND h.user_id = f.follower_id AND h.tweet_id = p.tweet_id
-           GROUP BY h.user_id) AS gone
-     WHERE account.user_id = gone.user_id";
 
 /// Takes the doomed tweets out of the homes.
 pub(crate) const SWEEP_HOMES: &str = "DELETE FROM home WHERE (user_id, tweet_id) IN
@@ -204,39 +204,25 @@ async fn sweep(transaction: &mut Transaction, doomed: u64) -> Result<(), Databas
     if doomed == 0 {
         return Ok(());
     }
-    query(COUNT_DOOMED).execute(&mut *transaction).await?;
     query(SWEEP_HOMES).execute(&mut *transaction).await?;
     query("DELETE FROM post WHERE doomed").execute(&mut *transaction).await?;
     Ok(())
 }
 
-/// Puts a tweet into the followers' homes; each that was full loses its oldest for it.
+/// Puts a tweet into the followers' homes.
 async fn fan_out(transaction: &mut Transaction, post: &Post) -> Result<(), DatabaseError> {
     let added = query(FAN_OUT).bind(post.tweet_id).execute(&mut *transaction).await?;
     if added == 0 {
         return Ok(());
     }
-    query(COUNT_FAN_OUT)
-        .bind(post.author_id)
+    let full: Vec<(i64, i64)> = query(FULL_HOMES)
         .bind(post.tweet_id)
-        .execute(&mut *transaction)
-        .await?;
-    let trimmed = query(TRIM_HOMES)
-        .bind(post.author_id)
         .bind(HOME_TWEETS_MAX)
-        .execute(&mut *transaction)
+        .bind(TRIM_EVERY)
+        .fetch_all(&mut *transaction)
         .await?;
-    if trimmed > 0 {
-        query(
-            "UPDATE account SET home_ids = $2
-             WHERE home_ids > $2
-               AND user_id IN (SELECT follower_id FROM follow
-                               WHERE followee_id = $1 AND NOT pulled)",
-        )
-        .bind(post.author_id)
-        .bind(HOME_TWEETS_MAX)
-        .execute(&mut *transaction)
-        .await?;
+    for (user_id, last_id) in full {
+        query(TRIM_HOME).bind(user_id).bind(last_id).execute(&mut *transaction).await?;
     }
     Ok(())
 }

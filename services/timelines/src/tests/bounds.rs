@@ -21,8 +21,7 @@ async fn check_counters(h: &Harness) {
     let wrong = count(
         h,
         "SELECT count(*) FROM account AS a
-         WHERE home_ids <> (SELECT count(*) FROM home WHERE user_id = a.user_id)
-            OR followers <> (SELECT count(*) FROM follow
+         WHERE followers <> (SELECT count(*) FROM follow
                              WHERE followee_id = a.user_id AND follower_id <> a.user_id)",
     )
     .await;
@@ -83,4 +82,26 @@ async fn keep_the_newest(h: Harness) {
     assert_eq!(h.home(ANN).await, [2_000]);
     check_counters(&h).await;
     h.check_rebuild().await;
+}
+
+/// The ids of real tweets, whose times decide when a home is cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn homes_are_cut_now_and_then() {
+    for h in Harness::on_both().await {
+        let at = |ms: u64| ms << 22;
+        let (reader, authors) = (at(5), [at(6), at(7)]);
+        for author in authors {
+            h.follow(reader, author).await;
+        }
+        let mut largest = 0;
+        for id in 0..1_000 {
+            h.post(at(1_000 + id), authors[usize::from(id % 2 == 0)]).await;
+            let kept = count(&h, "SELECT count(*) FROM home WHERE user_id = 5 * 4194304").await;
+            assert!(kept >= (id + 1).min(HOME_TWEETS_MAX.into()).cast_signed(), "{kept} at {id}");
+            largest = largest.max(kept);
+        }
+        assert_eq!(h.page(reader, "max_results=5").await.ids()[0], at(1_999));
+        assert_eq!(largest, i64::from(HOME_TWEETS_MAX) + 31);
+        h.check_rebuild().await;
+    }
 }

@@ -10,6 +10,7 @@ use pillion_events::{
     EngagementEvent, Event, GraphEvent, Mention, Relation, Retweet, TweetEvent, TweetPosted,
     TweetRef,
 };
+use serde_json::Value;
 
 use crate::Config;
 
@@ -101,6 +102,16 @@ impl Harness {
 
     pub(super) async fn delete_user(&self, id: u64) {
         self.deliver("users", &told::user_deleted(id, AT)).await;
+    }
+
+    /// Does a step of a saga.
+    pub(super) async fn step(&self, saga: i64, step: &str, data: &Value) -> Reply {
+        testing::do_step(&self.router, saga, step, data).await
+    }
+
+    /// Takes it back.
+    pub(super) async fn undo(&self, saga: i64, step: &str, data: &Value) -> Reply {
+        testing::undo_step(&self.router, saga, step, data).await
     }
 
     pub(super) async fn get_as(&self, caller: Option<Caller>, path: &str) -> Reply {

@@ -8,6 +8,7 @@ use pillion_chassis::testing::told::{self, tweet, user};
 use pillion_events::{
     EngagementEvent, Event, GraphEvent, Mention, TweetEvent, TweetPosted, TweetRef, UserEvent,
 };
+use serde_json::json;
 
 use super::harness::{AT, Harness, post, relation, retweet};
 use crate::Config;
@@ -50,6 +51,8 @@ struct World {
     follows: BTreeSet<(u64, u64)>,
     tweets: BTreeMap<u64, Tweet>,
     deleted: BTreeSet<u64>,
+    /// Who is deactivated, by which saga.
+    hidden: BTreeMap<u64, i64>,
     last_id: u64,
     tweet_log: VecDeque<TweetEvent>,
     graph_log: VecDeque<GraphEvent>,
@@ -136,6 +139,7 @@ impl World {
 
     fn delete_user(&mut self, id: u64) {
         self.deleted.insert(id);
+        self.hidden.remove(&id);
         self.follows.retain(|(one, two)| *one != id && *two != id);
         self.tweets.retain(|_, tweet| {
             tweet.author != id && tweet.shares.is_none_or(|(_, author)| author != id)
@@ -150,12 +154,27 @@ impl World {
                 && (tweet.author == reader
                     || tweet.answers.is_none_or(|to| to == tweet.author || follows(to)))
         };
-        let tweets = self.tweets.iter().rev().filter(|(_, tweet)| at_home(tweet));
-        tweets.map(|(id, _)| *id).collect()
+        let hidden = |id: u64| self.hidden.contains_key(&id);
+        let visible = |tweet: &Tweet| {
+            !hidden(tweet.author)
+                && tweet.shares.is_none_or(|(_, author)| !hidden(author))
+                && (tweet.author == reader || tweet.answers.is_none_or(|to| !hidden(to)))
+        };
+        // Each tweet once: where it is at home first, as itself or shared.
+        let mut seen = BTreeSet::new();
+        let tweets = self.tweets.iter().filter(|(_, tweet)| at_home(tweet) && visible(tweet));
+        let mut ids: Vec<u64> = tweets
+            .filter(|(id, tweet)| seen.insert(tweet.shares.map_or(**id, |(of, _)| of)))
+            .map(|(id, _)| *id)
+            .collect();
+        ids.reverse();
+        ids
     }
 
     fn mentions(&self, of: u64) -> Vec<u64> {
-        let tweets = self.tweets.iter().rev().filter(|(_, tweet)| tweet.mentions.contains(&of));
+        let tweets = self.tweets.iter().rev().filter(|(_, tweet)| {
+            tweet.mentions.contains(&of) && !self.hidden.contains_key(&tweet.author)
+        });
         tweets.map(|(id, _)| *id).collect()
     }
 }
@@ -184,6 +203,35 @@ async fn deliver(h: &Harness, world: &mut World, dice: &mut Dice, share: usize) 
     }
 }
 
+/// Deactivates a user, or brings one back.
+async fn toggle(h: &Harness, world: &mut World, user: u64, saga: i64) {
+    let data = json!({"user_id": user.to_string()});
+    if let Some(saga) = world.hidden.remove(&user) {
+        h.undo(saga, "purge", &data).await.data();
+    } else if h.step(saga, "purge", &data).await.status == 200 {
+        world.hidden.insert(user, saga);
+    }
+}
+
+/// How many tweets the homes show, of which each is what it is defined to be.
+async fn check(h: &Harness, world: &World, what: &str) -> usize {
+    let mut shown = 0;
+    for id in (1..=USERS).filter(|id| !world.deleted.contains(id)) {
+        if world.hidden.contains_key(&id) {
+            assert_eq!(h.page(id, "").await.status, 401, "{what}");
+            assert!(h.mentions(id).await.is_empty(), "{what}");
+            continue;
+        }
+        let home = h.home(id).await;
+        assert_eq!(home, world.home(id), "home of {id}, {what}");
+        let mentions = world.mentions(id);
+        let latest = mentions.len().min(100);
+        assert_eq!(h.mentions(id).await, mentions[..latest], "mentions of {id}, {what}");
+        shown += home.len();
+    }
+    shown
+}
+
 #[tokio::test]
 async fn homes_hold_what_they_are_defined_to_in_any_order_of_delivery() {
     for backend in BACKENDS {
@@ -191,23 +239,25 @@ async fn homes_hold_what_they_are_defined_to_in_any_order_of_delivery() {
             let h = Harness::start(backend, Config { fanout_followers_max }).await;
             let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
             let mut world = World::default();
-            for _ in 0..12 {
+            for round in 0..12 {
                 for _ in 0..25 {
                     world.step(&mut dice);
                 }
                 // Some of it later.
                 deliver(&h, &mut world, &mut dice, 40).await;
+                let user = dice.user();
+                if !world.deleted.contains(&user) {
+                    toggle(&h, &mut world, user, round).await;
+                }
             }
             deliver(&h, &mut world, &mut dice, 0).await;
-            let mut shown = 0;
-            for id in (1..=USERS).filter(|id| !world.deleted.contains(id)) {
-                let home = h.home(id).await;
-                assert_eq!(home, world.home(id), "home of {id}, {backend:?}, seed {seed}");
-                let mentions = world.mentions(id);
-                let latest = mentions.len().min(100);
-                assert_eq!(h.mentions(id).await, mentions[..latest], "mentions of {id}");
-                shown += home.len();
+            let what = format!("{backend:?}, seed {seed}");
+            let hidden: Vec<u64> = world.hidden.keys().copied().collect();
+            check(&h, &world, &what).await;
+            for user in hidden {
+                toggle(&h, &mut world, user, 0).await;
             }
+            let shown = check(&h, &world, &what).await;
             assert!(shown > 30, "the homes are not all but empty");
             h.check_rebuild().await;
         }

@@ -105,7 +105,7 @@ impl State {
     ) -> Result<Option<Self>, DatabaseError> {
         query(
             "SELECT tweet_id, author_id, conversation_id, replied_to_id, retweeted_id, hidden
-             FROM tweet WHERE tweet_id = $1",
+             FROM tweet WHERE tweet_id = $1 AND shown",
         )
         .bind(tweet_id)
         .fetch_optional(transaction)

@@ -124,8 +124,10 @@ impl Harness {
         self.send("DELETE", &format!("/2/tweets/{id}"), by, "").await
     }
 
+    /// The service's own events, opened.
     pub(super) async fn events(&self) -> Vec<Recorded> {
-        event_log::read_after(self.database(), crate::NAME, 0, 10_000).await.unwrap()
+        let sealed = event_log::read_after(self.database(), crate::NAME, 0, 10_000).await.unwrap();
+        self.journal.plain(&sealed).await.unwrap()
     }
 }
 

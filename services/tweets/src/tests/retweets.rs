@@ -1,6 +1,7 @@
 //! What the service takes up of others: retweets, and accounts that come and go.
 
 use pillion_chassis::broker::{Broker, EmbeddedBroker};
+use pillion_chassis::testing::do_step;
 use pillion_chassis::{Clock, Recorded, TweetId, UserId};
 use pillion_events::{EngagementEvent, Retweet, UserDeleted, UserEvent, UserRegistered};
 use serde_json::{Value, json};
@@ -190,14 +191,15 @@ async fn a_rebuild_makes_the_same_tables_byte_for_byte() {
         tweets.quote(CID, &root, "quote").await.id();
         tweets.post_text(CID, "more").await;
         publish(tweets.hear_users(&deleted(&tweets, BOB)).await).await;
+        do_step(&tweets.router, 1, "hide", &json!({"user_id": "13"})).await.data();
         let (_, event) = retweet(&tweets, CID, &root, ANN, 2 << 30);
         publish(tweets.hear_engagements(&EngagementEvent::Retweeted(event)).await).await;
 
         let rebuilt = tweets.journal.rebuild(&broker).await.unwrap();
         assert!(rebuilt.is_identical(), "{rebuilt:?}");
         let rows: Vec<_> = rebuilt.tables.iter().map(|table| (table.name, table.rows)).collect();
-        assert_eq!(rows, [("tweet", 4), ("author", 2), ("account", 2)]);
-        assert_eq!(rebuilt.events, 12);
+        assert_eq!(rows, [("tweet", 4), ("author", 1), ("account", 2), ("hidden_author", 1)]);
+        assert_eq!(rebuilt.events, 13);
     })
     .await;
 }

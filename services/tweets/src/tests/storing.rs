@@ -29,7 +29,7 @@ async fn folded(tweets: &Harness) -> Vec<(i64, String, i64, i64)> {
             TweetEvent::Deleted(deleted) => {
                 state.remove(&deleted.tweet_id).unwrap();
             }
-            TweetEvent::Hidden(_) | TweetEvent::Unhidden(_) => {}
+            _ => {}
         }
     }
     let count = |id: TweetId, of: fn(&pillion_events::TweetPosted) -> Option<TweetId>| {

@@ -2,24 +2,32 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use pillion_chassis::sql::query;
+use pillion_chassis::testing;
 use pillion_events::UserEvent;
 use serde_json::json;
 
-use super::{Harness, identity, jack, on_each, user};
+use super::{Harness, identity, jack, on_each, registration, user};
 
 #[tokio::test]
 async fn an_account_is_made_once_however_often_it_is_asked_for() {
     on_each(async |users: Harness| {
-        let made = users.put(12, &jack()).await;
-        assert_eq!(made.status, 201);
+        let data = registration(12, &jack());
+        for step in ["reserve_handle", "create_profile"] {
+            assert_eq!(users.step(1, step, &data).await.status, 200, "{step}");
+            assert_eq!(users.step(1, step, &data).await.status, 200, "{step}");
+        }
+        // Nobody can see it before all services have agreed.
+        assert_eq!(users.get("/2/users/12").await.error()["value"], "12");
+        assert_eq!((users.told().await.len(), users.set_aside().await), (0, 2));
+        for _ in 0..2 {
+            assert_eq!(users.step(1, "activate", &data).await.status, 200);
+            users.clock.advance(Duration::from_secs(1));
+        }
+        let made = users.get("/2/users/12").await;
         assert_eq!(made.body, json!({"data": {"id": "12", "name": "jack", "username": "Jack"}}));
-        users.clock.advance(Duration::from_secs(1));
-        let again = users.put(12, &jack()).await;
-        assert_eq!((again.status, again.body), (StatusCode::OK, made.body));
         let events = users.events().await;
-        assert_eq!(events.len(), 1);
+        assert_eq!((events.len(), users.set_aside().await), (1, 0));
         assert_eq!((events[0].stream_id.as_str(), events[0].version), ("user/12", 1));
         let UserEvent::Registered(event) = events[0].decode().unwrap() else {
             panic!("{events:?}")
@@ -31,23 +39,42 @@ async fn an_account_is_made_once_however_often_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_registration_that_is_taken_back_leaves_nothing() {
+    on_each(async |users: Harness| {
+        let data = registration(12, &jack());
+        users.step(1, "reserve_handle", &data).await;
+        users.step(1, "create_profile", &data).await;
+        let other = users.register(13, &json!({"username": "jack", "name": "x"})).await;
+        assert_eq!(other.status, 409, "what is reserved is taken");
+        for step in ["create_profile", "reserve_handle"] {
+            for _ in 0..2 {
+                assert_eq!(users.undo(1, step, &data).await.status, 200, "{step}");
+            }
+        }
+        assert_eq!((users.told().await.len(), users.set_aside().await), (0, 0));
+        // What comes late is refused.
+        assert_eq!(users.step(1, "reserve_handle", &data).await.status, 409);
+        assert_eq!(users.set_aside().await, 0);
+        assert_eq!(users.register(13, &jack()).await.data()["id"], "13");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_handle_belongs_to_one_account_whatever_its_case_and_even_after_it() {
     on_each(async |users: Harness| {
-        users.put(12, &jack()).await;
+        users.register(12, &jack()).await;
         let other = json!({"username": "JACK", "name": "not jack"});
-        let taken = users.put(13, &other).await;
+        let taken = users.register(13, &other).await;
         assert_eq!(taken.status, 409);
-        assert_eq!(
-            taken.body["detail"],
-            "Nothing was changed: the username JACK is taken; choose another one."
-        );
-        assert_eq!(users.put(12, &other).await.status, 409);
-        assert_eq!(users.delete(12).await.status, 204);
-        assert_eq!(users.put(13, &other).await.status, 409);
-        let gone = users.put(12, &jack()).await;
-        assert_eq!(gone.status, 409);
-        assert_eq!(gone.body["detail"], "Nothing was changed: the account 12 was deleted.");
-        assert_eq!(users.events().await.len(), 2);
+        let detail = "The username [JACK] is taken; choose another one.";
+        assert_eq!(taken.body["detail"], detail);
+        users.end("deactivate", 12).await;
+        assert_eq!(users.register(13, &other).await.status, 409);
+        users.end("purge", 12).await;
+        assert_eq!(users.register(13, &other).await.status, 409);
+        assert_eq!(users.told().await.len(), 3);
+        assert_eq!(users.set_aside().await, 0);
     })
     .await;
 }
@@ -59,7 +86,7 @@ async fn a_wrong_profile_is_refused_with_all_that_is_wrong() {
             "username": "no spaces", "name": " ", "description": "x".repeat(161),
             "location": "a\nb", "url": "example.com",
         });
-        let reply = users.put(12, &wrong).await;
+        let reply = users.register(12, &wrong).await;
         assert_eq!(reply.status, 400);
         let errors = reply.body["errors"].as_array().unwrap();
         let keys: Vec<_> = errors
@@ -67,27 +94,32 @@ async fn a_wrong_profile_is_refused_with_all_that_is_wrong() {
             .flat_map(|error| error["parameters"].as_object().unwrap().keys().cloned())
             .collect();
         assert_eq!(keys, ["username", "name", "description", "location", "url"]);
-        assert_eq!(users.put(12, &json!({"username": "a"})).await.status, 400);
-        let extra = users.put(12, &json!({"username": "a", "name": "a", "verified": true})).await;
-        assert_eq!(extra.status, 400);
+        assert_eq!(users.register(12, &json!({"username": "a"})).await.status, 400);
+        assert_eq!((users.told().await.len(), users.set_aside().await), (0, 0));
         let name = "ü".repeat(50);
-        assert_eq!(users.put(12, &json!({"username": "a", "name": name})).await.status, 201);
-        assert_eq!(users.events().await.len(), 1);
+        assert_eq!(users.register(12, &json!({"username": "a", "name": name})).await.status, 200);
+        assert_eq!(users.told().await, ["user.registered"]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn only_services_may_write() {
+async fn only_services_may_take_steps() {
     on_each(async |users: Harness| {
-        let body = jack().to_string();
+        let body = json!({
+            "saga": "register_account", "kind": "compensated", "data": registration(12, &jack()),
+        });
+        let path = "/internal/sagas/1/steps/reserve_handle";
         for (caller, status) in [(None, 401), (Some(user(12)), 403)] {
             for method in ["PUT", "DELETE"] {
-                let reply = users.send(method, "/internal/users/12", caller.clone(), &body).await;
+                let reply = users.send(method, path, caller.clone(), &body.to_string()).await;
                 assert_eq!(reply.status, status, "{method}");
             }
         }
-        assert!(users.events().await.is_empty());
+        assert_eq!(users.set_aside().await, 0);
+        let unknown = users.step(1, "fly", &json!({})).await;
+        assert_eq!(unknown.status, 503);
+        assert!(unknown.body["detail"].as_str().unwrap().contains("step fly"));
     })
     .await;
 }
@@ -95,8 +127,8 @@ async fn only_services_may_write() {
 #[tokio::test]
 async fn users_are_found_by_id_and_by_handle() {
     on_each(async |users: Harness| {
-        users.put(12, &jack()).await;
-        users.put(13, &json!({"username": "biz", "name": "Biz"})).await;
+        users.register(12, &jack()).await;
+        users.register(13, &json!({"username": "biz", "name": "Biz"})).await;
 
         let one =
             users.get("/2/users/12?user.fields=created_at,url,location,verified,entities").await;
@@ -179,16 +211,65 @@ async fn malformed_look_ups_are_400_and_name_the_parameter() {
 #[tokio::test]
 async fn me_is_whose_token_it_is() {
     on_each(async |users: Harness| {
-        users.put(12, &jack()).await;
-        let me = users.send("GET", "/2/users/me?user.fields=description", Some(user(12)), "").await;
-        assert_eq!(me.body["data"]["description"], "hi");
+        users.register(12, &jack()).await;
+        let path = "/2/users/me?user.fields=description";
+        let me = async || users.send("GET", path, Some(user(12)), "").await;
+        assert_eq!(me().await.body["data"]["description"], "hi");
         assert_eq!(users.get("/2/users/me").await.status, 401);
         assert_eq!(users.send("GET", "/2/users/me", Some(identity()), "").await.status, 403);
-        users.delete(12).await;
-        let gone = users.send("GET", "/2/users/me", Some(user(12)), "").await;
-        assert_eq!(gone.status, 401);
-        let detail = gone.body["detail"].as_str().unwrap();
-        assert!(detail.contains("account 12 of this token does not exist any more"), "{detail}");
+        for step in ["deactivate", "purge"] {
+            users.end(step, 12).await;
+            let gone = me().await;
+            assert_eq!(gone.status, 401);
+            let detail = gone.body["detail"].as_str().unwrap();
+            let expected = "account 12 of this token does not exist any more";
+            assert!(detail.contains(expected), "{detail}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deactivated_account_is_as_if_not_there_until_it_is_back_as_it_was() {
+    on_each(async |users: Harness| {
+        users.register(12, &jack()).await;
+        users.change(12, &json!({"name": "Jack D", "protected": true})).await;
+        let fields = "user.fields=protected,description,created_at,url";
+        let paths = [
+            format!("/2/users/12?{fields}"),
+            format!("/2/users?ids=12&{fields}"),
+            format!("/2/users/by/username/jack?{fields}"),
+            format!("/2/users/by?usernames=jack&{fields}"),
+            format!("/2/users/search?query=jack&{fields}"),
+        ];
+        let all = async || {
+            let mut found = Vec::new();
+            for path in &paths {
+                let reply = users.send("GET", path, Some(user(13)), "").await;
+                assert_eq!(reply.status, 200, "{path}");
+                found.push(reply.body["data"].clone());
+            }
+            found
+        };
+        let before = all().await;
+        assert!(before.iter().all(|found| !found.is_null()), "{before:?}");
+
+        let data = json!({"user_id": "12"});
+        let saga_id = users.end("deactivate", 12).await;
+        users.end("deactivate", 12).await;
+        assert!(all().await.iter().all(serde_json::Value::is_null));
+        assert_eq!(users.change(12, &json!({"name": "x"})).await.status, 401);
+        assert_eq!(users.rename(12, "jim").await.status, 401);
+
+        for _ in 0..2 {
+            assert_eq!(users.undo(saga_id, "deactivate", &data).await.status, 200);
+        }
+        assert_eq!(all().await, before);
+        assert_eq!(
+            users.told().await,
+            ["user.registered", "user.profile_changed", "user.deactivated", "user.reactivated"]
+        );
+        testing::assert_rebuilds(&users.journal, &[]).await;
     })
     .await;
 }
@@ -196,16 +277,19 @@ async fn me_is_whose_token_it_is() {
 #[tokio::test]
 async fn a_deleted_account_is_gone_and_deleting_again_is_nothing_new() {
     on_each(async |users: Harness| {
-        users.put(12, &jack()).await;
-        for _ in 0..2 {
-            assert_eq!(users.delete(12).await.status, 204);
-        }
-        assert_eq!(users.delete(99).await.status, 204);
-        assert_eq!(users.get("/2/users/12").await.body["errors"][0]["value"], "12");
+        users.register(12, &jack()).await;
+        let deactivated = users.end("deactivate", 12).await;
+        users.end("purge", 12).await;
+        users.end("purge", 12).await;
+        users.end("purge", 99).await;
+        assert_eq!(users.get("/2/users/12").await.error()["value"], "12");
+        // Nothing brings it back.
+        let data = json!({"user_id": "12"});
+        assert_eq!(users.undo(deactivated, "deactivate", &data).await.status, 200);
         let events = users.events().await;
         assert_eq!(
             events.iter().map(|e| (e.name.as_str(), e.version)).collect::<Vec<_>>(),
-            [("user.registered", 1), ("user.deleted", 2)]
+            [("user.registered", 1), ("user.deactivated", 2), ("user.deleted", 3)]
         );
         let left: (String, Option<String>, Option<String>) =
             query("SELECT name, description, url FROM profile WHERE user_id = 12")
@@ -213,6 +297,13 @@ async fn a_deleted_account_is_gone_and_deleting_again_is_nothing_new() {
                 .await
                 .unwrap();
         assert_eq!(left, (String::new(), None, None));
+        // Nor does an event tell any more what the person said.
+        let UserEvent::Registered(event) = events[0].decode().unwrap() else {
+            panic!("{events:?}")
+        };
+        assert_eq!((event.username.as_str(), event.name.as_str()), ("Jack", ""));
+        assert_eq!((event.description, event.url), (None, None));
+        testing::assert_rebuilds(&users.journal, &[]).await;
     })
     .await;
 }

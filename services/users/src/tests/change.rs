@@ -11,7 +11,7 @@ use super::{Harness, identity, jack, on_each, user};
 #[tokio::test]
 async fn an_owner_changes_what_the_profile_says() {
     on_each(async |users: Harness| {
-        users.put(12, &jack()).await;
+        users.register(12, &jack()).await;
         users.clock.advance(Duration::from_secs(1));
         let changed = users
             .change(12, &json!({"name": " Jack D ", "description": "", "location": "Bern"}))
@@ -53,7 +53,7 @@ async fn an_owner_changes_what_the_profile_says() {
 #[tokio::test]
 async fn a_wrong_change_of_a_profile_changes_nothing() {
     on_each(async |users: Harness| {
-        users.put(12, &jack()).await;
+        users.register(12, &jack()).await;
         for (body, key) in [
             (json!({}), "body"),
             (json!({"name": ""}), "name"),
@@ -77,7 +77,7 @@ async fn a_wrong_change_of_a_profile_changes_nothing() {
         assert_eq!(refused.status, 403);
         assert!(refused.body["detail"].as_str().unwrap().contains("account.write"));
         assert_eq!(users.change(99, &json!({"name": "x"})).await.status, 401);
-        users.delete(12).await;
+        users.end("purge", 12).await;
         assert_eq!(users.change(12, &json!({"name": "x"})).await.status, 401);
         assert_eq!(users.events().await.len(), 2);
     })

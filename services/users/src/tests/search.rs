@@ -13,7 +13,7 @@ async fn users_are_found_by_the_beginnings_of_words() {
             (3, "annabel", "Belle"),
             (4, "cid", "CID"),
         ] {
-            users.put(id, &json!({"username": username, "name": name})).await;
+            users.register(id, &json!({"username": username, "name": name})).await;
         }
         let ids = async |query: &str| {
             let path = format!("/2/users/search?query={query}");
@@ -32,7 +32,7 @@ async fn users_are_found_by_the_beginnings_of_words() {
         assert_eq!(ids("ann%25").await, ["3", "2", "1"]);
 
         users.change(2, &json!({"name": "Robert"})).await;
-        users.delete(3).await;
+        users.end("purge", 3).await;
         assert_eq!(ids("ann").await, ["1"]);
         assert_eq!(ids("robert").await, ["2"]);
         assert_eq!(ids("fri").await, [""; 0]);
@@ -64,7 +64,7 @@ async fn a_search_comes_in_pages() {
     on_each(async |users: Harness| {
         for id in 1..=5 {
             let body = json!({"username": format!("ann{id}"), "name": "Ann"});
-            users.put(id, &body).await;
+            users.register(id, &body).await;
         }
         let page = async |token: Option<String>| {
             let token = token.map(|token| format!("&next_token={token}")).unwrap_or_default();

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use pillion_chassis::event_log;
 use pillion_chassis::sql::query;
 use pillion_chassis::testing;
-use pillion_chassis::{Database, Migrations, Timestamp, UserId};
+use pillion_chassis::{Backend, Database, FakeClock, Migrations, UserId};
 use serde_json::json;
 use sqlx::migrate::Migrator;
 
-use crate::error::Error;
-use crate::profile::{About, Profile};
 use crate::store::{MIGRATIONS, Store};
 
 use super::{Harness, jack, on_each};
@@ -18,13 +16,13 @@ use super::{Harness, jack, on_each};
 #[tokio::test]
 async fn a_restart_keeps_everything() {
     on_each(async |users: Harness| {
-        users.put(12, &jack()).await;
-        users.put(13, &json!({"username": "biz", "name": "Biz"})).await;
-        users.delete(13).await;
+        users.register(12, &jack()).await;
+        users.register(13, &json!({"username": "biz", "name": "Biz"})).await;
+        users.end("purge", 13).await;
         let users = users.restart().await;
         assert_eq!(users.get("/2/users/by/username/jack").await.body["data"]["id"], "12");
         assert_eq!(users.events().await.len(), 3);
-        assert_eq!(users.put(14, &json!({"username": "Biz", "name": "x"})).await.status, 409);
+        assert_eq!(users.register(14, &json!({"username": "Biz", "name": "x"})).await.status, 409);
     })
     .await;
 }
@@ -36,15 +34,16 @@ async fn of_many_who_want_one_handle_exactly_one_gets_it() {
         let mut wanting = tokio::task::JoinSet::new();
         for id in 1..=32 {
             let users = users.clone();
-            wanting
-                .spawn(async move { users.put(id, &json!({"username": "it", "name": "x"})).await });
+            wanting.spawn(async move {
+                users.register(id, &json!({"username": "it", "name": "x"})).await
+            });
         }
         let mut statuses: Vec<_> =
             wanting.join_all().await.iter().map(|reply| reply.status.as_u16()).collect();
         statuses.sort_unstable();
-        assert_eq!(statuses[0], 201);
+        assert_eq!(statuses[0], 200);
         assert!(statuses[1..].iter().all(|status| *status == 409), "{statuses:?}");
-        assert_eq!(users.events().await.len(), 1);
+        assert_eq!((users.events().await.len(), users.set_aside().await), (1, 0));
     })
     .await;
 }
@@ -52,13 +51,17 @@ async fn of_many_who_want_one_handle_exactly_one_gets_it() {
 #[tokio::test]
 async fn the_tables_are_a_fold_of_the_log() {
     on_each(async |users: Harness| {
-        users.put(12, &jack()).await;
-        users.put(13, &json!({"username": "biz_s", "name": "Biz Ö"})).await;
+        users.register(12, &jack()).await;
+        users.register(13, &json!({"username": "biz_s", "name": "Biz Ö"})).await;
         users.change(12, &json!({"name": "Jack D", "protected": true})).await;
-        users.delete(13).await;
+        users.end("deactivate", 13).await;
+        users.rename(12, "Jack_D").await.data();
+        users.register(14, &json!({"username": "jack", "name": "another"})).await;
+        users.end("purge", 13).await;
+        users.end("deactivate", 14).await;
         let rebuilt = testing::assert_rebuilds(&users.journal, &[]).await;
         let rows: Vec<_> = rebuilt.tables.iter().map(|table| (table.name, table.rows)).collect();
-        assert_eq!((rebuilt.events, rows), (4, vec![("profile_word", 2), ("profile", 2)]));
+        assert_eq!((rebuilt.events, rows), (8, vec![("profile_word", 3), ("profile", 3)]));
     })
     .await;
 }
@@ -100,28 +103,21 @@ async fn two_processes_on_one_server_give_a_handle_once() {
     let url = pillion_test_servers::postgres().await.database().await;
     let mut wanting = tokio::task::JoinSet::new();
     for process in 0..2 {
-        let database = Database::connect(&url).await.unwrap();
-        database.migrate(&MIGRATIONS).await.unwrap();
-        let store = Store::open(database).await.unwrap();
+        let mut test = testing::empty(Backend::Postgres).await;
+        test.database = Database::connect(&url).await.unwrap();
+        let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
+        let users = Arc::new(Harness::start(test, clock).await);
         for n in 0..16 {
-            let store = store.clone();
-            let id = UserId::new(100 * process + n).unwrap();
-            let profile = move |username: String| Profile {
-                user_id: id,
-                username: username.parse().unwrap(),
-                about: About { name: "x".to_owned(), description: None, location: None, url: None },
-                protected: false,
-                created_at: Timestamp::from_micros(1_000_000),
-            };
+            let users = users.clone();
+            let id = 100 * process + n;
             wanting.spawn(async move {
-                match store.register(&profile("it".to_owned())).await {
-                    Ok(_) => 1,
-                    Err(Error::UsernameTaken(_)) => {
-                        store.register(&profile(format!("other_{id}"))).await.unwrap();
-                        0
-                    }
-                    Err(error) => panic!("{error:?}"),
+                let wanted = json!({"username": "it", "name": "x"});
+                if users.register(id, &wanted).await.status == 200 {
+                    return 1;
                 }
+                let other = json!({"username": format!("other_{id}"), "name": "x"});
+                users.register(id, &other).await.data();
+                0
             });
         }
     }

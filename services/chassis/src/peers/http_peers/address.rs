@@ -12,8 +12,19 @@ use super::retry::{self, ATTEMPTS_MAX};
 use super::settings::PeerSettings;
 
 /// Health checks in a row that must fail, or succeed, to change what an address counts as: one
-/// may be an accident.
+/// may be an accident. One that is answered with "not ready" is none.
 const CHECKS_TO_TURN: u32 = 2;
+
+/// What a health check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It takes requests.
+    Ready,
+    /// It says that it takes none: it starts or ends, or has no database.
+    NotReady,
+    /// Nobody answers.
+    Silent,
+}
 
 /// The addresses of one service, and how often calls to it may be repeated.
 #[derive(Debug)]
@@ -72,9 +83,11 @@ enum Circuit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Grade {
     Well,
+    /// Its health checks fail; they may be wrong, or old.
+    Unhealthy,
     /// It failed in this very call.
     Tried,
-    /// It asked to be left alone, or its health checks fail.
+    /// It asked to be left alone, or failed in this very call and its health checks fail.
     Poor,
 }
 
@@ -177,17 +190,18 @@ impl Address {
             Circuit::Open(_) | Circuit::Closed(_) => {}
         }
         let rests = state.rests_until.is_some_and(|until| now < until);
-        Some(if rests || !state.healthy {
-            Grade::Poor
-        } else if tried {
-            Grade::Tried
-        } else {
-            Grade::Well
+        Some(match (state.healthy, tried) {
+            _ if rests => Grade::Poor,
+            (true, false) => Grade::Well,
+            (false, false) => Grade::Unhealthy,
+            (true, true) => Grade::Tried,
+            (false, true) => Grade::Poor,
         })
     }
 
     /// Notes what a health check found.
-    pub(super) fn checked(&self, ok: bool) {
+    pub(super) fn checked(&self, found: Found) {
+        let ok = found == Found::Ready;
         let mut state = self.state();
         if ok && let Circuit::Open(_) = state.circuit {
             // Somebody is there, so the next call may try whether it answers.
@@ -198,7 +212,7 @@ impl Address {
             return;
         }
         state.against += 1;
-        if state.against < CHECKS_TO_TURN {
+        if state.against < CHECKS_TO_TURN && found != Found::NotReady {
             return;
         }
         (state.healthy, state.against) = (ok, 0);
@@ -355,7 +369,7 @@ mod tests {
         fail();
         assert_eq!(addresses.choose(&[]).unwrap_err(), NoPlace::Open);
         // A health check that succeeds shortens the rest, and an answer ends it.
-        addresses.all[0].checked(true);
+        addresses.all[0].checked(Found::Ready);
         let mut trial = addresses.choose(&[]).unwrap();
         trial.answered();
         assert!(addresses.choose(&[]).is_ok());
@@ -364,9 +378,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_poor_is_taken_when_there_is_nothing_else() {
         let addresses = addresses(2);
-        addresses.all[0].checked(false);
+        addresses.all[0].checked(Found::Silent);
         assert!((0..4).any(|_| addresses.choose(&[]).unwrap().index() == 0), "one check is none");
-        addresses.all[0].checked(false);
+        addresses.all[0].checked(Found::Silent);
         assert!((0..4).all(|_| addresses.choose(&[]).unwrap().index() == 1));
         Place::take(&addresses.all[1], 1, Instant::now()).unwrap().rest(Duration::from_secs(1));
         assert!((0..4).any(|_| addresses.choose(&[]).unwrap().index() == 0));
@@ -375,8 +389,24 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(addresses.may_repeat(&[0]));
         for _ in 0..2 {
-            addresses.all[0].checked(true);
+            addresses.all[0].checked(Found::Ready);
         }
         assert!((0..4).any(|_| addresses.choose(&[]).unwrap().index() == 0));
+    }
+
+    #[tokio::test]
+    async fn one_that_says_that_it_is_not_ready_is_believed_at_once() {
+        let addresses = addresses(2);
+        addresses.all[0].checked(Found::NotReady);
+        assert!((0..4).all(|_| addresses.choose(&[]).unwrap().index() == 1));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_failed_somewhere_goes_where_it_has_not_been() {
+        let addresses = addresses(2);
+        addresses.all[0].checked(Found::NotReady);
+        // The other one has just gone: what is not ready yet may be by now.
+        assert!(addresses.may_repeat(&[1]));
+        assert_eq!(addresses.choose(&[1]).unwrap().index(), 0);
     }
 }

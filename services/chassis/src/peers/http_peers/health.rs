@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::Request;
-use http::uri::Uri;
+use http::uri::{Scheme, Uri};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::HttpPeers;
-use super::address::Address;
+use super::address::{Address, Found};
+use super::connector::Connector;
 use super::retry::jittered;
 use super::settings::PeerSettings;
 use crate::random::Random;
@@ -28,6 +28,7 @@ impl HttpPeers {
             .map(|address| Check {
                 address,
                 client: self.client.clone(),
+                scheme: self.scheme.clone(),
                 settings: self.settings.clone(),
                 random: Arc::clone(&self.random),
             })
@@ -42,7 +43,8 @@ impl HttpPeers {
 
 struct Check {
     address: Arc<Address>,
-    client: Client<HttpConnector, Body>,
+    client: Client<Connector, Body>,
+    scheme: Scheme,
     settings: PeerSettings,
     random: Arc<dyn Random>,
 }
@@ -50,7 +52,7 @@ struct Check {
 impl Check {
     async fn run(self) {
         loop {
-            self.address.checked(self.is_ready().await);
+            self.address.checked(self.look().await);
             // Between one and one and a half intervals: callers that started together must not
             // ask together for ever.
             let interval = self.settings.health_interval;
@@ -58,16 +60,19 @@ impl Check {
         }
     }
 
-    async fn is_ready(&self) -> bool {
+    async fn look(&self) -> Found {
         let uri = Uri::builder()
-            .scheme("http")
+            .scheme(self.scheme.clone())
             .authority(self.address.authority().clone())
             .path_and_query(PATH)
             .build();
         let Ok(request) = uri.and_then(|uri| Request::get(uri).body(Body::empty())) else {
-            return false;
+            return Found::Silent;
         };
-        let asked = timeout(self.settings.health_timeout, self.client.request(request)).await;
-        matches!(asked, Ok(Ok(response)) if !response.status().is_server_error())
+        match timeout(self.settings.health_timeout, self.client.request(request)).await {
+            Ok(Ok(response)) if response.status().is_server_error() => Found::NotReady,
+            Ok(Ok(_)) => Found::Ready,
+            Ok(Err(_)) | Err(_) => Found::Silent,
+        }
     }
 }

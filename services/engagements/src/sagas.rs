@@ -1,0 +1,46 @@
+//! The service's step in a saga of others: nothing is left of an account that is gone. One that is
+//! deactivated is hidden by the users service's events.
+
+use async_trait::async_trait;
+use pillion_chassis::saga::{Command, Participant, StepError};
+use pillion_chassis::{Transaction, UserId, personal};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::store;
+
+/// Does it.
+#[derive(Debug)]
+pub(crate) struct Steps;
+
+#[derive(Deserialize)]
+struct Data {
+    user_id: UserId,
+}
+
+#[async_trait]
+impl Participant for Steps {
+    async fn execute(
+        &self,
+        transaction: &mut Transaction,
+        command: &Command,
+    ) -> Result<Value, StepError> {
+        let Data { user_id } = command.read()?;
+        if command.step != "purge" {
+            return Err(command.unknown());
+        }
+        if !store::is_deleted(transaction, user_id).await? {
+            return Err(command.too_early("user.deleted"));
+        }
+        personal::shred(transaction, user_id).await?;
+        Ok(Value::Null)
+    }
+
+    async fn compensate(
+        &self,
+        _transaction: &mut Transaction,
+        command: &Command,
+    ) -> Result<(), StepError> {
+        Err(command.unknown())
+    }
+}

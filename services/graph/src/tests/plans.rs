@@ -1,0 +1,34 @@
+//! Every page finds its rows by an index: what others have does not slow it down.
+
+use pillion_chassis::Backend;
+use pillion_chassis::sql::Query;
+use pillion_chassis::testing::{BACKENDS, NOT_WHOLE, migrated, plan};
+
+use crate::store::{
+    FROM_NEWEST_FIRST, FROM_OLDEST_FIRST, MIGRATIONS, TO_NEWEST_FIRST, TO_OLDEST_FIRST,
+};
+
+#[tokio::test]
+async fn a_page_of_a_list_is_a_range_of_an_index() {
+    for backend in BACKENDS {
+        let test = migrated(backend, &MIGRATIONS).await;
+        for (sql, index) in [
+            (FROM_NEWEST_FIRST, "relation_by_source"),
+            (FROM_OLDEST_FIRST, "relation_by_source"),
+            (TO_NEWEST_FIRST, "relation_by_target"),
+            (TO_OLDEST_FIRST, "relation_by_target"),
+        ] {
+            let bind = |query: Query| {
+                query.bind(11_i64).bind("follow").bind(0_i64).bind(i64::MAX).bind(101_u32)
+            };
+            let plan = plan(&test.database, &NOT_WHOLE, sql, bind).await;
+            assert!(plan.contains(index), "{plan}");
+            match backend {
+                Backend::Sqlite => assert!(!plan.contains("B-TREE FOR ORDER"), "{plan}"),
+                Backend::Postgres => {
+                    assert!(!plan.contains("Sort") && !plan.contains("Seq Scan"), "{plan}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Logging in, and what a wrong password tells.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{Fixture, Mode, PASSWORD, json_request, on_each};
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_handle_get_the_same_answer() {
+    on_each(async |fixture: Fixture| {
+        fixture.register("ann").await;
+        let wrong = json!({ "username": "ann", "password": "not the password" });
+        let wrong = fixture.post("/pillion/v1/login", wrong).await;
+        let unknown = fixture.login("bob").await;
+        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+        assert_eq!((wrong.status, wrong.body), (unknown.status, unknown.body));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_login_gets_the_scopes_it_asks_for() {
+    on_each(async |fixture: Fixture| {
+        fixture.register("ann").await;
+        let body = |scope| json!({ "username": "ann", "password": PASSWORD, "scope": scope });
+        let narrow = fixture.post("/pillion/v1/login", body("users.read tweet.read")).await;
+        assert_eq!(narrow.text("scope"), "tweet.read users.read");
+        assert!(narrow.body.get("refresh_token").is_none());
+        let unknown = fixture.post("/pillion/v1/login", body("tweet.read tweet.fly")).await;
+        assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+        assert!(unknown.body.to_string().contains("[tweet.fly]"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_account_itself_needs_a_callers_token_with_its_scope() {
+    on_each(async |fixture: Fixture| {
+        fixture.register("ann").await;
+        let body = json!({ "password": PASSWORD });
+        let anybody = json_request(Method::DELETE, "/pillion/v1/accounts/me", &body);
+        assert_eq!(fixture.send(anybody).await.status, StatusCode::UNAUTHORIZED);
+        let body = json!({ "username": "ann", "password": PASSWORD, "scope": "tweet.write" });
+        let login = fixture.post("/pillion/v1/login", body).await;
+        let narrow = fixture.deactivate(login.text("access_token"), PASSWORD).await;
+        assert_eq!(narrow.status, StatusCode::FORBIDDEN);
+        assert!(narrow.text("detail").contains("account.write"));
+        assert!(fixture.shown("ann").await.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_logs_in_before_the_registration_has_ended() {
+    on_each(async |fixture: Fixture| {
+        fixture.world.set("PUT users.activate", Mode::Down);
+        fixture.register_and_go("ann").await;
+        let early = fixture.login("ann").await;
+        assert_eq!(early.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(early.headers.contains_key("retry-after"));
+    })
+    .await;
+}

@@ -1,0 +1,2 @@
+-- A home is cut back to its bound now and then, not counted at every delivery.
+ALTER TABLE account DROP COLUMN home_ids;
