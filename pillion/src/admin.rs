@@ -1,5 +1,5 @@
-//! The operator's API on its own loopback port: plugins, generations, events, metrics. Everything under
-//! `/admin` wants the token.
+//! The operator's API on its own loopback port: plugins, generations, events, sagas, metrics.
+//! Everything under `/admin` wants the token.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,10 @@ use pillion_host::{ActivateError, Digest, Host, SwapRequest};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::Certificates;
 use crate::events::Events;
+use crate::fleet_plugins::FollowerMetrics;
+use crate::saga::AllSagas;
 use crate::serve::{ProcessMetrics, RequestMetrics};
 
 /// What the admin API is about.
@@ -30,6 +33,10 @@ pub(crate) struct Admin {
     pub(crate) process: Arc<ProcessMetrics>,
     pub(crate) services: Vec<Arc<RequestMetrics>>,
     pub(crate) events: Events,
+    pub(crate) sagas: AllSagas,
+    pub(crate) certificates: Certificates,
+    /// Where the plugins are those of a fleet.
+    pub(crate) fleet_plugins: Option<FollowerMetrics>,
 }
 
 /// `DATA/admin.json`: how to reach a running process. The file is its owner's alone.
@@ -67,8 +74,7 @@ pub(crate) struct SwapBody {
 }
 
 /// The routes, all of them.
-pub(crate) fn router(admin: Admin) -> Router {
-    let admin = Arc::new(admin);
+pub(crate) fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/admin/v1/plugins", get(list))
         .route("/admin/v1/plugins/{name}/swap", post(swap))
@@ -76,10 +82,15 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/admin/v1/generations/rollback", post(rollback))
         .with_state(Arc::clone(&admin))
         .merge(admin.events.clone().router())
+        .merge(admin.sagas.clone().router())
         .fallback(pillion_chassis::problem::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&admin), authenticate));
-    // Numbers only, and a scraper has no token.
-    Router::new().route("/metrics", get(metrics)).with_state(admin).merge(guarded)
+    probes(admin).merge(guarded)
+}
+
+/// What may be asked from other machines: numbers only, and a scraper has no token.
+pub(crate) fn probes(admin: Arc<Admin>) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(admin)
 }
 
 async fn list(State(admin): State<Arc<Admin>>) -> Response {
@@ -103,13 +114,25 @@ async fn swap(
         let message = "name a new component, a new config, or both";
         return Err(Problem::invalid("component", None, message));
     }
+    not_of_a_fleet(&admin)?;
     let SwapBody { component, config, digest } = body;
     let change = SwapRequest { component, config, digest };
     activate(move || admin.host.swap(&name, change)).await
 }
 
 async fn rollback(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+    not_of_a_fleet(&admin)?;
     activate(move || admin.host.rollback()).await
+}
+
+/// A host that follows a document would undo at its next change what was done to it alone.
+fn not_of_a_fleet(admin: &Admin) -> Result<(), Problem> {
+    if admin.fleet_plugins.is_none() {
+        return Ok(());
+    }
+    let detail = "This host runs the fleet's plugins; change them for all hosts: add --fleet to \
+                  the command.";
+    Err(Problem::plain(StatusCode::CONFLICT, detail))
 }
 
 /// Compiling takes long, so it happens on a thread of its own.
@@ -135,8 +158,12 @@ fn refused(error: &ActivateError) -> Problem {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let page =
-        admin.process.page(&admin.services) + &admin.host.metrics() + &admin.events.metrics().await;
+    let page = admin.process.page(&admin.services)
+        + &admin.certificates.metrics()
+        + &admin.host.metrics()
+        + &admin.fleet_plugins.as_ref().map(FollowerMetrics::text).unwrap_or_default()
+        + &admin.events.metrics().await
+        + &admin.sagas.metrics().await;
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
 

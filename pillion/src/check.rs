@@ -1,6 +1,7 @@
 //! `pillion check`: the configuration and every plugin in it, tried out as at a start.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use pillion_chassis::ServiceKeys;
 use pillion_host::{Host, Keyring};
 
 use crate::cli;
@@ -16,6 +17,9 @@ pub(crate) fn check(check: &cli::Check) -> Result<()> {
     tracing_output::filter(&loaded.config)?;
     for keyset in loaded.config.keysets.values() {
         keys::of_files(&loaded, keyset)?;
+    }
+    if let Some(path) = loaded.service_key() {
+        ServiceKeys::open(&path).with_context(|| format!("{}: tokens.service_key", loaded.name))?;
     }
     let scratch = tempfile::tempdir()?;
     let options = host_options(&loaded, scratch.path(), scratch.path(), Keyring::default())?;

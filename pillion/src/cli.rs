@@ -31,12 +31,18 @@ pub(crate) enum Command {
     /// See the events of the services of a running process, and help them on
     #[command(subcommand)]
     Events(Events),
+    /// See the transactions over several services of a running process, and help them on
+    #[command(subcommand)]
+    Saga(Saga),
     /// Bring the schemas of all databases that the configuration names up to date
     Migrate(Migrate),
     /// Copy the data folder of a running or stopped `pillion up`, all services as of one moment
     Backup(Backup),
     /// Put a backup into an empty data folder
     Restore(Restore),
+    /// Make certificates and keys with which services know each other
+    #[command(subcommand)]
+    Certs(Certs),
     /// Compile a component; the host starts this as a child of its own
     #[command(name = COMPILE, hide = true)]
     Compile { input: PathBuf, output: PathBuf },
@@ -91,11 +97,19 @@ pub(crate) struct Settings {
     /// The address for operators; port 0 picks a free one
     #[arg(long, value_name = "ADDR", env = "PILLION_ADMIN_LISTEN")]
     admin_listen: Option<SocketAddr>,
+    /// The address for health probes and metrics alone [default: none]
+    #[arg(long, value_name = "ADDR", env = "PILLION_PROBE_LISTEN")]
+    probe_listen: Option<SocketAddr>,
 }
 
 impl Settings {
     pub(crate) fn overrides(&self) -> Overrides {
-        Overrides { data: self.data.clone(), listen: self.listen, admin_listen: self.admin_listen }
+        Overrides {
+            data: self.data.clone(),
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            probe_listen: self.probe_listen,
+        }
     }
 }
 
@@ -106,7 +120,11 @@ pub(crate) enum Plugin {
     /// Replace a plugin's component or configuration, or both, while requests flow
     Swap(Swap),
     /// Go back to the generation before
-    Rollback(Running),
+    Rollback(Rollback),
+    /// Make the configuration's set of plugins that of all hosts
+    Publish(Publish),
+    /// Show which host runs what, which lag and why
+    Status(FleetStatus),
     /// Show the generations of a running process
     History(Running),
     /// Make a project for a new plugin
@@ -130,6 +148,87 @@ pub(crate) enum Events {
     /// Make the tables of a service again of its events, and say whether they are the same. The
     /// service takes no writes meanwhile: they are answered 503
     Rebuild(OfService),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Certs {
+    /// Make an authority that signs the services' certificates
+    Init(CertsInit),
+    /// Make a certificate for each of these services, in place of the one before
+    Issue(CertsIssue),
+    /// Make the key of the tokens with which services call each other on their own behalf
+    ServiceKey {
+        /// The file to make
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CertsInit {
+    /// The folder to make it in
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    pub(crate) dir: PathBuf,
+    /// For how many days
+    #[arg(long, value_name = "N", default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CertsIssue {
+    /// The services
+    #[arg(value_name = "SERVICE", required = true, value_parser = PossibleValuesParser::new(SERVICES))]
+    pub(crate) services: Vec<String>,
+    /// The authority's folder, which also gets the certificates
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    pub(crate) dir: PathBuf,
+    /// The domain of the identities, as `tls.trust_domain` has it
+    #[arg(long, value_name = "DOMAIN", default_value = "pillion")]
+    pub(crate) trust_domain: String,
+    /// A DNS name besides the service's own; may be given again
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dns: Vec<String>,
+    /// For how many days
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Saga {
+    /// Show the latest sagas that are not at their end
+    List(SagaList),
+    /// Show a saga: where it stands, its steps, and what happened so far
+    Show(OneSaga),
+    /// Take a parked saga on, or try a failing one now
+    Retry(OneSaga),
+    /// Give a parked or failing saga up; what its steps did stays as it is
+    Abandon(SagaAbandon),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SagaList {
+    /// Those that came to their end in the last 30 days, too
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneSaga {
+    /// Its number
+    #[arg(value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) id: i64,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SagaAbandon {
+    #[command(flatten)]
+    pub(crate) saga: OneSaga,
+    /// Why, for whoever reads its journal
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
 }
 
 /// The events of which service of which process.
@@ -210,6 +309,48 @@ pub(crate) struct Running {
     pub(crate) json: bool,
 }
 
+/// All hosts that follow the same document, instead of one process.
+#[derive(Debug, Args)]
+pub(crate) struct Fleet {
+    /// On all hosts: in the document that the configuration names, or at `file:PATH` or
+    /// `nats://HOST:PORT`
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) fleet: Option<String>,
+    /// With --fleet: change nothing unless the document is at this revision
+    #[arg(long, value_name = "N", requires = "fleet")]
+    pub(crate) revision: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    #[command(flatten)]
+    pub(crate) fleet: Fleet,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The configuration [default: ./pillion.toml, else the built-in one]
+    #[arg(long, value_name = "FILE", env = "PILLION_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) fleet: Fleet,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FleetStatus {
+    #[command(flatten)]
+    pub(crate) fleet: Fleet,
+    /// Wait this many seconds at most until every host runs the newest revision; fail if one
+    /// does not
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) wait: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Swap {
     /// The plugin's name in the configuration
@@ -225,6 +366,8 @@ pub(crate) struct Swap {
     pub(crate) digest: Option<String>,
     #[command(flatten)]
     pub(crate) running: Running,
+    #[command(flatten)]
+    pub(crate) fleet: Fleet,
 }
 
 #[derive(Debug, Args)]

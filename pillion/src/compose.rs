@@ -5,8 +5,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::middleware::from_fn;
+use pillion_chassis::ids::SLOTS;
 use pillion_chassis::{
-    Database, Deps, HttpPeers, Ids, InProcessPeers, Journal, Peers, Service, SystemClock, Worker,
+    Backend, Database, Deps, HttpPeers, Ids, InProcessPeers, Journal, NodeLease, Peers, Sagas,
+    Service, ServiceKeys, ServiceTokens, SystemClock, SystemRandom, Tls, Worker, personal,
 };
 use pillion_host::{Host, RouteTable};
 use pillion_identity::Handle;
@@ -30,6 +32,7 @@ pub(crate) struct Protected {
     pub(crate) front: Router,
     pub(crate) workers: Vec<Worker>,
     pub(crate) journals: Vec<Journal>,
+    pub(crate) sagas: Vec<Sagas>,
     pub(crate) metrics: Vec<Arc<RequestMetrics>>,
 }
 
@@ -39,36 +42,51 @@ pub(crate) async fn open(
     loaded: &Loaded,
     data: &DataDir,
     peers: &Arc<dyn Peers>,
+    keys: &ServiceKeys,
     schema: Schema,
 ) -> Result<Opened> {
     let clock = Arc::new(SystemClock);
-    let ids = Arc::new(Ids::new(clock.clone(), node(names))?);
     let mut opened = Opened { services: Vec::new(), databases: Vec::new(), identity: None };
     for name in names {
         let database = storage::database(loaded, data, name, schema).await?;
         opened.databases.push(database.clone());
+        let numbers = Numbers::of(name, clock.clone(), &database)?;
+        let tokens = &loaded.config.tokens;
+        let service_tokens = ServiceTokens::new(
+            name,
+            keys.clone(),
+            &tokens.issuer,
+            &tokens.audience,
+            clock.clone(),
+            &SystemRandom,
+        )?;
+        let service_tokens = Arc::new(service_tokens);
         let deps = Deps {
             clock: clock.clone(),
-            ids: ids.clone(),
-            random: Arc::new(pillion_chassis::SystemRandom),
+            ids: numbers.ids(),
+            random: Arc::new(SystemRandom),
             database,
             peers: peers.clone(),
+            service_tokens: service_tokens.clone(),
         };
         let service = match *name {
             "gateway" => pillion_gateway::service(deps).await,
             "users" => pillion_users::service(deps).await,
             "tweets" => pillion_tweets::service(deps).await,
-            "graph" => pillion_graph::service(deps).await,
+            "graph" => {
+                let follow_request_time = loaded.config.accounts.follow_request_time();
+                pillion_graph::configured(deps, pillion_graph::Config { follow_request_time }).await
+            }
             "engagements" => pillion_engagements::service(deps).await,
             "timelines" => pillion_timelines::service(deps).await,
             "search" => pillion_search::service(deps).await,
             "notifications" => pillion_notifications::service(deps).await,
             "identity" => {
-                let tokens = &loaded.config.tokens;
                 let config = pillion_identity::Config {
                     issuer: tokens.issuer.clone(),
                     audience: tokens.audience.clone(),
                     first_party_client_id: tokens.client_id.clone(),
+                    deactivation_grace: loaded.config.accounts.deactivation_grace(),
                 };
                 pillion_identity::service(deps, config).await.map(|(service, handle)| {
                     opened.identity = Some(handle);
@@ -77,20 +95,45 @@ pub(crate) async fn open(
             }
             other => bail!("there is no service `{other}`"),
         };
-        opened.services.push(service.with_context(|| format!("the service {name} cannot start"))?);
+        let mut service = service.with_context(|| format!("the service {name} cannot start"))?;
+        if let (Numbers::Leased(lease), Schema::Start) = (numbers, schema) {
+            let drain = loaded.config.server.drain();
+            lease.take().await.with_context(|| format!("the service {name} cannot start"))?;
+            service.workers.push(lease.worker(drain));
+        }
+        opened.services.push(personal::exchange(service, peers.clone(), service_tokens));
     }
     Ok(opened)
 }
 
-/// Ids of two processes that run at the same time differ in this: `up` is the only one, and
-/// under `serve` each service is one process.
-fn node(names: &[&str]) -> u16 {
-    match names {
-        [only] => SERVICES
-            .iter()
-            .position(|service| service == only)
-            .map_or(0, |index| u16::try_from(index + 1).unwrap_or_default()),
-        _ => 0,
+/// Where the ids of a service come from. Each service has node numbers of its own, so that ids of
+/// different services differ, too.
+enum Numbers {
+    /// A file has one process, and that one a number for ever.
+    Fixed(Arc<Ids>),
+    /// Several processes may be at a server's database.
+    Leased(NodeLease),
+}
+
+impl Numbers {
+    fn of(name: &str, clock: Arc<SystemClock>, database: &Database) -> Result<Self> {
+        let place = SERVICES.iter().position(|service| *service == name).unwrap_or_default();
+        let first = u16::try_from(place)? * SLOTS;
+        Ok(match database.backend() {
+            Backend::Sqlite => Self::Fixed(Arc::new(Ids::new(clock, first)?)),
+            // It keeps nothing, so its database has no tables, and it makes no ids.
+            Backend::Postgres if name == pillion_gateway::NAME => {
+                Self::Fixed(Arc::new(Ids::new(clock, first)?))
+            }
+            Backend::Postgres => Self::Leased(NodeLease::new(clock, database.clone(), first)?),
+        })
+    }
+
+    fn ids(&self) -> Arc<Ids> {
+        match self {
+            Self::Fixed(ids) => ids.clone(),
+            Self::Leased(lease) => lease.ids(),
+        }
     }
 }
 
@@ -105,6 +148,7 @@ pub(crate) fn protect_all(
     let mut front = None;
     let mut workers = Vec::new();
     let mut journals = Vec::new();
+    let mut sagas = Vec::new();
     let mut metrics = Vec::new();
     for service in services {
         let table =
@@ -119,29 +163,36 @@ pub(crate) fn protect_all(
         front.get_or_insert(router);
         workers.extend(service.workers);
         journals.extend(service.journal);
+        sagas.extend(service.sagas);
         metrics.push(counted);
     }
     let front = front.context("there is no service to serve")?;
-    Ok(Protected { front, workers, journals, metrics })
+    Ok(Protected { front, workers, journals, sagas, metrics })
 }
 
 /// The other services over HTTP, at the addresses that the configuration gives them.
-pub(crate) fn http_peers(own: &str, loaded: &Loaded) -> Result<HttpPeers> {
+pub(crate) fn http_peers(own: &str, loaded: &Loaded, tls: Option<&Tls>) -> Result<HttpPeers> {
+    let scheme = loaded.config.tls.scheme();
     let mut addresses = Vec::new();
-    for (name, service) in loaded.config.services.iter().filter(|(name, _)| *name != own) {
+    // Nobody calls the one that faces clients, and it may show no certificate of a service.
+    let called = |name: &str| name != own && SERVICES.first() != Some(&name);
+    for (name, service) in loaded.config.services.iter().filter(|(name, _)| called(name)) {
         match (service.urls(), service.listen) {
             ([_, ..], _) => {
                 addresses.extend(service.urls().iter().map(|url| (name.clone(), url.clone())));
             }
             ([], Some(listen)) if listen.port() != 0 && !listen.ip().is_unspecified() => {
-                addresses.push((name.clone(), format!("http://{listen}")));
+                addresses.push((name.clone(), format!("{scheme}://{listen}")));
             }
             ([], _) => bail!(
                 "{}: services.{name}.url: is missing; `pillion serve {own}` needs to know where \
-                 {name} is: write url = \"http://HOST:PORT\"",
+                 {name} is: write url = \"{scheme}://HOST:PORT\"",
                 loaded.name
             ),
         }
     }
-    Ok(HttpPeers::new(addresses)?)
+    Ok(match tls {
+        None => HttpPeers::new(addresses)?,
+        Some(tls) => HttpPeers::secured(addresses, tls)?,
+    })
 }

@@ -16,6 +16,7 @@ pub(crate) use check::json;
 pub(crate) use reading::ConfigError;
 pub(crate) use sections::{Config, KeySource, Keyset, LogFormat, SERVICES, Server};
 
+use crate::fleet_plugins::SourceAddress;
 use reading::Problem;
 
 /// The file at the project's root; in force when no other is named or found.
@@ -46,6 +47,8 @@ pub(crate) struct Overrides {
     pub(crate) listen: Option<SocketAddr>,
     /// `--admin-listen`.
     pub(crate) admin_listen: Option<SocketAddr>,
+    /// `--probe-listen`.
+    pub(crate) probe_listen: Option<SocketAddr>,
 }
 
 impl Loaded {
@@ -84,6 +87,7 @@ impl Loaded {
         if let Some(admin_listen) = overrides.admin_listen {
             config.server.admin_listen = admin_listen;
         }
+        config.server.probe_listen = overrides.probe_listen.or(config.server.probe_listen);
         let loaded = Self { config, name, base, text };
         let problems = loaded.check();
         if problems.is_empty() {
@@ -115,6 +119,21 @@ impl Loaded {
         let variable = format!("PILLION_DATABASE_{}", service.to_ascii_uppercase());
         let configured = || self.config.services.get(service)?.database.clone();
         std::env::var(variable).ok().filter(|url| !url.is_empty()).or_else(configured)
+    }
+
+    /// Where the document of the fleet's plugins is, when there is to be one.
+    pub(crate) fn fleet_plugins(&self) -> Result<Option<SourceAddress>, String> {
+        let Some(text) = &self.config.fleet.plugins else {
+            return Ok(None);
+        };
+        let broker = &self.config.broker;
+        let replicas = usize::try_from(broker.replicas).unwrap_or(1);
+        SourceAddress::parse(text, &self.base, broker.url.as_deref(), replicas).map(Some)
+    }
+
+    /// The key that services have for themselves, when the configuration names its file.
+    pub(crate) fn service_key(&self) -> Option<PathBuf> {
+        self.config.tokens.service_key.as_ref().map(|path| self.base.join(path))
     }
 
     /// Threads that answer requests: `host.workers`, or one per core.
@@ -155,7 +174,9 @@ impl Loaded {
 
 #[cfg(test)]
 mod tests {
-    use super::sections::{BrokerSection, HostSection, Log, StateSection, Tokens};
+    use super::sections::{
+        Accounts, BrokerSection, FleetSection, HostSection, Log, StateSection, TlsSection, Tokens,
+    };
     use super::*;
 
     #[test]
@@ -165,8 +186,11 @@ mod tests {
         assert_eq!(file.log, Log::default());
         assert_eq!(file.host, HostSection::default());
         assert_eq!(file.tokens, Tokens::default());
+        assert_eq!(file.accounts, Accounts::default());
+        assert_eq!(file.tls, TlsSection::default());
         assert_eq!(file.broker, BrokerSection::default());
         assert_eq!(file.state, StateSection::default());
+        assert_eq!(file.fleet, FleetSection::default());
         let logging = &file.plugins["logging"];
         assert_eq!(logging.limits, pillion_host::Limits::default());
         assert_eq!(logging.mode, pillion_host::InstanceMode::default());
@@ -177,11 +201,14 @@ mod tests {
     fn every_key_is_documented() {
         for line in [
             "[server]\nx = 1",
+            "[server.tls]\nx = 1",
+            "[tls]\nx = 1",
             "[log]\nx = 1",
             "[host]\nx = 1",
             "[tokens]\nx = 1",
             "[broker]\nx = 1",
             "[state]\nx = 1",
+            "[fleet]\nx = 1",
             "[sinks.access]\nx = 1",
             "[keysets.a]\nx = 1",
             "[plugins.a]\nx = 1",
@@ -328,6 +355,41 @@ mod tests {
     }
 
     #[test]
+    fn certificates_addresses_and_probes_fit_each_other() {
+        for (from, to, expected) in [
+            (
+                "# ca = ",
+                "ca = ",
+                "tls: ca, certificate and key belong together; certificate, key are missing",
+            ),
+            (
+                "# certificate = \"public.pem\"",
+                "certificate = \"public.pem\"",
+                "server.tls: certificate and key belong together",
+            ),
+            (
+                "trust_domain = \"pillion\"",
+                "trust_domain = \"Pillion/prod\"",
+                "tls.trust_domain: `Pillion/prod` is none",
+            ),
+            (
+                "listen = \"127.0.0.1:8084\"",
+                "url = \"https://127.0.0.1:8084\"",
+                "services.tweets.url: `https://127.0.0.1:8084` is no base address: write \
+                 http://HOST:PORT (https:// is for services with certificates, see [tls])",
+            ),
+            (
+                "# probe_listen = ",
+                "probe_listen = \"0.0.0.0:8080\" #",
+                "server.probe_listen: 0.0.0.0:8080 is taken by `server.listen`",
+            ),
+        ] {
+            let found = problems(from, to);
+            assert!(found.contains(expected), "{to}:\n{found}");
+        }
+    }
+
+    #[test]
     fn a_problem_names_file_line_and_key() {
         let text = BUILT_IN.replacen("[\"sink:access\"]", "[\"sink:x\"]", 1);
         let line = text.lines().position(|line| line.contains("sink:x")).unwrap() + 1;
@@ -348,7 +410,7 @@ mod tests {
         let overrides = Overrides {
             data: Some("elsewhere".into()),
             listen: Some(([127, 0, 0, 1], 8081).into()),
-            admin_listen: None,
+            ..Overrides::default()
         };
         let error = Loaded::load(Some(&path), overrides.clone()).unwrap_err();
         assert_eq!(error.problems[0].key, "server.admin_listen");

@@ -151,9 +151,14 @@ fn explain(path: &Path, doing: &str, error: &io::Error) -> anyhow::Error {
     anyhow::anyhow!("cannot {doing} {path}: {error}; {advice}")
 }
 
+/// As [`write_whole`], for what is text.
+pub(crate) fn write_secret(path: &Path, contents: &str) -> Result<()> {
+    write_whole(path, contents.as_bytes())
+}
+
 /// Writes a file whole or not at all, readable by its owner only: whoever waits for it never
 /// reads half of it.
-pub(crate) fn write_secret(path: &Path, contents: &str) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
     let written = || -> io::Result<()> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -164,7 +169,7 @@ pub(crate) fn write_secret(path: &Path, contents: &str) -> Result<()> {
         let mut file = (OpenOptions::new().create(true).write(true).truncate(true))
             .mode(0o600)
             .open(&aside)?;
-        file.write_all(contents.as_bytes())?;
+        file.write_all(contents)?;
         file.sync_all()?;
         fs::rename(&aside, path)?;
         // The rename itself is durable only when the folder is.

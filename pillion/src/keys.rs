@@ -1,4 +1,5 @@
-//! Fills the host's key sets: from files once, from identity for as long as the process runs.
+//! Fills the host's key sets: from files once, from identity for as long as the process runs. What
+//! counts as identity's also holds the key that services have for themselves.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,11 +11,14 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
-use pillion_chassis::{Onward, Peers, Shutdown, Worker, peers};
+use pillion_chassis::service_token::KEY_ID_PREFIX;
+use pillion_chassis::{Onward, Peers, ServiceKeys, Shutdown, SystemRandom, Worker, peers};
 use pillion_host::{Key, Keyring};
 use pillion_identity::{Handle, JwkSet};
+use tokio::sync::watch;
 
 use crate::config::{KeySource, Keyset, Loaded};
+use crate::data::DataDir;
 
 /// A new key is published five minutes before it signs, so this is soon enough by far.
 const REFRESH: Duration = Duration::from_mins(1);
@@ -30,19 +34,38 @@ pub(crate) enum Source {
     Peers(Arc<dyn Peers>),
 }
 
-/// Reads the keys that are there now, and gives the worker that follows identity's.
-pub(crate) fn follow(loaded: &Loaded, keyring: &Keyring, source: Source) -> Result<Worker> {
-    let mut sets = Sets { keyring: keyring.clone(), sets: Vec::new() };
+/// The key that services have for themselves: the file that is configured, which must be there, or
+/// the one of the data folder, which the first process makes.
+pub(crate) fn of_services(loaded: &Loaded, data: &DataDir) -> Result<ServiceKeys> {
+    match loaded.service_key() {
+        Some(path) => {
+            ServiceKeys::open(&path).with_context(|| format!("{}: tokens.service_key", loaded.name))
+        }
+        None => Ok(ServiceKeys::open_or_make(&data.join("service.key"), &SystemRandom)?),
+    }
+}
+
+/// Reads the keys that are there now, and gives the worker that follows identity's, and whether
+/// those are known: until then every token is refused.
+pub(crate) fn follow(
+    loaded: &Loaded,
+    keyring: &Keyring,
+    services: ServiceKeys,
+    source: Source,
+) -> Result<(Worker, watch::Receiver<bool>)> {
+    let mut sets = Sets { keyring: keyring.clone(), services, all: Vec::new() };
     for (name, keyset) in &loaded.config.keysets {
         let own = of_files(loaded, keyset)?;
         let of_identity = keyset.source == Some(KeySource::Identity);
-        sets.sets.push(Set { name: name.clone(), own, of_identity });
+        sets.all.push(Set { name: name.clone(), own, of_identity });
     }
     sets.publish(&JwkSet::default());
-    Ok(match source {
+    let (tell, known) = watch::channel(!sets.all.iter().any(|set| set.of_identity));
+    let worker = match source {
         Source::Handle(handle) => {
             let mut changes = handle.jwks_changes();
             sets.publish(&changes.borrow_and_update());
+            tell.send_replace(true);
             Worker::new("keys", async move |mut shutdown: Shutdown| {
                 loop {
                     tokio::select! {
@@ -61,6 +84,7 @@ pub(crate) fn follow(loaded: &Loaded, keyring: &Keyring, source: Source) -> Resu
                 let wait = match fetch(&*peers).await {
                     Ok(keys) => {
                         sets.publish(&keys);
+                        tell.send_replace(true);
                         REFRESH
                     }
                     // The keys that there are stay in force.
@@ -75,13 +99,15 @@ pub(crate) fn follow(loaded: &Loaded, keyring: &Keyring, source: Source) -> Resu
                 }
             }
         }),
-    })
+    };
+    Ok((worker, known))
 }
 
 /// Every configured set with what does not change in it.
 struct Sets {
     keyring: Keyring,
-    sets: Vec<Set>,
+    services: ServiceKeys,
+    all: Vec<Set>,
 }
 
 struct Set {
@@ -92,17 +118,29 @@ struct Set {
 
 impl Sets {
     fn publish(&self, identity: &JwkSet) {
-        for set in &self.sets {
+        for set in &self.all {
             let mut keys = set.own.clone();
             if set.of_identity {
-                keys.extend(identity.keys.iter().filter_map(|jwk| {
+                // A key that calls itself a service's is one only if it is in our own file.
+                let of_users = identity.keys.iter().filter(|jwk| !is_services(&jwk.kid));
+                keys.extend(of_users.filter_map(|jwk| {
                     let public = URL_SAFE_NO_PAD.decode(&jwk.x).ok()?;
                     Some((jwk.kid.clone(), Key::ed25519_public(&public)))
                 }));
+                keys.extend(
+                    self.services
+                        .iter()
+                        .map(|key| (key.id().to_owned(), Key::ed25519_public(key.public()))),
+                );
             }
             self.keyring.set(&set.name, keys);
         }
     }
+}
+
+/// Whether a key of this name signs for services only.
+pub(crate) fn is_services(kid: &str) -> bool {
+    kid.starts_with(KEY_ID_PREFIX)
 }
 
 /// The keys that a key set has from files, by their `kid`.

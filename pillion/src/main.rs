@@ -2,18 +2,22 @@
 
 mod admin;
 mod backup;
+mod certificates;
+mod certs;
 mod check;
 mod cli;
 mod compose;
 mod config;
 mod data;
 mod events;
+mod fleet_plugins;
 mod keys;
 mod migrate;
 mod output;
 mod plugin;
 mod process;
 mod running;
+mod saga;
 mod seed;
 mod serve;
 mod storage;
@@ -36,9 +40,11 @@ fn main() -> ExitCode {
         cli::Command::Check(check) => check::check(check),
         cli::Command::Plugin(plugin) => plugin::plugin(plugin),
         cli::Command::Events(events) => events::events(events),
+        cli::Command::Saga(command) => saga::saga(command),
         cli::Command::Migrate(migrate) => migrate::migrate(migrate),
         cli::Command::Backup(backup) => backup::backup(backup),
         cli::Command::Restore(restore) => backup::restore(restore),
+        cli::Command::Certs(certs) => certs::certs(certs),
         cli::Command::Compile { input, output } => {
             pillion_host::compile_in_child(input, output).map_err(anyhow::Error::msg)
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use pillion_chassis::{InProcessPeers, Peers};
+use pillion_chassis::{InProcessPeers, Peers, ServiceKeys, SystemRandom};
 
 use crate::cli;
 use crate::compose;
@@ -27,7 +27,10 @@ pub(crate) fn migrate(migrate: &cli::Migrate) -> Result<()> {
             .collect();
         let data = DataDir::open(&loaded.config.server.data, &embedded)?;
         let peers: Arc<dyn Peers> = Arc::new(InProcessPeers::new());
-        let opened = compose::open(&SERVICES, &loaded, &data, &peers, Schema::Migrate).await?;
+        // Nobody is called, so nobody has to know it.
+        let keys = ServiceKeys::passing(&SystemRandom)?;
+        let schema = Schema::Migrate;
+        let opened = compose::open(&SERVICES, &loaded, &data, &peers, &keys, schema).await?;
         for database in &opened.databases {
             print(&format!("{}: up to date", database.place()))?;
             database.close().await;

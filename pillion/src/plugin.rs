@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use pillion_host::HostOptions;
 
 use crate::cli;
+use crate::fleet_plugins;
 use crate::process::compiler;
 
 /// Does what the command line says.
@@ -19,8 +20,14 @@ pub(crate) fn plugin(command: &cli::Plugin) -> Result<()> {
     match command {
         cli::Plugin::List(process) => running::list(process),
         cli::Plugin::History(process) => running::history(process),
-        cli::Plugin::Rollback(process) => running::rollback(process),
+        cli::Plugin::Rollback(back) if back.fleet.fleet.is_some() => {
+            fleet_plugins::rollback(&back.fleet)
+        }
+        cli::Plugin::Rollback(back) => running::rollback(&back.running),
+        cli::Plugin::Swap(swap) if swap.fleet.fleet.is_some() => fleet_plugins::swap(swap),
         cli::Plugin::Swap(swap) => running::swap(swap),
+        cli::Plugin::Publish(publish) => fleet_plugins::publish(publish),
+        cli::Plugin::Status(status) => fleet_plugins::status(status),
         cli::Plugin::New(new) => new::new(&new.name, Path::new("")),
         cli::Plugin::Run(run) => run::run(run),
         cli::Plugin::Inspect(inspect) => inspect::inspect(inspect),
@@ -28,7 +35,7 @@ pub(crate) fn plugin(command: &cli::Plugin) -> Result<()> {
 }
 
 /// A host's options in a folder that goes when it is dropped.
-fn scratch() -> Result<(tempfile::TempDir, HostOptions)> {
+pub(crate) fn scratch() -> Result<(tempfile::TempDir, HostOptions)> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut options = HostOptions::new(folder.path());
     options.compiler = compiler()?;
@@ -37,7 +44,7 @@ fn scratch() -> Result<(tempfile::TempDir, HostOptions)> {
 }
 
 /// A plugin's configuration from the command line: JSON itself, or a file of JSON or TOML.
-fn config_argument(argument: &str) -> Result<serde_json::Value> {
+pub(crate) fn config_argument(argument: &str) -> Result<serde_json::Value> {
     if argument.trim_start().starts_with('{') {
         return serde_json::from_str(argument).context("--config is not JSON");
     }

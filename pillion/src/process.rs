@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use pillion_chassis::service::ShutdownTrigger;
-use pillion_chassis::{Database, InProcessPeers, Peers, Shutdown};
+use pillion_chassis::{Database, InProcessPeers, Peers, Shutdown, Tls, Worker};
 use pillion_host::{Compiler, Host, HostOptions, Keyring, StateBackend};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,12 +16,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin, AdminFile, Token};
+use crate::certificates::Certificates;
 use crate::cli::COMPILE;
 use crate::compose::{self, Opened};
-use crate::config::{Loaded, Server};
+use crate::config::{Loaded, SERVICES, Server};
 use crate::data::{DataDir, write_secret};
 use crate::events::Events;
+use crate::fleet_plugins::Follower;
 use crate::keys;
+use crate::saga::AllSagas;
 use crate::seed;
 use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, serve};
 use crate::storage::Schema;
@@ -50,7 +53,12 @@ impl Part {
         }
     }
 
-    fn one(&self) -> Option<&'static str> {
+    /// Whether clients connect to it, and not only other services.
+    pub(crate) fn faces_clients(&self) -> bool {
+        self.services().first() == SERVICES.first()
+    }
+
+    pub(crate) fn one(&self) -> Option<&'static str> {
         match self {
             Self::All(_) => None,
             Self::One(name) => Some(name),
@@ -71,8 +79,14 @@ pub(crate) struct Process {
     server: Server,
     public: (TcpListener, Arc<Front>),
     operator: (TcpListener, Arc<Front>),
+    /// Health and metrics, where an address for them is configured.
+    probe: Option<(TcpListener, Arc<Front>)>,
+    /// What the public port shows.
+    tls: Option<Tls>,
     pub(crate) admin_file: PathBuf,
     ready: watch::Sender<bool>,
+    /// Whether tokens can be checked.
+    keys_known: watch::Receiver<bool>,
     shutdown: (ShutdownTrigger, Shutdown),
     workers: Workers,
     peers: Option<Arc<InProcessPeers>>,
@@ -87,8 +101,8 @@ impl Process {
     pub(crate) async fn start(loaded: &Loaded, part: Part, seed: bool) -> Result<Self> {
         let server = loaded.config.server.clone();
         let data = DataDir::open(&server.data, part.services())?;
-        let public = bind(server.listen, "--listen").await?;
-        let operator = bind(server.admin_listen, "--admin-listen").await?;
+        let Sockets { public, operator, probe } = Sockets::bind(&server).await?;
+        let certificates = Certificates::open(loaded, part)?;
         // Others may be at a server's databases, and the demonstration's accounts are nobody's to
         // make there.
         let embedded = (part.services().iter()).all(|name| loaded.database_url(name).is_none());
@@ -98,26 +112,21 @@ impl Process {
         let shutdown = Shutdown::new();
 
         let in_process = matches!(part, Part::All(_)).then(|| Arc::new(InProcessPeers::new()));
-        let mut health_checks = None;
-        let peers: Arc<dyn Peers> = match (&in_process, part) {
-            (Some(peers), _) => peers.clone(),
-            (None, Part::One(name)) => {
-                let peers = compose::http_peers(name, loaded)?;
-                health_checks = Some(peers.health_checks());
-                Arc::new(peers)
-            }
-            (None, Part::All(_)) => bail!("every service is in this process"),
-        };
+        let (peers, health_checks) = reach(loaded, part, in_process.as_ref(), &certificates)?;
+        let service_keys = keys::of_services(loaded, &data)?;
+        let names = part.services();
         let Opened { services, databases, identity } =
-            compose::open(part.services(), loaded, &data, &peers, Schema::Start).await?;
+            compose::open(names, loaded, &data, &peers, &service_keys, Schema::Start).await?;
 
         let keyring = Keyring::default();
         let source = match &identity {
             Some(handle) => keys::Source::Handle(handle.clone()),
             None => keys::Source::Peers(peers),
         };
-        let key_worker = keys::follow(loaded, &keyring, source)?;
-        let host = start_host(loaded, &data, part, keyring).await?;
+        let (key_worker, keys_known) = keys::follow(loaded, &keyring, service_keys, source)?;
+        let (host, follower) = start_host(loaded, &data, part, keyring).await?;
+        let (follower, fleet_plugins) =
+            follower.map(|follower| follower.worker(host.clone())).unzip();
 
         let bounds = Bounds::of(&server);
         let protected = compose::protect_all(services, &host, bounds, in_process.as_deref())?;
@@ -136,22 +145,32 @@ impl Process {
             process: metrics.clone(),
             services: protected.metrics,
             events: events.clone(),
+            sagas: AllSagas::new(protected.sagas),
+            certificates: certificates.clone(),
+            fleet_plugins,
+        };
+        let admin = Arc::new(admin);
+        let probe = match probe {
+            None => None,
+            Some(listener) => {
+                let router = admin::probes(Arc::clone(&admin));
+                let front = Front::new(router, &server, health.clone(), metrics.clone())?;
+                Some((listener, Arc::new(front)))
+            }
         };
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
         let own = [key_worker, database_worker].into_iter().chain(health_checks);
+        let own = own.chain(certificates.workers()).chain(follower);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);
         let workers = Workers::start(all, &shutdown.1);
         let admin_url = format!("http://{}", operator.local_addr()?);
         let admin_file = data.join(admin::file_name(part.one()));
-        let contents = AdminFile {
-            url: admin_url.clone(),
-            token: admin_token.clone(),
-            pid: std::process::id(),
-        };
-        write_secret(&admin_file, &serde_json::to_string_pretty(&contents)?)?;
+        write_admin_file(&admin_file, &admin_url, &admin_token)?;
+        let tls = certificates.listener();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         Ok(Self {
-            url: format!("http://{}", public.local_addr()?),
+            url: format!("{scheme}://{}", public.local_addr()?),
             admin_url,
             admin_token,
             data,
@@ -160,8 +179,11 @@ impl Process {
             server,
             public: (public, Arc::new(front)),
             operator: (operator, Arc::new(admin_front)),
+            probe,
+            tls,
             admin_file,
             ready,
+            keys_known,
             shutdown,
             workers,
             peers: in_process,
@@ -179,26 +201,45 @@ impl Process {
     ) -> Result<()> {
         let Self { server, ready, shutdown: (trigger, shutdown), workers, .. } = self;
         let listening = |(listener, front): (TcpListener, Arc<Front>), shutdown: &Shutdown| {
-            Listening { listener, front, server: server.clone(), shutdown: shutdown.clone() }
+            let (server, shutdown) = (server.clone(), shutdown.clone());
+            Listening { listener, front, server, shutdown, tls: None }
         };
-        let public = tokio::spawn(serve(listening(self.public, &shutdown)));
+        let public = Listening { tls: self.tls, ..listening(self.public, &shutdown) };
+        let public = tokio::spawn(serve(public));
         // The operator can look on until the last client is served.
         let (operator_trigger, operator_shutdown) = Shutdown::new();
         let mut operator = tokio::spawn(serve(listening(self.operator, &operator_shutdown)));
-        ready.send_replace(true);
-        let announced = announce();
+        // So can whoever asks whether the process still runs, until its end.
+        let (_probe_trigger, probe_shutdown) = Shutdown::new();
+        if let Some(probe) = self.probe {
+            tokio::spawn(serve(listening(probe, &probe_shutdown)));
+        }
+        // Requests are answered from here on. Ready it is when it does not refuse good tokens.
+        let mut keys_known = self.keys_known;
+        let begun = tokio::select! {
+            // An error says that the worker is gone, which says so itself.
+            _ = keys_known.wait_for(|known| *known) => true,
+            () = signals.stop() => false,
+        };
+        ready.send_replace(begun);
+        let announced = if begun { announce() } else { Ok(()) };
 
-        if announced.is_ok() {
+        let mut delay = Duration::ZERO;
+        if announced.is_ok() && begun {
             signals.stop().await;
             tracing::info!(
                 deadline_ms = server.drain_deadline_ms,
                 "draining; once more ends it now"
             );
+            delay = Duration::from_millis(server.drain_delay_ms);
         }
         ready.send_replace(false);
-        trigger.request();
-        let drained = Instant::now() + Duration::from_millis(server.drain_deadline_ms);
+        let drained = Instant::now() + delay + Duration::from_millis(server.drain_deadline_ms);
         let ended = async {
+            // Callers see that it is not ready and turn to others. Until they have, they are
+            // answered, each connection one last time.
+            tokio::time::sleep(delay).await;
+            trigger.request();
             let cut = public.await.context("the server failed")?;
             if cut > 0 {
                 tracing::warn!(connections = cut, "the drain's deadline cut connections");
@@ -239,6 +280,54 @@ impl Process {
     }
 }
 
+/// What the process listens at.
+struct Sockets {
+    public: TcpListener,
+    operator: TcpListener,
+    probe: Option<TcpListener>,
+}
+
+impl Sockets {
+    async fn bind(server: &Server) -> Result<Self> {
+        Ok(Self {
+            public: bind(server.listen, "--listen").await?,
+            operator: bind(server.admin_listen, "--admin-listen").await?,
+            probe: match server.probe_listen {
+                Some(address) => Some(bind(address, "--probe-listen").await?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// The other services, and what looks after those that are elsewhere.
+fn reach(
+    loaded: &Loaded,
+    part: Part,
+    in_process: Option<&Arc<InProcessPeers>>,
+    certificates: &Certificates,
+) -> Result<(Arc<dyn Peers>, Option<Worker>)> {
+    match (in_process, part) {
+        (Some(peers), _) => {
+            let peers: Arc<dyn Peers> = peers.clone();
+            Ok((peers, None))
+        }
+        (None, Part::One(name)) => {
+            let peers = compose::http_peers(name, loaded, certificates.peers())?;
+            let health_checks = peers.health_checks();
+            let peers: Arc<dyn Peers> = Arc::new(peers);
+            Ok((peers, Some(health_checks)))
+        }
+        (None, Part::All(_)) => bail!("every service is in this process"),
+    }
+}
+
+fn write_admin_file(path: &Path, url: &str, token: &str) -> Result<()> {
+    let contents =
+        AdminFile { url: url.to_owned(), token: token.to_owned(), pid: std::process::id() };
+    write_secret(path, &serde_json::to_string_pretty(&contents)?)
+}
+
 /// One address in words that say what to do when it cannot be had.
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
@@ -261,21 +350,37 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     })
 }
 
-async fn start_host(loaded: &Loaded, data: &DataDir, part: Part, keyring: Keyring) -> Result<Host> {
+/// The host with its plugins, and what follows the fleet's document when there is one.
+async fn start_host(
+    loaded: &Loaded,
+    data: &DataDir,
+    part: Part,
+    keyring: Keyring,
+) -> Result<(Host, Option<Follower>)> {
     let folder = match part {
         Part::All(_) => "host".to_owned(),
         Part::One(name) => format!("host-{name}"),
     };
     let generation = loaded.generation(part.services());
-    let options = host_options(loaded, &data.join(folder), data.path(), keyring)?
+    let state_dir = data.join(folder);
+    let options = host_options(loaded, &state_dir, data.path(), keyring)?
         .sized_for(&generation, usize::try_from(loaded.config.server.requests)?);
     // Compiling takes seconds on a first start.
+    let follower = Follower::open(loaded, part.services(), &state_dir).await?;
+    let own = follower.is_none().then(|| generation.clone());
     let started = tokio::task::spawn_blocking(move || {
         let host = Host::new(options)?;
-        host.start(generation)?;
+        if let Some(generation) = own {
+            host.start(generation)?;
+        }
         anyhow::Ok(host)
     });
-    started.await.context("loading the plugins failed")?
+    let host = started.await.context("loading the plugins failed")??;
+    let Some(mut follower) = follower else {
+        return Ok((host, None));
+    };
+    follower.start(&host, generation).await?;
+    Ok((host, Some(follower)))
 }
 
 /// What the host stands on. Relative sinks are in `outputs`.

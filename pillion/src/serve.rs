@@ -161,6 +161,11 @@ pub(crate) struct Health {
 }
 
 impl Health {
+    /// Whether the process is about to end: connections are good for one more answer.
+    pub(crate) fn is_draining(&self) -> bool {
+        !*self.serving.borrow()
+    }
+
     fn answer(&self, request: &Request) -> Option<Response> {
         let ok = match request.uri().path() {
             "/healthz" => true,

@@ -9,6 +9,7 @@ use pillion_host::FailurePolicy;
 use super::reading::{Problem, line_of_key, nearest};
 use super::sections::{Plugin, SERVICES, Service};
 use super::{Config, Loaded};
+use crate::keys::is_services;
 
 /// HMAC-SHA-256 with a key shorter than its output is easier to guess than to forge (RFC 7518,
 /// section 3.2).
@@ -22,7 +23,9 @@ impl Loaded {
     pub(super) fn check(&self) -> Vec<Problem> {
         let mut found = Findings { loaded: self, problems: Vec::new() };
         found.addresses();
+        found.certificates();
         found.keysets();
+        found.fleet();
         for (name, plugin) in &self.config.plugins {
             found.plugin(name, plugin);
         }
@@ -50,7 +53,7 @@ impl Findings<'_> {
     /// Two listeners on one address: the second could never bind. Port 0 is always free.
     fn addresses(&mut self) {
         let server = &self.config().server;
-        let (listen, admin) = (server.listen, server.admin_listen);
+        let (listen, admin, probe) = (server.listen, server.admin_listen, server.probe_listen);
         if !admin.ip().is_loopback() {
             self.add(
                 "server.admin_listen",
@@ -66,6 +69,13 @@ impl Findings<'_> {
                 "server.admin_listen",
                 format!("{admin} is taken by `server.listen`; give each its own port"),
             );
+        }
+        let own = [("server.listen", listen), ("server.admin_listen", admin)];
+        if let Some(probe) = probe
+            && let Some((other, _)) = own.into_iter().find(|(_, address)| collide(probe, *address))
+        {
+            let message = format!("{probe} is taken by `{other}`; give each its own port");
+            self.add("server.probe_listen", message);
         }
         let mut taken: BTreeMap<String, SocketAddr> = BTreeMap::new();
         let wanted: Vec<(String, SocketAddr)> = (self.config().services.iter())
@@ -86,6 +96,32 @@ impl Findings<'_> {
         }
     }
 
+    /// Half of a certificate is none. The files themselves are read at the start.
+    fn certificates(&mut self) {
+        let tls = self.config().tls.clone();
+        let files = [("ca", &tls.ca), ("certificate", &tls.certificate), ("key", &tls.key)];
+        let missing: Vec<_> =
+            files.iter().filter(|(_, file)| file.is_none()).map(|(name, _)| *name).collect();
+        if !missing.is_empty() && missing.len() < files.len() {
+            let missing = missing.join(", ");
+            let message = format!("ca, certificate and key belong together; {missing} are missing");
+            self.add("tls", message);
+        }
+        let fits =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+        if tls.trust_domain.is_empty() || !tls.trust_domain.bytes().all(fits) {
+            let message = format!(
+                "`{}` is none: write a-z, 0-9, `.`, `-` and `_`, such as prod.example.com",
+                tls.trust_domain
+            );
+            self.add("tls.trust_domain", message);
+        }
+        let public = &self.config().server.tls;
+        if public.certificate.is_some() != public.key.is_some() {
+            self.add("server.tls", "certificate and key belong together; one of them is missing");
+        }
+    }
+
     fn keysets(&mut self) {
         let keysets = self.config().keysets.clone();
         for (name, keyset) in keysets {
@@ -96,6 +132,11 @@ impl Findings<'_> {
                 );
             }
             for (kid, path) in keyset.hs256 {
+                if is_services(&kid) {
+                    let message = "names of this kind are for the key that services have for \
+                                   themselves (tokens.service_key); choose another";
+                    self.add(format!("keysets.{name}.hs256.{kid}"), message);
+                }
                 let path = self.loaded.base.join(path);
                 let wrong = match std::fs::metadata(&path) {
                     Err(error) => Some(format!("{}: {error}", path.display())),
@@ -117,6 +158,21 @@ impl Findings<'_> {
                     self.add(format!("keysets.{name}.hs256.{kid}"), wrong);
                 }
             }
+        }
+    }
+
+    fn fleet(&mut self) {
+        /// A name stands in file names and subjects.
+        const NAME_BYTES_MAX: usize = 48;
+        let fleet = self.config().fleet.clone();
+        if let Err(reason) = self.loaded.fleet_plugins() {
+            self.add("fleet.plugins", reason);
+        }
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if let Some(host) = fleet.host
+            && (host.is_empty() || host.len() > NAME_BYTES_MAX || !host.bytes().all(fits))
+        {
+            self.add("fleet.host", "a host's name is 1 to 48 of a-z, A-Z, 0-9 and `-`");
         }
     }
 
@@ -182,11 +238,14 @@ impl Findings<'_> {
                     self.add(key.clone(), format!("`{plugin}` stands in the chain twice"));
                 }
             }
-            for url in service.urls().iter().filter(|url| !is_base_url(url)) {
-                self.add(
-                    format!("services.{name}.url"),
-                    format!("`{url}` is no base address: write http://HOST:PORT"),
-                );
+            let tls = &self.config().tls;
+            let (scheme, on) = (tls.scheme(), tls.is_on());
+            for url in service.urls().iter().filter(|url| !is_base_url(url, scheme)) {
+                let mut message = format!("`{url}` is no base address: write {scheme}://HOST:PORT");
+                if !on && url.starts_with("https://") {
+                    message += " (https:// is for services with certificates, see [tls])";
+                }
+                self.add(format!("services.{name}.url"), message);
             }
         }
     }
@@ -211,9 +270,9 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && overlap
 }
 
-fn is_base_url(text: &str) -> bool {
+fn is_base_url(text: &str, scheme: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.scheme_str() == Some("http")
+        uri.scheme_str() == Some(scheme)
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri.path() == "/"
             && uri.query().is_none()

@@ -9,8 +9,8 @@ use std::time::Duration;
 use pillion_host::{Digest, FailurePolicy, Grants, InstanceMode, Limits, SinkSpec, SinkTarget};
 use serde::{Deserialize, Deserializer};
 
-/// The services that exist, the one that faces clients first. Add new ones at the end: under
-/// `serve` the place is what tells ids of one service from those of another.
+/// The services that exist, the one that faces clients first. Add new ones at the end: the place
+/// is what tells ids of one service from those of another.
 pub(crate) const SERVICES: [&str; 9] = [
     "gateway",
     "identity",
@@ -31,8 +31,11 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) host: HostSection,
     pub(crate) tokens: Tokens,
+    pub(crate) accounts: Accounts,
+    pub(crate) tls: TlsSection,
     pub(crate) broker: BrokerSection,
     pub(crate) state: StateSection,
+    pub(crate) fleet: FleetSection,
     pub(crate) sinks: BTreeMap<String, Sink>,
     pub(crate) keysets: BTreeMap<String, Keyset>,
     pub(crate) plugins: BTreeMap<String, Plugin>,
@@ -45,7 +48,10 @@ pub(crate) struct Config {
 pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
+    pub(crate) probe_listen: Option<SocketAddr>,
     pub(crate) data: PathBuf,
+    #[serde(deserialize_with = "within::<_, 0, 600_000>")]
+    pub(crate) drain_delay_ms: u64,
     #[serde(deserialize_with = "within::<_, 0, 600_000>")]
     pub(crate) drain_deadline_ms: u64,
     #[serde(deserialize_with = "within::<_, 100, 600_000>")]
@@ -72,6 +78,14 @@ pub(crate) struct Server {
     pub(crate) streams: u64,
     #[serde(deserialize_with = "within::<_, 1, 65_536>")]
     pub(crate) requests: u64,
+    pub(crate) tls: ServerTls,
+}
+
+impl Server {
+    /// From the signal that ends the process until its last request has ended.
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_delay_ms + self.drain_deadline_ms)
+    }
 }
 
 impl Default for Server {
@@ -79,7 +93,9 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            probe_listen: None,
             data: PathBuf::from("pillion-data"),
+            drain_delay_ms: 0,
             drain_deadline_ms: 10_000,
             header_timeout_ms: 5_000,
             body_timeout_ms: 10_000,
@@ -93,7 +109,44 @@ impl Default for Server {
             connections_per_address: 512,
             streams: 64,
             requests: 1_024,
+            tls: ServerTls::default(),
         }
+    }
+}
+
+/// What clients are shown.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServerTls {
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// What services show each other.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TlsSection {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) trust_domain: String,
+}
+
+impl TlsSection {
+    /// Whether services show each other anything.
+    pub(crate) fn is_on(&self) -> bool {
+        self.ca.is_some()
+    }
+
+    /// What their addresses begin with.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.is_on() { "https" } else { "http" }
+    }
+}
+
+impl Default for TlsSection {
+    fn default() -> Self {
+        Self { ca: None, certificate: None, key: None, trust_domain: "pillion".to_owned() }
     }
 }
 
@@ -159,13 +212,22 @@ impl Default for StateSection {
     }
 }
 
-/// What identity writes into access tokens.
+/// What many hosts have in common.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FleetSection {
+    pub(crate) plugins: Option<String>,
+    pub(crate) host: Option<String>,
+}
+
+/// What access tokens say, and the key of those that services have for themselves.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Tokens {
     pub(crate) issuer: String,
     pub(crate) audience: String,
     pub(crate) client_id: String,
+    pub(crate) service_key: Option<PathBuf>,
 }
 
 impl Default for Tokens {
@@ -174,7 +236,35 @@ impl Default for Tokens {
             issuer: "pillion".to_owned(),
             audience: "pillion-api".to_owned(),
             client_id: "pillion".to_owned(),
+            service_key: None,
         }
+    }
+}
+
+/// How long people are waited for.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Accounts {
+    /// At most a year.
+    #[serde(deserialize_with = "within::<_, 0, 31_536_000>")]
+    deactivation_grace_s: u64,
+    #[serde(deserialize_with = "within::<_, 1, 365>")]
+    follow_request_days: u64,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { deactivation_grace_s: 30 * 24 * 60 * 60, follow_request_days: 90 }
+    }
+}
+
+impl Accounts {
+    pub(crate) fn deactivation_grace(&self) -> Duration {
+        Duration::from_secs(self.deactivation_grace_s)
+    }
+
+    pub(crate) fn follow_request_time(&self) -> Duration {
+        Duration::from_hours(24 * self.follow_request_days)
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn history(process: &Running) -> Result<()> {
 
 pub(super) fn rollback(process: &Running) -> Result<()> {
     let answer = ask(process, Method::POST, "/admin/v1/generations/rollback", None)?;
-    show(process, &answer, &GENERATION_COLUMNS, generation_row)
+    show(process, &answer, &ACTIVATED_COLUMNS, generation_row)
 }
 
 pub(super) fn swap(swap: &Swap) -> Result<()> {
@@ -43,7 +43,7 @@ pub(super) fn swap(swap: &Swap) -> Result<()> {
     let body = serde_json::to_value(SwapBody { component, config, digest })?;
     let path = format!("/admin/v1/plugins/{}/swap", swap.name);
     let answer = ask(&swap.running, Method::POST, &path, Some(body))?;
-    show(&swap.running, &answer, &GENERATION_COLUMNS, generation_row)
+    show(&swap.running, &answer, &ACTIVATED_COLUMNS, generation_row)
 }
 
 const PLUGIN_COLUMNS: [&str; 9] = [
@@ -79,10 +79,19 @@ fn plugin_row(plugin: &Value) -> Value {
 
 const GENERATION_COLUMNS: [&str; 5] = ["generation", "active", "activated", "cause", "plugins"];
 
+/// Of a generation that has just been activated: also what is left on the one before, which it
+/// did not wait for any longer.
+const ACTIVATED_COLUMNS: [&str; 7] =
+    ["generation", "active", "activated", "cause", "still_draining", "streams", "plugins"];
+
 /// Writes the time and the cause for people.
 fn generation_row(generation: &Value) -> Value {
     let text = |name: &str| generation.get(name).and_then(Value::as_str).unwrap_or_default();
-    let cause = match (text("plugin"), generation.get("to").and_then(Value::as_u64)) {
+    let number = |name: &str| generation.get(name).and_then(Value::as_u64);
+    let cause = match (text("plugin"), number("to")) {
+        ("", None) if text("cause") == "fleet" => {
+            format!("revision {} of the fleet", number("revision").unwrap_or_default())
+        }
         ("", None) => text("cause").to_owned(),
         ("", Some(to)) => format!("{} to {to}", text("cause")),
         (plugin, _) => format!("{} of {plugin}", text("cause")),
@@ -93,6 +102,8 @@ fn generation_row(generation: &Value) -> Value {
         "active": if generation.get("active") == Some(&Value::Bool(true)) { "yes" } else { "" },
         "activated": activated_us.map(|at| Timestamp::from_micros(at).to_string()),
         "cause": cause,
+        "still_draining": generation.get("still_draining"),
+        "streams": generation.get("streams"),
         "plugins": generation.get("plugins"),
     })
 }
@@ -120,10 +131,14 @@ mod tests {
         let generation = json!({
             "generation": 2, "active": true, "activated_us": 1_637_003_285_000_000_u64,
             "cause": "swap", "plugin": "auth", "plugins": {},
+            "still_draining": 1, "streams": 2,
         });
         let row = generation_row(&generation);
         assert_eq!(row["cause"], "swap of auth");
+        assert_eq!((&row["still_draining"], &row["streams"]), (&json!(1), &json!(2)));
         assert_eq!(row["activated"], "2021-11-15T19:08:05.000Z");
+        let fleet = generation_row(&json!({ "cause": "fleet", "revision": 7 }));
+        assert_eq!(fleet["cause"], "revision 7 of the fleet");
         let back = generation_row(&json!({ "cause": "rollback", "to": 1 }));
         assert_eq!((&back["cause"], &back["active"]), (&json!("rollback to 1"), &json!("")));
     }

@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -19,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use pillion_chassis::Shutdown;
 use pillion_chassis::answer::Streaming;
+use pillion_chassis::tls::{Stream, Tls};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -46,12 +48,14 @@ pub(crate) struct Listening {
     pub(crate) server: Server,
     /// Asked for when the process is to end.
     pub(crate) shutdown: Shutdown,
+    /// With certificates nothing is spoken but TLS.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Serves until shutdown, then lets what is in flight finish within the drain's deadline and
 /// cuts the rest. Gives the number of connections that were cut.
 pub(crate) async fn serve(listening: Listening) -> usize {
-    let Listening { listener, front, server, mut shutdown } = listening;
+    let Listening { listener, front, server, mut shutdown, tls } = listening;
     let protocol = Arc::new(protocol(&server));
     let slots = Arc::new(Semaphore::new(count(server.connections)));
     let addresses = Arc::new(Addresses::new(count(server.connections_per_address)));
@@ -85,6 +89,7 @@ pub(crate) async fn serve(listening: Listening) -> usize {
             protocol: Arc::clone(&protocol),
             patience,
             shutdown: shutdown.clone(),
+            tls: tls.clone(),
         };
         connections.spawn(async move {
             connection.run().await;
@@ -165,18 +170,38 @@ struct Connection {
     protocol: Arc<Builder<TokioExecutor>>,
     patience: Patience,
     shutdown: Shutdown,
+    tls: Option<Tls>,
 }
 
 impl Connection {
     async fn run(self) {
-        let Self { stream, client, front, protocol, patience, mut shutdown } = self;
+        let Self { stream, client, front, protocol, patience, mut shutdown, tls } = self;
         let _open = front.metrics.connection();
+        let stream = match tls {
+            None => Stream::Plain(stream),
+            Some(tls) => {
+                let accepted = tokio::select! {
+                    accepted = tls.accept(stream, client, patience.head) => accepted,
+                    () = shutdown.requested() => None,
+                };
+                // Who was refused has been told, counted and logged.
+                let Some(stream) = accepted else { return };
+                stream
+            }
+        };
         let activity = Arc::new(Activity::default());
         let service = service_fn(|request: Request<Incoming>| {
             let front = Arc::clone(&front);
             let mut busy = Activity::begin(&activity, request.version());
+            let one_by_one = request.version() < Version::HTTP_2;
             async move {
-                let (response, permit) = answer(front, request.map(Body::new), client).await;
+                let health = front.health.clone();
+                let (mut response, permit) = answer(front, request.map(Body::new), client).await;
+                // An idle connection that is closed crosses the request that comes just then; who
+                // is told beforehand sends none. HTTP/2 has a frame for it, which comes at the end.
+                if one_by_one && health.is_draining() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 // A stream is read for as long as its reader likes.
                 if response.extensions().get::<Streaming>().is_none() {
                     busy.respond();

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Version;
+use pillion_chassis::tls::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// How long a client may keep a connection waiting.
@@ -133,7 +133,7 @@ impl Activity {
 /// The socket, which tells when something arrives.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) activity: Arc<Activity>,
 }
 

@@ -21,6 +21,7 @@ const SLOW: Duration = Duration::from_millis(500);
 
 struct Running {
     address: std::net::SocketAddr,
+    serving: watch::Sender<bool>,
     trigger: ShutdownTrigger,
     server: JoinHandle<usize>,
 }
@@ -49,11 +50,12 @@ async fn start(server: Server) -> Running {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     // What the senders said last stays.
-    let health = Health { serving: watch::channel(true).1, databases: watch::channel(true).1 };
+    let (serving, is_serving) = watch::channel(true);
+    let health = Health { serving: is_serving, databases: watch::channel(true).1 };
     let front = Front::new(router, &server, health, Arc::default()).unwrap();
     let (trigger, shutdown) = Shutdown::new();
-    let listening = Listening { listener, front: Arc::new(front), server, shutdown };
-    Running { address, trigger, server: tokio::spawn(serve(listening)) }
+    let listening = Listening { listener, front: Arc::new(front), server, shutdown, tls: None };
+    Running { address, serving, trigger, server: tokio::spawn(serve(listening)) }
 }
 
 /// Bounds that a test reaches in no time.
@@ -308,6 +310,21 @@ async fn a_drain_lets_requests_finish_and_takes_no_new_ones() {
     assert!(read(&mut busy).await.contains("done"));
     assert_eq!(running.server.await.unwrap(), 0);
     assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn before_it_closes_connections_it_answers_each_of_them_a_last_time() {
+    let running = start(quick()).await;
+    let mut kept = connect(&running).await;
+    assert!(!answer_to(&mut kept, "/").await.contains("connection: close"));
+    running.serving.send_replace(false);
+    let last = exchange(&mut kept, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(last.contains("connection: close") && last.ends_with("hello"), "{last}");
+    // Whoever comes all the same is answered.
+    let mut late = connect(&running).await;
+    assert!(answer_to(&mut late, "/").await.ends_with("hello"));
+    running.trigger.request();
+    assert_eq!(running.server.await.unwrap(), 0);
 }
 
 #[tokio::test]
