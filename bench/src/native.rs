@@ -115,7 +115,7 @@ where
             address: request.extensions().get::<ClientAddress>().map(|address| address.0),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             caller: None,
-            decisions: "auth=continue ratelimit=continue ratelimit=continue",
+            decisions: "auth=continue ratelimit=continue ratelimit.response=continue",
         };
         match admit(&self.shared, &mut seen, &request) {
             Ok(standing) => {
@@ -156,7 +156,7 @@ fn admit(
     let standing = shared.quotas.take(caller, &seen.method, route, seen.arrived);
     match standing {
         Ok(standing) => {
-            seen.decisions = "auth=modify ratelimit=modify ratelimit=modify";
+            seen.decisions = "auth=modify ratelimit=modify ratelimit.response=modify";
             Ok(Some(standing))
         }
         Err(refusal) => {

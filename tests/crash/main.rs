@@ -10,4 +10,6 @@
 
 mod faults;
 mod points;
+mod sagas;
+mod trace;
 mod world;

@@ -216,31 +216,12 @@ impl World {
     }
 
     fn bare(&self, arguments: &[&str]) -> std::process::Output {
-        let (admin, token) = (self.system.admin(), self.system.admin_token());
-        let running = ["--admin-url", admin.base(), "--admin-token", &token];
-        System::bare(&[arguments, &running].concat())
+        bare(&self.system, arguments)
     }
 
     /// Waits until every service has taken up everything; nothing may be parked.
     pub(crate) async fn until_even(&self) {
-        let began = Instant::now();
-        loop {
-            let output = self.events(&["lag"]);
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let services: Vec<Value> = serde_json::from_str(&text).expect("JSON");
-            assert_eq!(services.len(), SERVICES.len(), "{text}");
-            let is_even = services.iter().all(|service| {
-                let sources = service["sources"].as_array().expect("sources");
-                service["published"] == service["recorded"]
-                    && sources.iter().all(|source| source["lag"] == json!(0))
-            });
-            assert!(services.iter().all(|service| service["parked"] == json!(0)), "{text}");
-            if is_even {
-                return;
-            }
-            assert!(began.elapsed() < EVEN_DEADLINE, "{text}\n{}", self.system.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_even(&self.system).await;
     }
 
     /// All tweets and likes that the system holds, the oldest of each stream first.
@@ -318,6 +299,35 @@ impl World {
             }
         }
         panic!("{path} has no end");
+    }
+}
+
+/// `pillion …` about a running system.
+fn bare(system: &System, arguments: &[&str]) -> std::process::Output {
+    let (admin, token) = (system.admin(), system.admin_token());
+    let running = ["--admin-url", admin.base(), "--admin-token", &token];
+    System::bare(&[arguments, &running].concat())
+}
+
+/// Waits until every service has taken up everything; nothing may be parked.
+pub(crate) async fn until_even(system: &System) {
+    let began = Instant::now();
+    loop {
+        let output = bare(system, &["events", "lag", "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let services: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(services.len(), SERVICES.len(), "{text}");
+        let is_even = services.iter().all(|service| {
+            let sources = service["sources"].as_array().expect("sources");
+            service["published"] == service["recorded"]
+                && sources.iter().all(|source| source["lag"] == json!(0))
+        });
+        assert!(services.iter().all(|service| service["parked"] == json!(0)), "{text}");
+        if is_even {
+            return;
+        }
+        assert!(began.elapsed() < EVEN_DEADLINE, "{text}\n{}", system.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

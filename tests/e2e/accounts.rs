@@ -160,11 +160,4 @@ async fn a_token_of_a_deleted_account_posts_nothing() {
         .expect(200)
         .json();
     assert_eq!(tweets.get("data"), None, "{tweets}");
-    system
-        .client
-        .post("/pillion/v1/login")
-        .json(&json!({ "username": "alice", "password": "correct horse battery" }))
-        .send()
-        .await
-        .expect(401);
 }

@@ -11,6 +11,7 @@ mod accounts;
 mod bad_input;
 mod new_plugin;
 mod operator;
+mod policy;
 mod rate_limits;
 mod restart;
 mod social;

@@ -75,7 +75,9 @@ async fn each_request_leaves_one_line_without_secrets() {
     assert_eq!(line["request_id"], json!(answer.header("x-request-id")));
     assert!(line["duration_us"].as_u64().expect("a duration") > 0);
     assert!(line["user_id"] == json!(system.demo("user_id")), "{line}");
-    assert!(line["decisions"].to_string().contains("auth"), "{line}");
+    let decisions = line["decisions"].as_str().expect("a text");
+    assert!(decisions.contains(" auth=modify "), "{line}");
+    assert!(decisions.contains(" ratelimit.response=modify"), "the phases are told apart: {line}");
     let refused =
         lines.iter().find(|line| line["status"] == json!(401)).expect("the refused request's line");
     assert!(refused["decisions"].to_string().contains("respond"), "{refused}");

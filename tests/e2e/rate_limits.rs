@@ -1,5 +1,6 @@
 //! X's windows for callers, a bucket per address for what has no token.
 
+use pillion_test_servers::Redis;
 use pillion_tests::system::System;
 use pillion_tests::token::now;
 use serde_json::json;
@@ -129,4 +130,59 @@ async fn another_scheme_does_not_evade_the_limit_on_passwords() {
         register.send().await.expect(429);
     }
     system.client.get("/2/users/me").bearer(&token).send().await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_redis_the_limits_are_the_hosts_own_and_it_says_so_once() {
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let system = System::start_with(|config| {
+        let limiter = "limiter = \"memory\"";
+        assert!(config.contains(limiter));
+        config
+            .replacen(limiter, &format!("limiter = \"{url}\""), 1)
+            .replace("\"GET /2/users/me\" = { user = 75 }", "\"GET /2/users/me\" = { user = 4 }")
+    });
+    let (_, token) = system.register("alice").await;
+    let ask = async |left: &str| {
+        let status = if left == "refused" { 429 } else { 200 };
+        let answer = system.client.get("/2/users/me").bearer(&token).send().await.expect(status);
+        assert_eq!(answer.header("x-rate-limit-limit"), "4");
+        let left = if left == "refused" { "0" } else { left };
+        assert_eq!(answer.header("x-rate-limit-remaining"), left);
+    };
+    let lost = "the shared limiter is unavailable";
+    let back = "limits hold over all hosts";
+    ask("3").await;
+    for times in 1..=2 {
+        redis.stop().await;
+        if times == 1 {
+            for left in ["3", "2", "1", "0", "refused"] {
+                ask(left).await;
+            }
+        } else {
+            ask("refused").await;
+        }
+        until(&system, lost, times).await;
+        redis.start_again().await;
+        until(&system, back, times).await;
+        ask("3").await;
+    }
+    let metrics = system.admin().get("/metrics").send().await.expect(200).text();
+    let line = format!(
+        "pillion_limiter_degraded{{backend=\"redis\",place=\"127.0.0.1:{}/0\"}} 0",
+        redis.port()
+    );
+    assert!(metrics.contains(&line), "{metrics}");
+    assert_eq!(system.log().matches(lost).count(), 2, "{}", system.log());
+    assert_eq!(system.log().matches(back).count(), 2, "{}", system.log());
+}
+
+/// Waits until the log has said this so often.
+async fn until(system: &System, said: &str, times: usize) {
+    let began = std::time::Instant::now();
+    while system.log().matches(said).count() < times {
+        assert!(began.elapsed().as_secs() < 20, "{said}: {}", system.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

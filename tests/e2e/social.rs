@@ -13,6 +13,7 @@ mod home;
 mod lines;
 mod notifications;
 mod pages;
+mod sealing;
 mod search;
 mod servers;
 mod streams;
@@ -55,9 +56,13 @@ struct World {
 }
 
 impl World {
-    /// On files.
+    /// On files; or as a fleet each, where the variable says so: that takes its time.
     fn start() -> Self {
-        Self { system: System::start_with(without_limits) }
+        let system = match std::env::var_os("PILLION_TESTS_FLEET") {
+            None => System::start_with(without_limits),
+            Some(_) => System::start_as_fleet(without_limits),
+        };
+        Self { system }
     }
 
     /// New accounts.
@@ -240,22 +245,13 @@ impl World {
     async fn settle(&self) {
         let began = Instant::now();
         loop {
-            let path = "/admin/v1/events";
-            let token = self.system.admin_token();
-            let status = self.system.admin().get(path).bearer(&token).send().await.expect(200);
-            let status = status.json();
-            let services = status["data"].as_array().expect("services");
-            assert_eq!(services.len(), SERVICES.len(), "{status}");
-            assert!(services.iter().all(|service| service["parked"] == json!(0)), "{status}");
-            let is_settled = services.iter().all(|service| {
-                let sources = service["sources"].as_array().expect("sources");
-                service["published"] == service["recorded"]
-                    && sources.iter().all(|source| source["lag"] == json!(0))
-            });
+            let services = self.system.events().await;
+            assert_eq!(services.len(), SERVICES.len(), "{services:?}");
+            let is_settled = pillion_tests::fleet::is_even(&services);
             if is_settled {
                 return;
             }
-            assert!(began.elapsed() < SETTLE_DEADLINE, "{status}");
+            assert!(began.elapsed() < SETTLE_DEADLINE, "{services:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -263,11 +259,8 @@ impl World {
     /// Makes the tables of all services again of their events: they must be what they were.
     async fn rebuilds_the_same(&self) {
         for service in SERVICES {
-            let path = format!("/admin/v1/events/{service}/rebuild");
-            let admin = self.system.admin();
-            let call = admin.post(&path).bearer(&self.system.admin_token());
-            let rebuilt = call.send().await.expect(200).json();
-            assert_eq!(rebuilt["data"]["identical"], json!(true), "{service}: {rebuilt}");
+            let rebuilt = self.system.rebuild(service).await;
+            assert_eq!(rebuilt["identical"], json!(true), "{service}: {rebuilt}");
         }
     }
 }

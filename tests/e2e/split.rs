@@ -1,5 +1,7 @@
 //! Every service a process of its own, on the same machine: the gateway reaches them over HTTP,
-//! and what callers see is the same.
+//! and what callers see is the same; in `certificates` they show each other who they are.
+
+mod certificates;
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,12 +32,24 @@ const EVEN_DEADLINE: Duration = Duration::from_secs(30);
 struct Split {
     system: System,
     children: Vec<(&'static str, Child)>,
+    ports: Vec<u16>,
+    /// Where each answers probes without TLS, when it is not where it answers the others.
+    probes: Option<Vec<u16>>,
     client: Client,
 }
 
+/// How the services speak to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Tls,
+}
+
 impl Split {
-    async fn start() -> Self {
+    async fn start(form: Form) -> Self {
         let ports: Vec<u16> = SERVICES.iter().map(|_| free_port()).collect();
+        let probes: Option<Vec<u16>> =
+            (form == Form::Tls).then(|| SERVICES.iter().map(|_| free_port()).collect());
         let system = System::new(
             |config| {
                 let mut config = config.replace(
@@ -53,17 +67,20 @@ impl Split {
                     let (head, tail) = config.split_at(section);
                     config = format!("{head}{}", tail.replace(&listen(default), &listen(*port)));
                 }
-                config
+                if form == Form::Tls { certificates::named(&config) } else { config }
             },
             Vec::new(),
         );
+        if form == Form::Tls {
+            certificates::make(system.folder());
+        }
         let client = Client::new(format!("http://127.0.0.1:{}", ports[0]));
-        let mut split = Self { system, children: Vec::new(), client };
+        let mut split = Self { system, children: Vec::new(), ports, probes, client };
         for service in SERVICES {
             split.serve(service);
         }
         let began = Instant::now();
-        for port in ports {
+        for port in split.probes.as_ref().unwrap_or(&split.ports).clone() {
             let probe = Client::new(format!("http://127.0.0.1:{port}"));
             loop {
                 match probe.get("/readyz").try_send().await {
@@ -80,6 +97,9 @@ impl Split {
         let mut command: Command = self.system.pillion(&["serve", service]);
         let log = self.system.folder().join(format!("{service}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+        if let Some(probes) = &self.probes {
+            command.arg("--probe-listen").arg(format!("127.0.0.1:{}", probes[place(service)]));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.children.push((service, command.spawn().expect("the program starts")));
     }
@@ -130,6 +150,10 @@ impl Drop for Split {
     }
 }
 
+fn place(service: &str) -> usize {
+    SERVICES.iter().position(|name| *name == service).expect("a service")
+}
+
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("a bound socket").port()
@@ -138,7 +162,12 @@ fn free_port() -> u16 {
 #[tokio::test]
 async fn the_gateway_reaches_services_over_http_and_survives_their_deaths() {
     assert!(build::pillion().exists());
-    let mut split = Split::start().await;
+    let split = Split::start(Form::Plain).await;
+    carries_everything_and_survives_a_death(split).await;
+}
+
+/// Calls, events and streams go between all services; one that is gone is told.
+async fn carries_everything_and_survives_a_death(mut split: Split) -> Split {
     let (anna, annas) = split.register("anna").await;
     let (rita, ritas) = split.register("rita").await;
     let target = json!({ "target_user_id": anna });
@@ -181,4 +210,5 @@ async fn the_gateway_reaches_services_over_http_and_survives_their_deaths() {
         assert!(began.elapsed() < EVEN_DEADLINE, "{}", answer.text());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    split
 }

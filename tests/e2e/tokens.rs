@@ -155,16 +155,16 @@ async fn what_only_services_may_do_is_not_reachable() {
     let system = System::start();
     let (alice, token) = system.register("alice").await;
     let body = json!({ "username": "mallory", "name": "mallory" });
-    let internal = format!("/internal/users/{alice}");
+    let internal = "/internal/sagas/1/steps/activate";
     system
         .client
-        .call(http::Method::PUT, &internal)
+        .call(http::Method::PUT, internal)
         .bearer(&token)
         .json(&body)
         .send()
         .await
         .expect(404);
-    system.client.delete(&internal).bearer(&token).send().await.expect(404);
+    system.client.delete(internal).bearer(&token).send().await.expect(404);
     // Claims of the host's own vocabulary in headers change nothing.
     let forged = system
         .client

@@ -3,6 +3,7 @@
 //! for long.
 
 mod bounds;
+mod degraded;
 mod exactness;
 mod faults;
 

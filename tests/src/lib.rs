@@ -8,6 +8,7 @@
 
 pub mod build;
 pub mod client;
+pub mod fleet;
 pub mod history;
 pub mod rig;
 pub mod system;

@@ -1,15 +1,16 @@
 //! A system as an operator starts it: `pillion up` as a process of its own, in a folder of its
 //! own, on free ports.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use pillion_test_servers::{Nats, Postgres, PostgresOptions};
+use pillion_test_servers::{Fleet, Nats, Postgres, PostgresOptions};
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::{build, token};
+use crate::{build, fleet, token};
 
 /// The first start seeds accounts, whose passwords take time to hash on a busy machine.
 const READY_DEADLINE: Duration = Duration::from_mins(2);
@@ -44,7 +45,8 @@ impl Servers {
             "search",
             "notifications",
         ];
-        let postgres = Postgres::start(PostgresOptions { fsync: true, within: None }).await;
+        let postgres =
+            Postgres::start(PostgresOptions { fsync: true, ..PostgresOptions::default() }).await;
         let nats = Nats::start().await;
         let mut environment = Vec::new();
         for service in SERVICES {
@@ -53,12 +55,22 @@ impl Servers {
         }
         Self { postgres, nats, environment }
     }
+
+    /// The URL of each service's database, by service.
+    pub fn database_urls(&self) -> BTreeMap<String, String> {
+        let service = |variable: &str| {
+            variable.strip_prefix("PILLION_DATABASE_").map(str::to_ascii_lowercase)
+        };
+        let urls = self.environment.iter();
+        urls.filter_map(|(variable, url)| Some((service(variable)?, url.clone()))).collect()
+    }
 }
 
-/// A running `pillion up`. Killed when dropped.
+/// A running `pillion up`, or the same as a fleet. Killed when dropped.
 #[derive(Debug)]
 pub struct System {
     child: Option<Child>,
+    fleet: Option<Fleet>,
     config: PathBuf,
     /// For the program, at every start.
     environment: Vec<(String, String)>,
@@ -97,6 +109,22 @@ impl System {
         system
     }
 
+    /// Every service its own process, the busy ones twice, with the configuration changed as text.
+    pub async fn start_fleet(change: impl Fn(&str) -> String) -> Self {
+        let mut system = Self::new(&change, Vec::new());
+        let folder = system.folder().join("fleet");
+        std::fs::create_dir(&folder).expect("a folder in a folder of ours");
+        let started = fleet::start(&folder, None, change).await;
+        system.client = Client::new(&started.urls()[0]);
+        system.fleet = Some(started);
+        system
+    }
+
+    /// [`Self::start_fleet`] for who cannot wait otherwise.
+    pub fn start_as_fleet(change: impl Fn(&str) -> String + Send) -> Self {
+        wait(Self::start_fleet(change))
+    }
+
     /// Not started yet.
     pub fn new(change: impl FnOnce(&str) -> String, environment: Vec<(String, String)>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -118,6 +146,7 @@ impl System {
         std::fs::write(&config, change(&text)).expect("a configuration");
         Self {
             child: None,
+            fleet: None,
             config,
             environment,
             disk: None,
@@ -176,6 +205,12 @@ impl System {
 
     /// Starts it (again) and waits until it says that it is ready.
     pub fn launch(&mut self) {
+        if let Some(fleet) = &mut self.fleet {
+            wait(fleet.launch());
+            // Connections of an earlier run lead nowhere.
+            self.client = Client::new(&fleet.urls()[0]);
+            return;
+        }
         self.spawn();
         assert!(self.is_ready_in_time(), "it ended before it was ready:\n{}", self.log());
     }
@@ -316,6 +351,9 @@ impl System {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
+        if let Some(fleet) = &mut self.fleet {
+            return fleet.kill();
+        }
         let mut child = self.child.take().expect("it runs");
         child.kill().expect("a child of ours");
         child.wait().expect("a child of ours");
@@ -323,6 +361,9 @@ impl System {
 
     /// SIGTERM, and waits for a clean end.
     pub fn stop(&mut self) {
+        if let Some(fleet) = &mut self.fleet {
+            return wait(fleet.stop());
+        }
         let mut child = self.child.take().expect("it runs");
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child of ours");
@@ -335,6 +376,28 @@ impl System {
             assert!(began.elapsed() < EXIT_DEADLINE, "it does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// How far each service has come with the events of others.
+    pub async fn events(&self) -> Vec<Value> {
+        if let Some(fleet) = &self.fleet {
+            return fleet::lag(fleet).expect("an answer");
+        }
+        let admin = self.admin();
+        let call =
+            admin.get("/admin/v1/events").bearer(&self.admin_token()).send().await.expect(200);
+        call.json()["data"].as_array().expect("services").clone()
+    }
+
+    /// Makes the tables of a service again of its events, and says what came of it.
+    pub async fn rebuild(&self, service: &str) -> Value {
+        if let Some(fleet) = &self.fleet {
+            return fleet::rebuild(fleet, service).expect("an answer");
+        }
+        let path = format!("/admin/v1/events/{service}/rebuild");
+        let admin = self.admin();
+        let call = admin.post(&path).bearer(&self.admin_token()).send().await.expect(200);
+        call.json()["data"].clone()
     }
 
     /// Registers an account and logs it in: its id and a token with all scopes.
@@ -366,4 +429,15 @@ impl Drop for System {
             eprintln!("--- standard error of the system:\n{}", self.log());
         }
     }
+}
+
+/// Waits, in a test's own task, for something that needs the runtime's timer.
+fn wait<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a thread").block_on(work)
+        });
+        waiting.join().expect("no panic")
+    })
 }

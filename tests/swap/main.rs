@@ -9,4 +9,6 @@
 )]
 
 mod crash;
+mod fleet;
+mod streams;
 mod under_load;

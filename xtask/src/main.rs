@@ -5,6 +5,8 @@
 mod bench;
 mod clients;
 mod debian;
+mod deploy;
+mod fleet;
 mod plugins;
 mod project;
 mod servers;
@@ -24,6 +26,8 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   up [ARGUMENTS]      sets everything up, builds and starts Pillion; ARGUMENTS are `pillion up`'s
+  up --fleet          the same as a fleet: every service its own process, the busy ones twice, on
+                      PostgreSQL, NATS and Redis; takes `--config FILE` and `--data DIR`
   test [ARGUMENTS]    builds what the tests need and runs them all; ARGUMENTS are `cargo test`'s
   plugins             builds the plugins into target/plugins
   bench [ARGUMENTS]   measures what plugins cost and holds it against the budgets; ARGUMENTS are
@@ -32,6 +36,9 @@ cargo xtask COMMAND
                       stored and with followers; `--help` after it shows the ARGUMENTS
   soak crash [KILLS]  kills a running system 1,000 times, or KILLS times, on each back end, and checks
                       that it keeps what it acknowledged
+  soak partition [SECONDS [PART]]
+                      cuts a fleet between any two of its parts for 60 seconds, or SECONDS, and
+                      checks the same; with a PART, such as tweets-1 or NATS, only where that is one
   tidy                checks what compiler and lints cannot see";
 
 fn main() -> ExitCode {

@@ -1,4 +1,5 @@
-//! Installs the servers that tests start: `PostgreSQL`, Redis or Valkey, and NATS.
+//! Installs the servers that tests start: `PostgreSQL`, Redis or Valkey, and NATS; and strace, by
+//! which one looks at what the program asks of the kernel.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use crate::debian;
 use crate::project::{Project, run, say, succeeds};
 
 /// What Debian and Ubuntu call what is needed; Python brings NATS.
-const DEBIAN_PACKAGES: [&str; 3] = ["postgresql", "redis-server", "python3-venv"];
+const DEBIAN_PACKAGES: [&str; 4] = ["postgresql", "redis-server", "python3-venv", "strace"];
 
 /// What names NATS's package and version.
 const PINS: &str = "tests/servers/requirements.txt";
@@ -37,7 +38,7 @@ pub(crate) fn install(project: &Project) -> Result<()> {
     if !missing.is_empty() {
         bail!(
             "the tests need {}: on Debian and Ubuntu `apt-get install {}` installs all of it; \
-             elsewhere install PostgreSQL 15 or newer, Redis or Valkey, and Python 3",
+             elsewhere install PostgreSQL 15 or newer, Redis or Valkey, strace and Python 3",
             missing.join(" and "),
             DEBIAN_PACKAGES.join(" ")
         );
@@ -68,7 +69,9 @@ fn missing(has_nats: bool) -> Vec<&'static str> {
     [
         ("PostgreSQL", has_postgres()),
         ("Redis or Valkey", runs("redis-server") || runs("valkey-server")),
+        ("iproute2", succeeds(Path::new("ip"), &["-Version"])),
         ("python3 with venv", has_nats || python()),
+        ("strace", runs("strace")),
     ]
     .into_iter()
     .filter_map(|(what, there)| (!there).then_some(what))

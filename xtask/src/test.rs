@@ -6,7 +6,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result};
 
 use crate::project::{Project, run, say};
-use crate::{clients, plugins, servers, tools};
+use crate::{clients, deploy, plugins, servers, tools};
 
 /// What all test programs together reported.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub(crate) fn test(project: &Project, arguments: &[String]) -> Result<ExitCode> 
     // Without them some tests fail; the others still say what they can.
     let absent: Vec<String> = [
         ("client libraries, so the suite `clients` failed", clients::install(project)),
+        ("validators, so the suite `deploy` failed", deploy::install(project)),
         ("servers, so every test that starts one failed", servers::install(project)),
     ]
     .into_iter()

@@ -6,9 +6,10 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, anyhow};
 
 use crate::project::{Project, run, say};
-use crate::{plugins, tools};
+use crate::{fleet, plugins, tools};
 
-/// Builds what has changed, then becomes `pillion up`, so that signals reach it directly.
+/// Builds what has changed, then becomes `pillion up`, so that signals reach it directly; or, with
+/// `--fleet`, starts every service as a process of its own.
 pub(crate) fn up(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     tools::ready(project)?;
     if !project.target.join("release/pillion").exists() {
@@ -21,6 +22,9 @@ pub(crate) fn up(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         )
     });
     built.map_err(|error| tools::full_disk(project).map_or(error, |full| anyhow!(full)))?;
+    if arguments.iter().any(|it| it == "--fleet") {
+        return fleet::up(project, arguments);
+    }
     let mut pillion = Command::new(project.target.join("release/pillion"));
     pillion.arg("up").args(arguments);
     let has_own = |name: &str| {

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use axum::Extension;
 use pillion_chassis::broker::EmbeddedBroker;
 use pillion_chassis::{
-    Broker, Database, Deps, Ids, InProcessPeers, Journal, Shutdown, SystemClock, SystemRandom,
-    Timestamp, TweetId,
+    Broker, Caller, Database, Deps, Ids, InProcessPeers, Journal, Scopes, ServiceKeys,
+    ServiceTokens, Shutdown, SystemClock, SystemRandom, Timestamp, TweetId, personal,
+    service_token,
 };
 use pillion_events::{
     Event, GraphEvent, Relation, ReplySettings, TweetEvent, TweetPosted, UserEvent, UserRegistered,
@@ -79,11 +81,17 @@ impl Seeder {
         let clock = Arc::new(SystemClock);
         let ids = Arc::new(Ids::new(clock.clone(), 0)?);
         let peers = Arc::new(InProcessPeers::new());
+        // Nobody looks at it: see below.
+        let keys = ServiceKeys::passing(&SystemRandom)?;
+        let tokens = ServiceTokens::new("bench", keys, "", "", clock.clone(), &SystemRandom)?;
+        let service_tokens = Arc::new(tokens);
         let deps = async |service: &str| -> Result<Deps> {
             let path = data.join(format!("{service}.sqlite"));
             let database = Database::open(&path).await?;
             let (clock, ids, peers) = (clock.clone(), ids.clone(), peers.clone());
-            Ok(Deps { clock, ids, random: Arc::new(SystemRandom), database, peers })
+            let service_tokens = service_tokens.clone();
+            let random = Arc::new(SystemRandom);
+            Ok(Deps { clock, ids, random, database, peers, service_tokens })
         };
         let services = [
             pillion_users::service(deps("users").await?).await?,
@@ -99,7 +107,16 @@ impl Seeder {
         let (trigger, shutdown) = Shutdown::new();
         let mut workers = JoinSet::new();
         let mut journals = Vec::new();
-        for journal in services.into_iter().filter_map(|service| service.journal) {
+        // What the auth plugin would make of a service's token.
+        let caller = Caller {
+            user_id: None,
+            client_id: "service:bench".to_owned(),
+            scopes: Scopes::parse(service_token::SCOPE),
+        };
+        for service in services {
+            let service = personal::exchange(service, peers.clone(), service_tokens.clone());
+            peers.register(service.name, service.router.layer(Extension(caller.clone())));
+            let Some(journal) = service.journal else { continue };
             for worker in journal.workers(&carrier) {
                 workers.spawn(worker.run(shutdown.clone()));
             }

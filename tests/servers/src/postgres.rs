@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
+use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,6 +13,7 @@ use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
 use crate::folder::Folder;
+use crate::place::Place;
 use crate::process::{Kind, Process, Program};
 use crate::program::{self, Owner};
 use crate::server::{Server, aside};
@@ -33,6 +36,8 @@ pub struct PostgresOptions {
     pub fsync: bool,
     /// The folder in which it makes its own; the system's for temporary files by default.
     pub within: Option<PathBuf>,
+    /// Where it is; this machine's loopback by default.
+    pub place: Place,
 }
 
 /// A [`Server`] of our own.
@@ -63,7 +68,7 @@ impl Postgres {
     }
 
     /// The URL of a fresh, empty database and of the role that owns it, which no other database
-    /// lets in: `postgres://ROLE:PASSWORD@127.0.0.1:PORT/DATABASE`.
+    /// lets in: `postgres://ROLE:PASSWORD@HOST:PORT/DATABASE`.
     pub async fn database(&self) -> String {
         let number = self.databases.fetch_add(1, Ordering::Relaxed) + 1;
         let (role, password) = (format!("role_{number}"), secret());
@@ -75,7 +80,7 @@ impl Postgres {
             format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"),
         ])
         .await;
-        format!("postgres://{role}:{password}@127.0.0.1:{}/{database}", self.server.port())
+        format!("postgres://{role}:{password}@{}/{database}", self.server.authority())
     }
 
     /// Runs statements as the cluster's superuser in a database such as `postgres`, or that of a
@@ -93,9 +98,9 @@ impl Postgres {
     }
 
     fn psql(&self, database: &str) -> Psql {
-        let port = self.server.port();
+        let authority = self.server.authority();
         let password = &self.password;
-        let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}");
+        let url = format!("postgres://postgres:{password}@{authority}/{database}");
         Psql { program: self.psql.clone(), url, server: self.server.clone() }
     }
 }
@@ -115,13 +120,21 @@ fn process(options: &PostgresOptions, password: &str) -> Process {
     let folder = Folder::new(options.within.as_deref(), owner, KIND.end.1);
     make_cluster(&programs, owner, folder.path(), password);
     let data = folder.path().join("data");
-    fs::write(data.join("postgresql.conf"), configuration(options.fsync))
+    let place = options.place.clone();
+    fs::write(data.join("postgresql.conf"), configuration(options.fsync, place.address()))
         .expect("a file in a folder of ours");
+    if !place.is_here() {
+        // By itself it lets in its own machine only.
+        let file = fs::OpenOptions::new().append(true).open(data.join("pg_hba.conf"));
+        let others = b"host all all 0.0.0.0/0 scram-sha-256\n";
+        file.and_then(|mut file| file.write_all(others)).expect("a file in a folder of ours");
+    }
     let program = Program {
         path: programs.join("postgres"),
         arguments: vec!["-D".into(), data.into()],
         port_argument: "-p",
         owner,
+        place,
     };
     Process::start(KIND, program, folder)
 }
@@ -205,10 +218,10 @@ fn make_cluster(programs: &Path, owner: Owner, folder: &Path, password: &str) {
 }
 
 /// Small, because several suites may run at once, and nothing outside of the folder.
-fn configuration(fsync: bool) -> String {
+fn configuration(fsync: bool, host: Ipv4Addr) -> String {
     let durable = if fsync { "on" } else { "off" };
     format!(
-        "listen_addresses = '127.0.0.1'\n\
+        "listen_addresses = '{host}'\n\
          unix_socket_directories = ''\n\
          max_connections = 200\n\
          shared_buffers = 32MB\n\

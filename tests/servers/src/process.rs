@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::folder::Folder;
+use crate::place::Place;
 use crate::port;
 use crate::program::Owner;
 
@@ -51,6 +52,7 @@ pub(crate) struct Program {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) port_argument: &'static str,
     pub(crate) owner: Owner,
+    pub(crate) place: Place,
 }
 
 /// A server on one port, running or not. Ended and removed when dropped.
@@ -85,6 +87,10 @@ impl Process {
         self.port
     }
 
+    pub(crate) fn place(&self) -> &Place {
+        &self.program.place
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -107,7 +113,8 @@ impl Process {
     fn launch(&self) -> Result<Child, ExitStatus> {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
         let mut before = log.metadata().expect("a log").len();
-        let mut command = self.program.owner.command("sh", self.folder.path());
+        let Program { owner, place, .. } = &self.program;
+        let mut command = place.command(*owner, "sh", self.folder.path());
         command.args(["-c", LAUNCH, "sh"]).arg(self.folder.pid_file()).arg(&self.program.path);
         command.args(&self.program.arguments);
         command.arg(self.program.port_argument).arg(self.port.to_string());

@@ -40,6 +40,11 @@ impl Owner {
         }
     }
 
+    /// Its user and group, unless they are ours.
+    pub(crate) fn ids(self) -> Option<(u32, u32)> {
+        self.0
+    }
+
     /// A run of a program as this user: without our environment, in the folder.
     pub(crate) fn command(self, program: impl AsRef<OsStr>, folder: &Path) -> Command {
         let mut command = Command::new(program);

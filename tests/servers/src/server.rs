@@ -4,9 +4,10 @@ use std::panic;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::place::Place;
 use crate::process::Process;
 
-/// A server on a port of 127.0.0.1, which stays the same for as long as it lives. Ended and
+/// A server on a port of 127.0.0.1, unless it was put elsewhere; both stay the same for as long as it lives. Ended and
 /// removed when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -19,9 +20,19 @@ impl Server {
         Self { process: Arc::new(aside(start).await) }
     }
 
-    /// The port on 127.0.0.1.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.process.port()
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        self.process.place()
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn authority(&self) -> String {
+        format!("{}:{}", self.place().address(), self.port())
     }
 
     /// What it has logged since it was first started.

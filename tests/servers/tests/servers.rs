@@ -89,7 +89,8 @@ async fn a_postgres_database_is_empty_and_its_roles_own() {
 
 #[tokio::test]
 async fn postgres_comes_back_with_what_was_committed() {
-    let server = Postgres::start(PostgresOptions { fsync: true, within: None }).await;
+    let server =
+        Postgres::start(PostgresOptions { fsync: true, ..PostgresOptions::default() }).await;
     let url = server.database().await;
     assert_eq!(psql(&url, "SHOW fsync").expect("a setting"), "on");
     psql(&url, "CREATE TABLE it (id BIGINT); INSERT INTO it VALUES (1)").expect("it is owned");
