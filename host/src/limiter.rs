@@ -159,6 +159,9 @@ struct Shard {
     /// The size at which expired cells are looked for next; twice what was left last time, so
     /// that sweeping costs a constant per insertion.
     sweep_at: usize,
+    /// The latest time that any take has brought. Each thread reads the clock before it waits for
+    /// the lock, so that takes may come in another order than their times.
+    latest: u64,
 }
 
 /// Buckets and windows of one plugin by key.
@@ -223,7 +226,7 @@ impl Limiter {
     ) -> Result<Verdict, LimiterError> {
         let now = nanos(now.saturating_duration_since(self.origin));
         match quota {
-            Quota::Bucket(bucket) => self.with_cell(key, now, keys_max, |cell| {
+            Quota::Bucket(bucket) => self.with_cell(key, now, keys_max, |cell, now| {
                 let arrival = match *cell {
                     Some(Cell::Bucket { arrival }) => Some(arrival),
                     _ => None,
@@ -234,7 +237,7 @@ impl Limiter {
                 }
                 verdict
             }),
-            Quota::Window(window) => self.with_cell(key, now, keys_max, |cell| {
+            Quota::Window(window) => self.with_cell(key, now, keys_max, |cell, now| {
                 let running = match *cell {
                     Some(Cell::Window { start, taken, .. }) => Some((start, taken)),
                     _ => None,
@@ -254,15 +257,17 @@ impl Limiter {
         key: &str,
         now: u64,
         keys_max: usize,
-        take: impl FnOnce(&mut Option<Cell>) -> T,
+        take: impl FnOnce(&mut Option<Cell>, u64) -> T,
     ) -> Result<T, LimiterError> {
         check_key(key)?;
         let place = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         let shard = self.shards.get(place).ok_or(LimiterError::BadKey)?;
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now.max(shard.latest);
+        shard.latest = now;
         if let Some(cell) = shard.cells.get_mut(key) {
             let mut changed = Some(*cell);
-            let answer = take(&mut changed);
+            let answer = take(&mut changed, now);
             if let Some(changed) = changed {
                 *cell = changed;
             }
@@ -270,7 +275,7 @@ impl Limiter {
         }
         shard.make_room(now, keys_max / SHARDS)?;
         let mut cell = None;
-        let answer = take(&mut cell);
+        let answer = take(&mut cell, now);
         if let Some(cell) = cell {
             shard.cells.insert(key.into(), cell);
         }

@@ -33,6 +33,10 @@ use crate::workers::{Workers, watch_databases};
 /// What is left for the operator's requests when the clients' drain took all of its time.
 const OPERATOR_END: Duration = Duration::from_secs(1);
 
+/// How long connections wait for a process that does not know identity's keys yet: half of what
+/// callers give a service to answer.
+const KEYS_TIME_MAX: Duration = Duration::from_millis(2_500);
+
 /// Databases get this long to end what is under way and to fold their logs into their files.
 const DATABASES_END: Duration = Duration::from_secs(5);
 
@@ -205,7 +209,6 @@ impl Process {
             Listening { listener, front, server, shutdown, tls: None }
         };
         let public = Listening { tls: self.tls, ..listening(self.public, &shutdown) };
-        let public = tokio::spawn(serve(public));
         // The operator can look on until the last client is served.
         let (operator_trigger, operator_shutdown) = Shutdown::new();
         let mut operator = tokio::spawn(serve(listening(self.operator, &operator_shutdown)));
@@ -214,13 +217,25 @@ impl Process {
         if let Some(probe) = self.probe {
             tokio::spawn(serve(listening(probe, &probe_shutdown)));
         }
-        // Requests are answered from here on. Ready it is when it does not refuse good tokens.
+        // Without identity's keys every good token would be refused, and who comes back from that
+        // has thrown the token away: so connections wait in the listener's queue until the keys are
+        // there, or for as long as a caller has patience.
         let mut keys_known = self.keys_known;
-        let begun = tokio::select! {
-            // An error says that the worker is gone, which says so itself.
-            _ = keys_known.wait_for(|known| *known) => true,
-            () = signals.stop() => false,
+        let mut begun = tokio::select! {
+            known = tokio::time::timeout(KEYS_TIME_MAX, keys_known.wait_for(|known| *known)) => {
+                known.is_ok().then_some(true)
+            }
+            () = signals.stop() => Some(false),
         };
+        let public = tokio::spawn(serve(public));
+        if begun.is_none() {
+            begun = tokio::select! {
+                // An error says that the worker is gone, which says so itself.
+                _ = keys_known.wait_for(|known| *known) => Some(true),
+                () = signals.stop() => Some(false),
+            };
+        }
+        let begun = begun.unwrap_or(false);
         ready.send_replace(begun);
         let announced = if begun { announce() } else { Ok(()) };
 

@@ -16,6 +16,13 @@ const TOLD_DEADLINE: Duration = Duration::from_secs(2 + 1);
 /// Writes are taken again within this, once the cause is gone; with some room.
 const BACK_DEADLINE: Duration = Duration::from_secs(5 + 5);
 
+/// How long the broker is away: as long as fifty posts take, or what `cargo xtask soak outage` asks
+/// for.
+fn outage() -> Duration {
+    let seconds = std::env::var("PILLION_SOAK_OUTAGE_S").ok();
+    Duration::from_secs(seconds.map_or(0, |text| text.parse().expect("whole seconds")))
+}
+
 /// A problem that says when to come back.
 #[track_caller]
 fn is_unavailable(answer: &Answer) {
@@ -44,15 +51,24 @@ async fn without_its_broker_the_system_takes_writes_and_catches_up_later() {
     world.until_even().await;
 
     servers.nats.kill().await;
-    for _ in 0..50 {
+    let away = Instant::now();
+    let mut posts = 0_u32;
+    while posts < 50 || away.elapsed() < outage() {
         assert_eq!(world.post().await.status.as_u16(), 201);
+        posts += 1;
     }
     let metrics = world.system.admin().get("/metrics").send().await.text();
     assert!(metrics.contains("pillion_broker_up{service=\"tweets\"} 0"), "{metrics}");
     let lag = world.events_as_text(&["lag"]);
     assert!(lag.contains("broker down"), "{lag}");
+    let away = away.elapsed();
     servers.nats.start_again().await;
+    let back = Instant::now();
     world.until_even().await;
+    println!(
+        "broker away for {away:?}, {posts} posts; everybody had them {:?} later",
+        back.elapsed()
+    );
     world.hold().await;
 
     // The broker has lost what it had, while events come.
