@@ -16,7 +16,7 @@ mod own;
 mod projection;
 mod retweet;
 mod routes;
-mod sagas;
+mod steps;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -56,7 +56,7 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
     if let Some(last) = store.last_retweet_id().await? {
         ids.start_after(last.get());
     }
-    let all = participate(routes::routes(), database, clock.clone(), Arc::new(sagas::Steps));
+    let all = participate(routes::routes(), database, clock.clone(), Arc::new(steps::Steps));
     let engagements = Engagements { store, clock, ids, peers, pages };
     let (router, route_ids) = all.finish(engagements);
     Ok(Service {

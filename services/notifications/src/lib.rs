@@ -17,7 +17,7 @@ mod mark_read;
 mod notice;
 mod projection;
 mod routes;
-mod sagas;
+mod steps;
 mod store;
 mod stream;
 #[cfg(test)]
@@ -33,7 +33,7 @@ use pillion_chassis::{Clock, Deps, Journal, Service, Shutdown, StartError, Worke
 
 use feeds::Feeds;
 use projection::NotificationsProjection;
-use sagas::Steps;
+use steps::Steps;
 use store::Store;
 
 /// The service's name.

@@ -13,10 +13,10 @@ mod live;
 mod projection;
 mod query;
 mod routes;
-mod sagas;
 mod sample_stream;
 mod search_recent;
 mod search_stream;
+mod steps;
 mod store;
 mod stream;
 #[cfg(test)]
@@ -89,7 +89,7 @@ async fn build(deps: Deps, settings: Settings) -> Result<(Search, Service), Star
     let journal =
         Journal::new(NAME, database.clone(), Arc::new(SearchProjection::new(live.clone())));
     let worker = live::worker(live.clone(), store.clone(), arrivals);
-    let all = participate(routes::routes(), database, clock.clone(), Arc::new(sagas::Steps));
+    let all = participate(routes::routes(), database, clock.clone(), Arc::new(steps::Steps));
     let search = Search { store, clock, ids, pages, live, settings };
     let (router, route_ids) = all.finish(search.clone());
     let service = Service {

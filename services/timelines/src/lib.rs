@@ -11,7 +11,7 @@ mod home;
 mod mentions;
 mod projection;
 mod routes;
-mod sagas;
+mod steps;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -72,7 +72,7 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
     let pages = Arc::new(pages.by(clock.clone()));
     let projection = Arc::new(TimelinesProjection::new(config));
     let journal = Journal::new(NAME, database.clone(), projection);
-    let steps = Arc::new(sagas::Steps(journal.clone()));
+    let steps = Arc::new(steps::Steps(journal.clone()));
     let all = participate(routes::routes(), database.clone(), clock, steps);
     let shared = Timelines { store: Store::new(database), pages };
     let (router, route_ids) = all.finish(shared);

@@ -14,7 +14,7 @@ mod projection;
 mod quote_tweets;
 mod relations;
 mod routes;
-mod sagas;
+mod steps;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -54,7 +54,7 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
         ids.start_after(last.get());
     }
     let journal = Some(store.journal());
-    let steps = Arc::new(sagas::Steps(store.clone()));
+    let steps = Arc::new(steps::Steps(store.clone()));
     let all = participate(routes::routes(), database, clock.clone(), steps);
     let (router, route_ids) = all.finish(Tweets { store, clock, ids, peers, pages });
     Ok(Service { name: NAME, router, routes: route_ids, workers: Vec::new(), journal, sagas: None })
