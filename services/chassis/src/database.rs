@@ -17,11 +17,19 @@ pub(crate) use error::migration_error;
 use error::open_error;
 pub use error::{DatabaseError, OpenError};
 
+use crate::tls::ServerTls;
+
 /// How long a request waits for its turn at a connection, so that the caller learns of an
 /// overload, or of a server that is gone, within two seconds.
 const TURN_TIME_MAX: Duration = Duration::from_millis(1_800);
 /// A server that does not answer is given up on after this. `SQLite` answers or fails by itself.
 const ANSWER_TIME_MAX: Duration = Duration::from_millis(1_900);
+/// The same in a transaction: more than the server gives a statement, so that a server in reach
+/// says itself what is wrong. One out of reach would keep the writer's place for as long as TCP is
+/// patient, also when it is back.
+const STATEMENT_TIME_MAX: Duration = Duration::from_secs(7);
+/// The same for work that takes as long as it takes.
+const LONG_STATEMENT_TIME_MAX: Duration = Duration::from_mins(30);
 
 /// The migrations that all services share, kept apart from a service's own by their table.
 static SHARED: Migrations = Migrations {
@@ -65,6 +73,8 @@ pub(crate) enum Pools {
 /// Changes that are made together or not at all. Dropping it undoes them.
 pub struct Transaction {
     pub(crate) inner: Inner,
+    /// How long a server may take for a statement.
+    pub(crate) answer_time: Duration,
     after_commit: Vec<Box<dyn FnOnce() + Send + Sync>>,
     pools: Pools,
 }
@@ -86,7 +96,13 @@ impl Database {
     /// Connects to `postgres://ROLE:PASSWORD@HOST:PORT/DATABASE`, which the role must own. Call
     /// [`Database::migrate`] next.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
-        let (place, pools) = postgres::connect(url).await?;
+        Self::connect_with(url, &ServerTls::default()).await
+    }
+
+    /// [`Database::connect`], with what the server must show where the URL says nothing of it. By
+    /// `?sslmode=verify-full` it is asked for.
+    pub async fn connect_with(url: &str, tls: &ServerTls) -> Result<Self, OpenError> {
+        let (place, pools) = postgres::connect(url, tls).await?;
         Ok(Self { place, has_fixed_schema: false, pools: Pools::Postgres(pools) })
     }
 
@@ -200,7 +216,27 @@ impl Database {
                 Inner::Postgres(in_time(postgres::begin(&pools.writer)).await?)
             }
         };
-        Ok(Transaction { inner, after_commit: Vec::new(), pools: self.pools.clone() })
+        Ok(Transaction {
+            inner,
+            answer_time: STATEMENT_TIME_MAX,
+            after_commit: Vec::new(),
+            pools: self.pools.clone(),
+        })
+    }
+
+    /// Begins a transaction that may write for as long as it takes, on a connection of its own: all
+    /// that is set or made for the session ends with it. Its turn lasts until the last commit, also
+    /// when there are some in between.
+    pub(crate) async fn write_alone(&self) -> Result<Transaction, DatabaseError> {
+        let Pools::Postgres(pools) = &self.pools else {
+            return self.write().await;
+        };
+        Ok(Transaction {
+            inner: Inner::Postgres(in_time(postgres::begin_alone(&pools.writer)).await?),
+            answer_time: LONG_STATEMENT_TIME_MAX,
+            after_commit: Vec::new(),
+            pools: self.pools.clone(),
+        })
     }
 
     /// Whether the database can be read.
@@ -225,17 +261,29 @@ impl Database {
     }
 }
 
+/// [`within`] the time that a server has for what is done at once.
+pub(crate) fn in_time<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> impl Future<Output = Result<T, DatabaseError>> {
+    within(ANSWER_TIME_MAX, answer)
+}
+
 /// Waits for a server, but not for ever: one that is stopped in the middle of an answer looks
 /// like one that thinks. What it was asked to do may have been done or not.
-pub(crate) async fn in_time<T>(
+pub(crate) fn within<T>(
+    time: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, DatabaseError> {
-    if let Ok(answer) = tokio::time::timeout(ANSWER_TIME_MAX, answer).await {
-        return Ok(answer?);
+) -> impl Future<Output = Result<T, DatabaseError>> {
+    // Boxed, for it would be twice in the future of every statement.
+    let answer = tokio::time::timeout(time, Box::pin(answer));
+    async {
+        if let Ok(answer) = answer.await {
+            return Ok(answer?);
+        }
+        let late = std::io::ErrorKind::TimedOut;
+        let error = std::io::Error::new(late, "the database server did not answer in time");
+        Err(DatabaseError::Unavailable(sqlx::Error::Io(error)))
     }
-    let late = std::io::ErrorKind::TimedOut;
-    let error = std::io::Error::new(late, "the database server did not answer in time");
-    Err(DatabaseError::Unavailable(sqlx::Error::Io(error)))
 }
 
 impl Transaction {
@@ -271,9 +319,18 @@ impl Transaction {
     /// long as it takes and that no caller waits for. `SQLite` has no such bound.
     pub async fn take_time(&mut self) -> Result<(), DatabaseError> {
         if self.backend() == Backend::Postgres {
-            crate::sql::query("SET LOCAL statement_timeout = 0").execute(self).await?;
+            crate::sql::query("SET LOCAL statement_timeout = 0").execute(&mut *self).await?;
+            self.answer_time = LONG_STATEMENT_TIME_MAX;
         }
         Ok(())
+    }
+
+    /// The turn of one that was begun with [`Database::write_alone`] ends with the commit.
+    pub(crate) async fn end_alone(&mut self) -> Result<(), DatabaseError> {
+        match &mut self.inner {
+            Inner::Sqlite(_) => Ok(()),
+            Inner::Postgres(transaction) => Ok(postgres::end_alone(transaction).await?),
+        }
     }
 
     /// Which kind of database it is in.

@@ -12,6 +12,7 @@ mod live;
 mod parked;
 mod rebuild;
 mod relay;
+mod shadow;
 mod status;
 
 use std::fmt::Debug;

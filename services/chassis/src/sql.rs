@@ -11,7 +11,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Error, FromRow};
 
-use crate::database::{Database, DatabaseError, Inner, Pools, Transaction, in_time};
+use crate::database::{Database, DatabaseError, Inner, Pools, Transaction, in_time, within};
 
 /// A value for a placeholder.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,8 +151,13 @@ macro_rules! dispatch {
             On::Transaction(Transaction { inner: Inner::Sqlite(transaction), .. }) => {
                 sqlx::$make(sql, sqlite_arguments(values)?).$run(&mut **transaction).await?
             }
-            On::Transaction(Transaction { inner: Inner::Postgres(transaction), .. }) => {
-                sqlx::$make(sql, postgres_arguments(values)?).$run(&mut **transaction).await?
+            On::Transaction(Transaction {
+                inner: Inner::Postgres(transaction),
+                answer_time,
+                ..
+            }) => {
+                let query = sqlx::$make(sql, postgres_arguments(values)?);
+                within(*answer_time, query.$run(&mut **transaction)).await?
             }
         }
     }};
@@ -183,9 +188,13 @@ impl Query {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
                 query.execute(&mut **transaction).await?.rows_affected()
             }
-            On::Transaction(Transaction { inner: Inner::Postgres(transaction), .. }) => {
+            On::Transaction(Transaction {
+                inner: Inner::Postgres(transaction),
+                answer_time,
+                ..
+            }) => {
                 let query = sqlx::query_with(sql, postgres_arguments(values)?);
-                query.execute(&mut **transaction).await?.rows_affected()
+                within(*answer_time, query.execute(&mut **transaction)).await?.rows_affected()
             }
         })
     }

@@ -21,6 +21,9 @@ pub enum TweetEvent {
     AuthorHidden(AuthorVisibility),
     /// The author is back, and all of it with them.
     AuthorUnhidden(AuthorVisibility),
+    /// Some more of an author's tweets are counted, or gone, as the author's return or going wants
+    /// it.
+    AuthorSettled(AuthorVisibility),
 }
 
 /// `tweet.posted`, version 2. Version 1 had no mentions: a tweet of that version mentions nobody.
@@ -160,7 +163,7 @@ pub struct ReplyVisibility {
     pub at: Timestamp,
 }
 
-/// `tweet.author_hidden` and `tweet.author_unhidden`, version 1.
+/// `tweet.author_hidden`, `tweet.author_unhidden` and `tweet.author_settled`, version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorVisibility {
     /// Whose tweets.
@@ -178,6 +181,7 @@ impl Event for TweetEvent {
             Self::Unhidden(_) => "tweet.unhidden",
             Self::AuthorHidden(_) => "tweet.author_hidden",
             Self::AuthorUnhidden(_) => "tweet.author_unhidden",
+            Self::AuthorSettled(_) => "tweet.author_settled",
         }
     }
 
@@ -188,7 +192,8 @@ impl Event for TweetEvent {
             | Self::Hidden(_)
             | Self::Unhidden(_)
             | Self::AuthorHidden(_)
-            | Self::AuthorUnhidden(_) => 1,
+            | Self::AuthorUnhidden(_)
+            | Self::AuthorSettled(_) => 1,
         }
     }
 
@@ -197,7 +202,9 @@ impl Event for TweetEvent {
             Self::Posted(event) => serde_json::to_string(event),
             Self::Deleted(event) => serde_json::to_string(event),
             Self::Hidden(event) | Self::Unhidden(event) => serde_json::to_string(event),
-            Self::AuthorHidden(event) | Self::AuthorUnhidden(event) => serde_json::to_string(event),
+            Self::AuthorHidden(event)
+            | Self::AuthorUnhidden(event)
+            | Self::AuthorSettled(event) => serde_json::to_string(event),
         }
     }
 
@@ -214,6 +221,7 @@ impl Event for TweetEvent {
             ("tweet.author_unhidden", 1) => {
                 decode_as(name, version, data).map(Self::AuthorUnhidden)
             }
+            ("tweet.author_settled", 1) => decode_as(name, version, data).map(Self::AuthorSettled),
             _ => Err(DecodeError::unknown(name, version)),
         }
     }
@@ -278,6 +286,7 @@ mod tests {
         let author = AuthorVisibility { user_id: author_id, at };
         both_ways(&TweetEvent::AuthorHidden(author), "tweet.author_hidden", 1, AUTHOR);
         both_ways(&TweetEvent::AuthorUnhidden(author), "tweet.author_unhidden", 1, AUTHOR);
+        both_ways(&TweetEvent::AuthorSettled(author), "tweet.author_settled", 1, AUTHOR);
     }
 
     #[test]

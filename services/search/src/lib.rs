@@ -8,6 +8,7 @@ mod change_rules;
 mod count_recent;
 mod document;
 mod error;
+mod lease;
 mod list_rules;
 mod live;
 mod projection;
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use pillion_chassis::page::PageTokens;
 use pillion_chassis::saga::participate;
-use pillion_chassis::{Clock, Deps, Ids, Journal, Parameters, Service, StartError};
+use pillion_chassis::{Backend, Clock, Deps, Ids, Journal, Parameters, Service, StartError};
 
 use live::Live;
 use projection::SearchProjection;
@@ -64,6 +65,8 @@ struct Search {
     ids: Arc<Ids>,
     pages: Arc<PageTokens>,
     live: Arc<Live>,
+    /// Tells this process from the others of the service.
+    process: i64,
     settings: Settings,
 }
 
@@ -84,13 +87,21 @@ async fn build(deps: Deps, settings: Settings) -> Result<(Search, Service), Star
     let pages = PageTokens::load(&database, &*random).await?;
     let pages = Arc::new(pages.by(clock.clone()));
     let store = Store::new(database.clone());
+    if database.backend() == Backend::Sqlite {
+        // The file is this process's alone: what is there was left by one that was killed.
+        store.forget_connections().await?;
+    }
+    // No id: `pillion migrate` opens the service without a number to make ids with.
+    let mut process = [0; 8];
+    random.fill(&mut process)?;
+    let process = i64::from_ne_bytes(process);
     let (live, arrivals) = Live::new();
     let live = Arc::new(live);
     let journal =
         Journal::new(NAME, database.clone(), Arc::new(SearchProjection::new(live.clone())));
     let worker = live::worker(live.clone(), store.clone(), arrivals);
     let all = participate(routes::routes(), database, clock.clone(), Arc::new(steps::Steps));
-    let search = Search { store, clock, ids, pages, live, settings };
+    let search = Search { store, clock, ids, pages, live, process, settings };
     let (router, route_ids) = all.finish(search.clone());
     let service = Service {
         name: NAME,

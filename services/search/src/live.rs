@@ -58,6 +58,16 @@ pub(crate) enum StreamKind {
     Sampled,
 }
 
+impl StreamKind {
+    /// As the database knows it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered",
+            Self::Sampled => "sampled",
+        }
+    }
+}
+
 /// A place that is free again when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -105,7 +115,7 @@ impl Live {
         self.rules_changed.send_replace(());
     }
 
-    /// A place for a stream of the app, if there is one.
+    /// A place in this process for a stream of the app, if there is one.
     pub(crate) fn listen(
         self: &Arc<Self>,
         kind: StreamKind,

@@ -7,6 +7,7 @@ use pillion_chassis::Parameters;
 use crate::Search;
 use crate::app_caller::AppCaller;
 use crate::error::Error;
+use crate::lease::Lease;
 use crate::live::StreamKind;
 use crate::stream::{self, Filter};
 
@@ -19,5 +20,6 @@ pub(crate) async fn sample_stream(
     parameters.finish()?;
     let listener = search.live.listen(StreamKind::Sampled, &app.client_id)?;
     let filter = Filter::Sample(search.settings.sample_per_10_000);
-    Ok(stream::respond(listener, filter, search.settings.heartbeat))
+    let lease = Lease::take(&search, StreamKind::Sampled, &app.client_id).await?;
+    Ok(stream::respond(listener, lease, filter, search.settings.heartbeat))
 }

@@ -7,6 +7,7 @@ use pillion_chassis::Parameters;
 use crate::Search;
 use crate::app_caller::AppCaller;
 use crate::error::Error;
+use crate::lease::Lease;
 use crate::live::StreamKind;
 use crate::stream::{self, Filter, Rules};
 
@@ -18,9 +19,10 @@ pub(crate) async fn search_stream(
 ) -> Result<Response, Error> {
     parameters.finish()?;
     let listener = search.live.listen(StreamKind::Filtered, &app.client_id)?;
-    let rules = Rules::load(search.store, &app.client_id).await?;
+    let rules = Rules::load(search.store.clone(), &app.client_id).await?;
     if rules.is_empty() {
         return Err(Error::NoRules);
     }
-    Ok(stream::respond(listener, Filter::Rules(rules), search.settings.heartbeat))
+    let lease = Lease::take(&search, StreamKind::Filtered, &app.client_id).await?;
+    Ok(stream::respond(listener, lease, Filter::Rules(rules), search.settings.heartbeat))
 }

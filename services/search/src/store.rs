@@ -1,8 +1,9 @@
-//! What the service keeps in its database: the index, which [`crate::projection`] writes, and the
-//! rules of apps' streams.
+//! What the service keeps in its database: the index, which [`crate::projection`] writes, the rules
+//! of apps' streams, and who is connected to them.
 //!
 //! Only the statements that ask the full-text index differ between the back ends.
 
+mod connections;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use pillion_chassis::ids::TIME_SHIFT;
 use pillion_chassis::sql::{Query as Statement, list, query};
 use pillion_chassis::{Backend, Database, DatabaseError, Migrations, Transaction, TweetId, UserId};
 
+pub(crate) use connections::StreamConnection;
 pub(crate) use rules::{AddedRule, RULES_PER_APP_MAX, Rule};
 
 use crate::document::Document;

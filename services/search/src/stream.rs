@@ -19,12 +19,14 @@ use tokio::time::Instant;
 
 use crate::document::Document;
 use crate::error::Disconnect;
+use crate::lease::Lease;
 use crate::live::{Listener, News};
 use crate::query::{self, Pattern, Query, RULE_CHARS_MAX};
 use crate::store::{Rule, Store};
 
 const LINE_END: &[u8] = b"\r\n";
-/// How long a rule that another process changed, or a handle in a rule, may stay as it was.
+/// How long a rule that another process changed, or a handle in a rule, may stay as it was. As
+/// often a connection says that it is still there.
 const RULES_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Which tweets are on a stream.
@@ -54,6 +56,7 @@ struct ReadyRule {
 /// A stream under way.
 struct Connection {
     listener: Listener,
+    lease: Lease,
     filter: Filter,
     heartbeat: Duration,
     heartbeat_at: Instant,
@@ -62,10 +65,16 @@ struct Connection {
 }
 
 /// The endless answer with the tweets of the filter.
-pub(crate) fn respond(listener: Listener, filter: Filter, heartbeat: Duration) -> Response {
+pub(crate) fn respond(
+    listener: Listener,
+    lease: Lease,
+    filter: Filter,
+    heartbeat: Duration,
+) -> Response {
     let now = Instant::now();
     let connection = Connection {
         listener,
+        lease,
         filter,
         heartbeat,
         heartbeat_at: now + heartbeat,
@@ -96,7 +105,14 @@ impl Connection {
         }
         loop {
             match self.woken().await {
-                Woken::Closing => return Some(self.end(Disconnect::Shutdown)),
+                Woken::Closing => {
+                    // It may come again at once, to another process.
+                    self.lease.end().await;
+                    return Some(self.end(Disconnect::Shutdown));
+                }
+                Woken::Refresh if !self.has_its_place().await => {
+                    return Some(self.end(Disconnect::Shutdown));
+                }
                 Woken::Refresh => self.refresh().await,
                 Woken::Heartbeat => return Some(self.line(&[])),
                 Woken::News(Ok(News::Tweet(document))) => {
@@ -126,6 +142,15 @@ impl Connection {
             () = tokio::time::sleep_until(self.heartbeat_at) => Woken::Heartbeat,
             news = feed.recv() => Woken::News(news),
         }
+    }
+
+    /// Says that the connection is still there, unless another took its place.
+    async fn has_its_place(&self) -> bool {
+        self.lease.renew().await.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "a stream goes on without saying that it is there");
+            true
+        })
     }
 
     async fn refresh(&mut self) {

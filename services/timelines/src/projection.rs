@@ -43,7 +43,8 @@ impl TimelinesProjection {
             TweetEvent::Hidden(_)
             | TweetEvent::Unhidden(_)
             | TweetEvent::AuthorHidden(_)
-            | TweetEvent::AuthorUnhidden(_) => {}
+            | TweetEvent::AuthorUnhidden(_)
+            | TweetEvent::AuthorSettled(_) => {}
         }
         Ok(())
     }

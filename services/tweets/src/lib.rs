@@ -14,6 +14,7 @@ mod projection;
 mod quote_tweets;
 mod relations;
 mod routes;
+mod settle;
 mod steps;
 mod store;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
     let journal = Some(store.journal());
     let steps = Arc::new(steps::Steps(store.clone()));
     let all = participate(routes::routes(), database, clock.clone(), steps);
+    let workers = vec![settle::worker(store.clone(), clock.clone())];
     let (router, route_ids) = all.finish(Tweets { store, clock, ids, peers, pages });
-    Ok(Service { name: NAME, router, routes: route_ids, workers: Vec::new(), journal, sagas: None })
+    Ok(Service { name: NAME, router, routes: route_ids, workers, journal, sagas: None })
 }

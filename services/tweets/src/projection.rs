@@ -4,12 +4,15 @@
 mod authors;
 mod retweets;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use pillion_chassis::sql::query;
 use pillion_chassis::{
     ApplyError, DatabaseError, Projection, Recorded, Transaction, TweetId, UserId,
 };
 use pillion_events::{EngagementEvent, TweetEvent, TweetPosted, UserEvent};
+use tokio::sync::Notify;
 
 use crate::NAME;
 
@@ -20,7 +23,16 @@ const ENGAGEMENTS: &str = "engagements";
 
 /// Tweets, how many each user has, and the handles for the texts of retweets.
 #[derive(Debug)]
-pub(crate) struct TweetProjection;
+pub(crate) struct TweetProjection {
+    unsettled: Arc<Notify>,
+}
+
+impl TweetProjection {
+    /// Wakes who waits for this when there may be more of an author's tweets to settle.
+    pub(crate) fn new(unsettled: Arc<Notify>) -> Self {
+        Self { unsettled }
+    }
+}
 
 #[async_trait]
 impl Projection for TweetProjection {
@@ -33,7 +45,7 @@ impl Projection for TweetProjection {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["tweet", "author", "account", "hidden_author"]
+        &["tweet", "author", "account", "hidden_author", "settling"]
     }
 
     async fn apply(
@@ -72,6 +84,13 @@ impl Projection for TweetProjection {
         }
         Ok(())
     }
+
+    fn applied(&self, event: &Recorded) {
+        let is_own = event.is_of(NAME) && event.name.starts_with("tweet.author_");
+        if is_own || (event.is_of(USERS) && event.name == "user.deleted") {
+            self.unsettled.notify_one();
+        }
+    }
 }
 
 async fn own(transaction: &mut Transaction, event: TweetEvent) -> Result<(), ApplyError> {
@@ -82,10 +101,11 @@ async fn own(transaction: &mut Transaction, event: TweetEvent) -> Result<(), App
         TweetEvent::Unhidden(event) => Ok(set_hidden(transaction, event.tweet_id, false).await?),
         TweetEvent::AuthorHidden(event) => Ok(authors::hide(transaction, event.user_id).await?),
         TweetEvent::AuthorUnhidden(event) => Ok(authors::unhide(transaction, event.user_id).await?),
+        TweetEvent::AuthorSettled(event) => Ok(authors::settle(transaction, event.user_id).await?),
     }
 }
 
-/// A hidden author posts nothing, so that the tweet is shown.
+/// A hidden author posts nothing, so that the tweet is counted.
 async fn posted(transaction: &mut Transaction, event: &TweetPosted) -> Result<(), ApplyError> {
     let mentions = serde_json::to_string(&event.mentions).map_err(ApplyError::poison)?;
     let replied_to = event.replied_to.map(|to| to.tweet_id);

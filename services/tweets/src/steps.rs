@@ -32,6 +32,9 @@ impl Participant for Steps {
                 if !self.0.is_deleted(transaction, user_id).await? {
                     return Err(command.too_early("user.deleted"));
                 }
+                if self.0.is_unsettled(transaction, user_id).await? {
+                    return Err(command.too_early("the end of the account's tweets"));
+                }
                 personal::shred(transaction, user_id).await?;
             }
             _ => return Err(command.unknown()),

@@ -2,6 +2,16 @@
 
 mod rows;
 
+/// Whether a tweet of the table `t` is for others to see: neither its author nor, of a retweet,
+/// that of what it repeats is hidden.
+macro_rules! is_for_all {
+    () => {
+        "(NOT EXISTS (SELECT 1 FROM hidden_author AS h WHERE h.user_id = t.author_id)
+          AND NOT EXISTS (SELECT 1 FROM hidden_author AS h WHERE h.user_id = t.retweeted_author_id))"
+    };
+}
+pub(crate) use is_for_all;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +24,8 @@ use pillion_chassis::{
 use pillion_events::{
     AuthorVisibility, ReplyVisibility, TweetDeleted, TweetEvent, TweetPosted, TweetRef,
 };
+
+use tokio::sync::Notify;
 
 use crate::NAME;
 use crate::error::Error;
@@ -51,7 +63,11 @@ pub(crate) struct TweetsOf {
 pub(crate) struct Store {
     database: Database,
     journal: Journal,
+    /// Told when there may be more of an author's tweets to settle.
+    pub(crate) unsettled: Arc<Notify>,
 }
+
+const IS_FOR_ALL: &str = is_for_all!();
 
 fn stream(tweet_id: TweetId) -> String {
     format!("tweet/{tweet_id}")
@@ -60,8 +76,10 @@ fn stream(tweet_id: TweetId) -> String {
 impl Store {
     /// The store on a migrated database.
     pub(crate) fn new(database: Database) -> Self {
-        let journal = Journal::new(NAME, database.clone(), Arc::new(TweetProjection));
-        Self { database, journal }
+        let unsettled = Arc::new(Notify::new());
+        let projection = Arc::new(TweetProjection::new(unsettled.clone()));
+        let journal = Journal::new(NAME, database.clone(), projection);
+        Self { database, journal, unsettled }
     }
 
     /// The service's events and tables.
@@ -207,6 +225,36 @@ impl Store {
         Ok(deleted.is_some())
     }
 
+    /// Whether not all tweets of an author are settled yet.
+    pub(crate) async fn is_unsettled(
+        &self,
+        transaction: &mut Transaction,
+        user_id: UserId,
+    ) -> Result<bool, DatabaseError> {
+        let found = query("SELECT user_id FROM settling WHERE user_id = $1")
+            .bind(user_id)
+            .fetch_optional::<(i64,)>(transaction)
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Settles some tweets of an author who has unsettled ones; whether there was one.
+    pub(crate) async fn settle_some(&self, at: Timestamp) -> Result<bool, AppendError> {
+        const NEXT: &str = "SELECT user_id FROM settling ORDER BY user_id LIMIT 1";
+        if query(NEXT).fetch_optional::<(i64,)>(&self.database).await?.is_none() {
+            return Ok(false);
+        }
+        let mut transaction = self.database.write().await?;
+        let found = query(NEXT).fetch_optional::<(i64,)>(&mut transaction).await?;
+        let Some(user_id) = found.and_then(|(user_id,)| UserId::from_i64(user_id)) else {
+            return Ok(false);
+        };
+        let event = TweetEvent::AuthorSettled(AuthorVisibility { user_id, at });
+        self.record_author(&mut transaction, user_id, &event, at).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
     /// Records what happens to a tweet that is there.
     async fn record(
         &self,
@@ -225,7 +273,7 @@ impl Store {
     pub(crate) async fn by_ids(&self, ids: &[TweetId]) -> Result<Vec<Tweet>, DatabaseError> {
         let rows: Vec<Row> = query(format!(
             "{SELECT}
-             WHERE t.tweet_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1)) AND t.shown"
+             WHERE t.tweet_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1)) AND {IS_FOR_ALL}"
         ))
         .bind(list(ids))
         .fetch_all(&self.database)
@@ -242,7 +290,7 @@ impl Store {
         let order = if window.newest_first { "DESC" } else { "ASC" };
         let rows: Vec<Row> = query(format!(
             "{SELECT}
-             WHERE t.author_id = $1 AND t.tweet_id > $2 AND t.tweet_id < $3 AND t.shown
+             WHERE t.author_id = $1 AND t.tweet_id > $2 AND t.tweet_id < $3 AND {IS_FOR_ALL}
                AND ($4 OR t.replied_to_id IS NULL) AND ($5 OR t.retweeted_id IS NULL)
              ORDER BY t.tweet_id {order} LIMIT $6"
         ))
@@ -266,10 +314,10 @@ impl Store {
     ) -> Result<Vec<TweetId>, DatabaseError> {
         let order = if window.newest_first { "DESC" } else { "ASC" };
         let rows: Vec<(i64,)> = query(format!(
-            "SELECT tweet_id FROM tweet
-             WHERE quoted_id = $1 AND tweet_id > $2 AND tweet_id < $3 AND shown
-               AND ($4 OR replied_to_id IS NULL)
-             ORDER BY tweet_id {order} LIMIT $5"
+            "SELECT t.tweet_id FROM tweet AS t
+             WHERE t.quoted_id = $1 AND t.tweet_id > $2 AND t.tweet_id < $3 AND {IS_FOR_ALL}
+               AND ($4 OR t.replied_to_id IS NULL)
+             ORDER BY t.tweet_id {order} LIMIT $5"
         ))
         .bind(tweet_id)
         .bind(window.above)
@@ -289,6 +337,7 @@ impl Store {
         let rows: Vec<(i64, i64)> = query(
             "SELECT user_id, tweet_count FROM author
              WHERE user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+               AND NOT EXISTS (SELECT 1 FROM hidden_author AS h WHERE h.user_id = author.user_id)
              ORDER BY user_id",
         )
         .bind(list(users))

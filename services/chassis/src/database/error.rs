@@ -4,6 +4,7 @@ use http::StatusCode;
 use sqlx::migrate::MigrateError;
 
 use crate::problem::Problem;
+use crate::tls::{TlsError, advice};
 
 /// Why a database cannot be used; each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,19 @@ pub enum OpenError {
         /// What went wrong.
         source: sqlx::Error,
     },
+    /// The server is there, and no TLS with it came about.
+    #[error("cannot reach the database {place}: {source}; {advice}")]
+    Tls {
+        /// The server and database.
+        place: String,
+        /// What went wrong.
+        source: sqlx::Error,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The files for TLS are not there, or not what they should be.
+    #[error("cannot connect to the database: {0}")]
+    Certificates(TlsError),
     /// Somebody else's tables are in it.
     #[error(
         "{place} is not one of Pillion's databases; move it away, or choose another folder with \
@@ -66,7 +80,7 @@ pub enum OpenError {
     /// The schema is from the past, and nobody said to bring it up to date.
     #[error(
         "the database {place} lacks migration {migration}; run `pillion migrate` with the same \
-         configuration, while no older version of the service runs"
+         configuration"
     )]
     Older {
         /// The file, or the server and database.
@@ -227,6 +241,9 @@ fn postgres_kind(code: &str) -> Kind {
 
 pub(super) fn open_error(place: &str, source: sqlx::Error) -> OpenError {
     let place = place.to_owned();
+    if let Some(advice) = advice(&source.to_string()) {
+        return OpenError::Tls { place, source, advice };
+    }
     match kind_of(&source) {
         Kind::NotWritable => OpenError::NotWritable { place, source },
         Kind::Full => OpenError::DiskFull { place },

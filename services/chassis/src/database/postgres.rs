@@ -1,15 +1,17 @@
 //! A database of a `PostgreSQL` server: one writer at a time over all processes, several readers,
 //! and time-outs on both ends.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Postgres, Transaction};
 
 use super::TURN_TIME_MAX;
 use super::error::{OpenError, open_error};
+use crate::tls::{ServerTls, TlsFiles};
 
 /// Reads of one service at a time in one process. A server takes some hundred connections from
 /// all processes together.
@@ -17,7 +19,11 @@ const READERS_MAX: u32 = 8;
 
 /// What a session is bound by: a statement that hangs must not hold its locks for ever. A write
 /// waits for its turn no longer than on `SQLite`.
-const SETTINGS: [(&str, &str); 5] = [
+///
+/// A row read by its id costs what one read in sequence does, as on an SSD: by the default, made for
+/// turning disks, the tweets of a page were read out of the whole table (docs/growing.md).
+const SETTINGS: [(&str, &str); 6] = [
+    ("random_page_cost", "1.1"),
     ("statement_timeout", "5s"),
     ("lock_timeout", "1800ms"),
     ("idle_in_transaction_session_timeout", "10s"),
@@ -42,13 +48,14 @@ pub(crate) struct Pools {
 }
 
 /// Connects to the database that the URL names; also its name for messages, without a password.
-pub(super) async fn connect(url: &str) -> Result<(String, Pools), OpenError> {
+pub(super) async fn connect(url: &str, tls: &ServerTls) -> Result<(String, Pools), OpenError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         let reason = "it does not begin with postgres://".to_owned();
         return Err(OpenError::Url { reason });
     }
     let options = PgConnectOptions::from_str(url)
-        .map_err(|error| OpenError::Url { reason: error.to_string() })?
+        .map_err(|error| OpenError::Url { reason: error.to_string() })?;
+    let options = secured(options, url, tls)?
         .application_name("pillion")
         .options(SETTINGS)
         .disable_statement_logging();
@@ -79,6 +86,44 @@ pub(super) async fn connect(url: &str) -> Result<(String, Pools), OpenError> {
         .await
         .map_err(failed)?;
     Ok((place, Pools { writer, readers }))
+}
+
+/// With the files for TLS, if the URL asks for it: those that it names, else the configured ones.
+fn secured(
+    mut options: PgConnectOptions,
+    url: &str,
+    tls: &ServerTls,
+) -> Result<PgConnectOptions, OpenError> {
+    let is_verified = match options.get_ssl_mode() {
+        PgSslMode::VerifyCa | PgSslMode::VerifyFull => true,
+        PgSslMode::Require => false,
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => return Ok(options),
+    };
+    let (_, query) = url.split_once('?').unwrap_or_default();
+    let named = |keys: &[&str]| -> Option<PathBuf> {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        let (_, path) = pairs.find(|(name, _)| keys.contains(&&**name))?;
+        Some(tls.base.join(&*path))
+    };
+    let client = match (named(&["sslcert", "ssl-cert"]), named(&["sslkey", "ssl-key"])) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (None, None) => tls.client.clone(),
+        _ => {
+            let reason = "sslcert and sslkey belong together; one of them is missing".to_owned();
+            return Err(OpenError::Url { reason });
+        }
+    };
+    let ca = named(&["sslrootcert", "ssl-root-cert", "ssl-ca"]);
+    let ca = ca.or_else(|| tls.ca.clone()).filter(|_| is_verified);
+    let files = ServerTls { ca, client, base: PathBuf::new() };
+    files.check().map_err(OpenError::Certificates)?;
+    if let Some(ca) = &files.ca {
+        options = options.ssl_root_cert(ca);
+    }
+    if let Some(TlsFiles { certificate, key }) = &files.client {
+        options = options.ssl_client_cert(certificate).ssl_client_key(key);
+    }
+    Ok(options)
 }
 
 /// Takes a database that is empty or ours, refuses any other.
@@ -123,4 +168,39 @@ pub(super) async fn begin(writer: &PgPool) -> Result<Transaction<'static, Postgr
         .execute(&mut *transaction)
         .await?;
     Ok(transaction)
+}
+
+/// Begins a transaction on a connection of its own, whose turn it is until [`end_alone`] and the
+/// commit after it: the lock is the session's. No statement has a bound.
+pub(super) async fn begin_alone(
+    writer: &PgPool,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let options = PgConnectOptions::clone(&writer.connect_options());
+    // What is dropped here is closed as soon as its connection comes back.
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(TURN_TIME_MAX)
+        .connect_with(options)
+        .await?;
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(WRITER_LOCK).execute(&mut *transaction).await?;
+    for set in [
+        "SET statement_timeout = 0",
+        "SET idle_in_transaction_session_timeout = 0",
+        // A plan that was made while a table was empty is none for a full one.
+        "SET plan_cache_mode = force_custom_plan",
+    ] {
+        sqlx::query(set).execute(&mut *transaction).await?;
+    }
+    Ok(transaction)
+}
+
+/// The turn ends with the commit.
+pub(super) async fn end_alone(
+    transaction: &mut Transaction<'static, Postgres>,
+) -> Result<(), sqlx::Error> {
+    for sql in ["SELECT pg_advisory_xact_lock($1)", "SELECT pg_advisory_unlock($1)"] {
+        sqlx::query(sql).bind(WRITER_LOCK).execute(&mut **transaction).await?;
+    }
+    Ok(())
 }

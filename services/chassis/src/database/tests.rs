@@ -1,6 +1,7 @@
 //! What the database promises: durability, turns, and refusals that leave everything alone. On
 //! both back ends where it means something on both.
 
+use pillion_test_servers::{Postgres, PostgresOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use super::*;
@@ -121,6 +122,26 @@ async fn a_turn_that_does_not_come_is_a_503_and_the_next_one_comes() {
     }
 }
 
+/// As when the way to it is cut under a worker, whom no request's deadline ends.
+#[tokio::test]
+async fn a_server_that_falls_silent_in_a_transaction_does_not_keep_the_turn() {
+    let server = Postgres::start(PostgresOptions::default()).await;
+    let database = Database::connect(&server.database().await).await.unwrap();
+    let mut turn = database.write().await.unwrap();
+    turn.answer_time = Duration::from_millis(300);
+    query("SELECT 1").execute(&mut turn).await.unwrap();
+    server.pause().await;
+    let asked = query("SELECT 1").execute(&mut turn);
+    let answer = tokio::time::timeout(Duration::from_secs(5), asked).await.expect("an answer");
+    assert!(matches!(answer, Err(DatabaseError::Unavailable(_))), "{answer:?}");
+    drop(turn);
+    server.resume().await;
+    let back = std::time::Instant::now();
+    while let Err(error) = database.write().await {
+        assert!(error.is_passing() && back.elapsed() < Duration::from_secs(20), "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_turn_that_another_process_has_is_a_503_too() {
     let url = pillion_test_servers::postgres().await.database().await;
@@ -209,6 +230,25 @@ async fn a_place_that_is_not_there_is_named_with_the_way_out() {
         let error = Database::connect(url).await.unwrap_err();
         assert!(matches!(error, OpenError::Url { .. }), "{url}: {error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_or_a_file_that_is_missing_is_told() {
+    let url = pillion_test_servers::postgres().await.database().await;
+    let error = Database::connect(&format!("{url}?sslmode=verify-full")).await.unwrap_err();
+    assert!(matches!(error, OpenError::Tls { .. }), "{error:?}");
+    assert!(error.to_string().contains("switch it on, or connect without"), "{error}");
+    for (query, expected) in [
+        ("sslmode=verify-full&sslrootcert=none.pem", "cannot read /certs/none.pem"),
+        ("sslmode=require&sslcert=a.pem", "sslcert and sslkey belong together"),
+    ] {
+        let tls = ServerTls { base: "/certs".into(), ..ServerTls::default() };
+        let error = Database::connect_with(&format!("{url}?{query}"), &tls).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    // What is not asked for is not looked at.
+    let tls = ServerTls { ca: Some("/certs/none.pem".into()), ..ServerTls::default() };
+    Database::connect_with(&format!("{url}?sslmode=disable"), &tls).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Makes a service's tables again from the events, in the order in which they were taken up.
 //!
-//! All in one transaction: readers see the old tables until the new ones are complete, writers
-//! wait, and when anything fails the tables are what they were.
+//! Readers see the old tables until the new ones are complete, writers wait, and when anything
+//! fails the tables are what they were.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
+use super::shadow::Shadow;
 use super::{ApplyError, Journal, KeysError};
 use crate::broker::{Broker, BrokerError, Subscription};
 use crate::database::{Backend, DatabaseError, Transaction};
@@ -92,26 +93,25 @@ pub enum RebuildError {
 impl Journal {
     /// Makes the tables again. Writes of the service wait meanwhile.
     pub async fn rebuild(&self, broker: &dyn Broker) -> Result<Rebuilt, RebuildError> {
-        let mut transaction = self.database.write().await?;
-        transaction.take_time().await?;
+        let mut transaction = self.database.write_alone().await?;
         let tables = self.projection.tables();
+        let shadow = Shadow::of(tables, &mut transaction).await?;
         let mut before = Vec::new();
         for table in tables {
-            before.push(digest(&mut transaction, table).await?.1);
+            before.push(digest(&mut transaction, table, &shadow.old(table)).await?.1);
         }
-        for table in tables {
-            query(format!("DELETE FROM {table}")).execute(&mut transaction).await?;
-        }
+        shadow.make(&mut transaction).await?;
         let events = if self.projection.follows().is_empty() {
-            self.replay_log(&mut transaction).await?
+            self.replay_log(&mut transaction, &shadow).await?
         } else {
-            self.replay_inbox(&mut transaction, broker).await?
+            self.replay_inbox(&mut transaction, &shadow, broker).await?
         };
         let mut rebuilt = Rebuilt { events, tables: Vec::new() };
         for (name, before) in tables.iter().zip(before) {
-            let (rows, after) = digest(&mut transaction, name).await?;
+            let (rows, after) = digest(&mut transaction, name, &shadow.replacement(name)).await?;
             rebuilt.tables.push(Table { name, rows, before, after });
         }
+        shadow.finish(&mut transaction).await?;
         transaction.commit().await?;
         Ok(rebuilt)
     }
@@ -121,12 +121,16 @@ impl Journal {
         let mut transaction = self.database.write().await?;
         let mut digests = BTreeMap::new();
         for table in self.projection.tables() {
-            digests.insert(*table, digest(&mut transaction, table).await?.1);
+            digests.insert(*table, digest(&mut transaction, table, table).await?.1);
         }
         Ok(digests)
     }
 
-    async fn replay_log(&self, transaction: &mut Transaction) -> Result<u64, RebuildError> {
+    pub(super) async fn replay_log(
+        &self,
+        transaction: &mut Transaction,
+        shadow: &Shadow,
+    ) -> Result<u64, RebuildError> {
         let mut events = 0;
         let mut last = 0;
         loop {
@@ -134,17 +138,18 @@ impl Journal {
                 event_log::read_after(&mut *transaction, self.name, last, PAGE_EVENTS_MAX).await?;
             let Some(newest) = page.last() else { return Ok(events) };
             last = newest.position;
-            events += self.reapply(transaction, &page).await?;
+            events += self.reapply(transaction, shadow, &page).await?;
         }
     }
 
     async fn replay_inbox(
         &self,
         transaction: &mut Transaction,
+        shadow: &Shadow,
         broker: &dyn Broker,
     ) -> Result<u64, RebuildError> {
         let mut sources: HashMap<String, Source> = HashMap::new();
-        let mut events = self.replay_before_inbox(transaction).await?;
+        let mut events = self.replay_before_inbox(transaction, shadow).await?;
         let mut ordinal = 0;
         loop {
             let page = query(
@@ -166,7 +171,7 @@ impl Journal {
                     source.foreign(broker, &name, position).await?
                 });
             }
-            events += self.reapply(transaction, &taken).await?;
+            events += self.reapply(transaction, shadow, &taken).await?;
         }
     }
 
@@ -174,6 +179,7 @@ impl Journal {
     async fn replay_before_inbox(
         &self,
         transaction: &mut Transaction,
+        shadow: &Shadow,
     ) -> Result<u64, RebuildError> {
         let (first,) = query("SELECT min(position) FROM inbox WHERE source = $1")
             .bind(self.name)
@@ -187,7 +193,7 @@ impl Journal {
             let is_after = |event: &Recorded| first.is_some_and(|it| event.position >= it);
             let count = page.iter().position(is_after).unwrap_or(page.len());
             let before = page.get(..count).unwrap_or_default();
-            events += self.reapply(transaction, before).await?;
+            events += self.reapply(transaction, shadow, before).await?;
             last = before.last().map_or(last, |event| event.position);
             if count < PAGE_EVENTS_MAX as usize {
                 return Ok(events);
@@ -199,6 +205,7 @@ impl Journal {
     async fn reapply(
         &self,
         transaction: &mut Transaction,
+        shadow: &Shadow,
         events: &[Recorded],
     ) -> Result<u64, RebuildError> {
         let failed = |event: &Recorded, source| RebuildError::Apply {
@@ -225,6 +232,7 @@ impl Journal {
             applied.map_err(|error| failed(event, error))?;
             count += 1;
         }
+        shadow.forget(transaction).await?;
         Ok(count)
     }
 }
@@ -311,10 +319,12 @@ impl Source {
     }
 }
 
-/// The number of rows, and a digest over all rows as text in their order.
+/// The number of rows, and a digest over all rows as text in their order. `place` is the table's
+/// name where there is more than one of that name.
 async fn digest(
     transaction: &mut Transaction,
     table: &str,
+    place: &str,
 ) -> Result<(i64, String), DatabaseError> {
     /// Rows that are read at once.
     const PAGE_ROWS_MAX: i64 = 5_000;
@@ -338,7 +348,7 @@ async fn digest(
     let columns: Vec<&str> = columns.iter().map(|(column,)| column.as_str()).collect();
     // Sorted by the values themselves, which is the same order for the same rows.
     let sql = format!(
-        "SELECT {} FROM (SELECT {} FROM {table} ORDER BY {} LIMIT $1 OFFSET $2) AS page",
+        "SELECT {} FROM (SELECT {} FROM {place} ORDER BY {} LIMIT $1 OFFSET $2) AS page",
         quoted.join(" || ',' || "),
         columns.join(", "),
         order.join(", "),

@@ -15,7 +15,8 @@ pub struct Status {
     pub service: &'static str,
     /// Events in its log.
     pub recorded: i64,
-    /// Of these, how many the broker has; `None` when it cannot be asked.
+    /// How far the broker has come; `None` when it cannot be asked. More than there are in the log
+    /// says that the database was restored, and the broker was not.
     pub published: Option<i64>,
     /// What it takes of other services.
     pub sources: Vec<SourceStatus>,
@@ -30,7 +31,8 @@ pub struct SourceStatus {
     pub source: &'static str,
     /// The last event that was taken up or parked.
     pub position: i64,
-    /// Events that the broker has beyond it; `None` when it cannot be asked.
+    /// Events that the broker has beyond it; `None` when it cannot be asked. Less than none says
+    /// that the broker has lost events, or that the source was restored without this service.
     pub lag: Option<i64>,
     /// How often the next event was tried in vain.
     pub attempts: i64,
@@ -53,15 +55,17 @@ impl Journal {
             let row = rows.iter().find(|(name, ..)| name == source).cloned();
             let (_, position, attempts, error) = row.unwrap_or_default();
             let last = published(source).await;
-            let lag = last.map(|last| (last - position).max(0));
+            let lag = last.map(|last| last - position);
             sources.push(SourceStatus { source, position, lag, attempts, error });
         }
         let (parked,) =
             query("SELECT count(*) FROM parked").fetch_one::<(i64,)>(&self.database).await?;
+        // In this order: what is recorded and published meanwhile is not ahead of its log.
+        let published = published(self.name).await;
         Ok(Status {
             service: self.name,
             recorded: event_log::last_position(&self.database).await?,
-            published: published(self.name).await,
+            published,
             sources,
             parked,
         })

@@ -86,6 +86,16 @@ impl Harness {
         harness
     }
 
+    /// The router of the service as another process has it.
+    pub(super) async fn another_process(&self) -> Router {
+        let peers = Arc::new(InProcessPeers::new());
+        let deps = testing::deps(&self.test.database, &self.clock, &peers);
+        // No two processes make the same ids.
+        let ids = Arc::new(Ids::new(self.clock.clone(), 1).unwrap());
+        let deps = pillion_chassis::Deps { ids, ..deps };
+        crate::build(deps, Settings::default()).await.unwrap().1.router
+    }
+
     pub(super) fn database(&self) -> &Database {
         &self.test.database
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pillion_chassis::testing::{BACKENDS, assert_rebuilds};
+use pillion_chassis::testing::{BACKENDS, assert_rebuilds, do_step};
+use pillion_chassis::{Backend, Database};
 
 use super::harness::{ANN, BOB, CID, Draft, Harness};
 
@@ -58,6 +59,36 @@ async fn the_index_forgets_what_is_deleted() {
             pillion_chassis::sql::query(check).execute(&mut transaction).await.unwrap();
         }
     }
+}
+
+/// Every place of these bytes in the file and its write-ahead log.
+fn count_in_files(database: &Database, bytes: &[u8]) -> usize {
+    let count = |suffix: &str| {
+        let file = std::fs::read(format!("{}{suffix}", database.place())).unwrap_or_default();
+        file.windows(bytes.len()).filter(|window| *window == bytes).count()
+    };
+    count("") + count("-wal")
+}
+
+#[tokio::test]
+async fn what_an_erased_account_wrote_is_nowhere_in_the_file() {
+    let service = Harness::start(Backend::Sqlite).await;
+    // Among others, in one part of the index.
+    for n in 0..20 {
+        service.post(ANN, &format!("tea number{n}")).await;
+        service.post(BOB, &format!("tea xylophone{n}")).await;
+    }
+    assert!(count_in_files(service.database(), b"xylophone") > 0);
+    service.delete_user(BOB).await;
+    let data = serde_json::json!({"user_id": "12"});
+    do_step(&service.router, 1, "purge", &data).await.data();
+    let began = std::time::Instant::now();
+    while count_in_files(service.database(), b"xylophone") > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "it is still there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(count_in_files(service.database(), b"number7") > 0);
+    assert_eq!(service.found("tea").await.len(), 10, "the index is whole");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http_body_util::BodyExt;
+use pillion_chassis::Backend;
 use pillion_chassis::testing::BACKENDS;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -169,6 +170,49 @@ async fn an_app_has_one_connection_and_needs_rules() {
             assert_eq!(refused.status, 400);
         }
     }
+}
+
+#[tokio::test]
+async fn an_app_has_one_connection_among_all_processes() {
+    let one = Harness::start(Backend::Postgres).await;
+    add_rules(&one, json!([{"value": "tea"}])).await;
+    let other = one.another_process().await;
+    let connect = async || {
+        let request = Harness::request("GET", FILTERED, None, "");
+        let response = other.clone().oneshot(request).await.unwrap();
+        (response.status().as_u16(), Client { body: response.into_body(), buffer: Vec::new() })
+    };
+    let first = Client::connect(&one, FILTERED).await;
+    assert_eq!(connect().await.0, 429);
+    assert_eq!(Client::connect(&one, SAMPLED).await.buffer.len(), 0);
+    // Its place is given back.
+    drop(first);
+    let began = std::time::Instant::now();
+    let second = loop {
+        match connect().await {
+            (200, client) => break client,
+            (status, _) => assert!(status == 429 && began.elapsed() < Duration::from_secs(10)),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(one.get(FILTERED).await.status, 429);
+    // One that is killed gives nothing back: its time ends. What is not dropped is as good.
+    one.clock.advance(Duration::from_secs(29));
+    assert_eq!(one.get(FILTERED).await.status, 429);
+    one.clock.advance(Duration::from_secs(1));
+    let mut third = Client::connect(&one, FILTERED).await;
+    assert_eq!(connect().await.0, 429);
+    // It was only slow, and sees it with its next look: here, since there is another rule.
+    let rule = json!({"add": [{"value": "coffee"}]}).to_string();
+    let more = Harness::request("POST", &format!("{FILTERED}/rules"), None, &rule);
+    assert_eq!(other.clone().oneshot(more).await.unwrap().status(), 201);
+    let mut second = second;
+    assert_eq!(second.json().await["errors"][0]["disconnect_type"], "OperationalDisconnect");
+    drop(second);
+    assert_eq!(connect().await.0, 429);
+    one.shut_down();
+    assert_eq!(third.json().await["errors"][0]["disconnect_type"], "OperationalDisconnect");
+    assert_eq!(connect().await.0, 200);
 }
 
 #[tokio::test]

@@ -16,10 +16,12 @@ pub(super) async fn added(
              (tweet_id, author_id, text, conversation_id, reply_settings, client_id, created_at,
               retweeted_id, retweeted_author_id, shown)
          SELECT $1, $2, '', $1, 'everyone', '', $3, tweet_id, author_id,
-                shown AND NOT EXISTS (SELECT 1 FROM hidden_author WHERE user_id = $2)
+                NOT EXISTS (SELECT 1 FROM hidden_author
+                            WHERE hidden_author.user_id IN ($2, tweet.author_id))
          FROM tweet
          WHERE tweet_id = $4 AND retweeted_id IS NULL AND NOT EXISTS
-             (SELECT 1 FROM account WHERE user_id = $2 AND username IS NULL)
+             (SELECT 1 FROM account WHERE account.user_id IN ($2, tweet.author_id)
+                                      AND username IS NULL)
          ON CONFLICT DO NOTHING
          RETURNING shown",
     )

@@ -103,10 +103,12 @@ impl State {
         transaction: &mut Transaction,
         tweet_id: TweetId,
     ) -> Result<Option<Self>, DatabaseError> {
-        query(
-            "SELECT tweet_id, author_id, conversation_id, replied_to_id, retweeted_id, hidden
-             FROM tweet WHERE tweet_id = $1 AND shown",
-        )
+        query(concat!(
+            "SELECT t.tweet_id, t.author_id, t.conversation_id, t.replied_to_id, t.retweeted_id,
+                    t.hidden
+             FROM tweet AS t WHERE t.tweet_id = $1 AND ",
+            super::is_for_all!()
+        ))
         .bind(tweet_id)
         .fetch_optional(transaction)
         .await

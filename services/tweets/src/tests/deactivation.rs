@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pillion_chassis::sql::query;
 use pillion_chassis::testing::{
-    assert_rebuilds, by_service, do_step, request, send, told, undo_step,
+    assert_rebuilds, by_service, do_step, request, send, statements, told, undo_step,
 };
 use pillion_chassis::{Clock, Recorded};
 use pillion_events::{EngagementEvent, Retweet, TweetId};
@@ -156,6 +156,79 @@ async fn a_purge_waits_for_the_news_and_leaves_nothing() {
     .await;
 }
 
+/// Posts, answers, quotes and retweets of Bob; the news that were told on the way.
+async fn write_much(tweets: &Harness, count: u64) -> Vec<Recorded> {
+    let mut news = Vec::new();
+    for n in 0..count {
+        let root = tweets.post_text(ANN, &format!("root {n}")).await;
+        let reply = tweets.reply_to(BOB, &root, &format!("reply {n}")).await.id();
+        tweets.quote(BOB, &root, &format!("quote {n}")).await.id();
+        news.push(hear_retweet(tweets, (1 << 60) + n, CID, &reply, BOB).await);
+    }
+    news
+}
+
+#[tokio::test]
+async fn an_author_of_very_much_goes_and_comes_back_at_once_and_is_counted_by_and_by() {
+    on_each(async |tweets: Harness| {
+        let root = tweets.post_text(ANN, "root").await;
+        tweets.reply_to(BOB, &root, "reply").await.id();
+        let hide = async |saga| {
+            let hidden = do_step(&tweets.router, saga, "hide", &about(BOB)).await;
+            assert_eq!(hidden.status, 200, "{}", hidden.body);
+        };
+        let ((), few) = statements(hide(1)).await;
+        undo_step(&tweets.router, 1, "hide", &about(BOB)).await.data();
+        let mut news = write_much(&tweets, 10).await;
+        let before = digests(&tweets).await;
+        let counted = async || {
+            let of_bob =
+                "SELECT count(*) FROM tweet WHERE shown AND 12 IN (author_id, retweeted_author_id)";
+            query(of_bob).fetch_one::<(i64,)>(tweets.database()).await.unwrap().0
+        };
+        assert_eq!(counted().await, 31);
+
+        // However much it is, the step takes as many statements and touches as many rows.
+        let ((), many) = statements(hide(2)).await;
+        assert!(many.len() <= few.len() + 1, "{} {}: {many:?}", many.len(), few.len());
+        assert_eq!(counted().await, 31 - 8);
+        let list_of = async |user: u64| tweets.get(&format!("/2/users/{user}/tweets")).await;
+        assert!(list_of(BOB).await.id_texts().is_empty());
+        assert!(list_of(CID).await.id_texts().is_empty());
+        assert_eq!(tweet_count(&tweets, BOB).await, 0);
+        let gone = do_step(&tweets.router, 3, "purge", &about(BOB)).await;
+        assert_eq!(gone.status, 503);
+
+        // Back before all is settled.
+        assert!(tweets.settle_some().await);
+        assert_eq!(counted().await, 31 - 16);
+        undo_step(&tweets.router, 2, "hide", &about(BOB)).await.data();
+        assert_eq!(list_of(BOB).await.id_texts().len(), 10);
+        assert_eq!(list_of(CID).await.id_texts().len(), 10);
+        while tweets.settle_some().await {}
+        assert_eq!(digests(&tweets).await, before);
+
+        // And away for good.
+        hide(4).await;
+        news.push(tweets.hear_users(&told::user_deleted(BOB, tweets.clock.now())).await);
+        let early = do_step(&tweets.router, 5, "purge", &about(BOB)).await;
+        assert_eq!(early.status, 503, "{}", early.body);
+        // A retweet of what is still there comes too late.
+        let left = "SELECT max(tweet_id) FROM tweet WHERE author_id = 12 AND retweeted_id IS NULL";
+        let (left,): (i64,) = query(left).fetch_one(tweets.database()).await.unwrap();
+        news.push(hear_retweet(&tweets, 1 << 59, CID, &left.to_string(), BOB).await);
+        while tweets.settle_some().await {}
+        do_step(&tweets.router, 5, "purge", &about(BOB)).await.data();
+        assert_eq!(metrics(&tweets, &root).await, (0, 0));
+        let rows = query("SELECT count(*) FROM tweet WHERE 12 IN (author_id, retweeted_author_id)");
+        assert_eq!(rows.fetch_one::<(i64,)>(tweets.database()).await.unwrap().0, 0);
+        let (wrong,): (i64,) = query(WRONG).fetch_one(tweets.database()).await.unwrap();
+        assert_eq!(wrong, 0);
+        assert_rebuilds(&tweets.journal, &news).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_no_step_of_a_saga_is_not_done() {
     on_each(async |tweets: Harness| {
@@ -216,7 +289,9 @@ const WRONG: &str = "
          + (SELECT count(*) FROM tweet AS t WHERE quote_count <>
                 (SELECT count(*) FROM tweet AS q WHERE q.quoted_id = t.tweet_id AND q.shown))
          + (SELECT count(*) FROM tweet AS t WHERE shown = EXISTS
-                (SELECT 1 FROM hidden_author WHERE user_id IN (t.author_id, t.retweeted_author_id)))
+                (SELECT 1 FROM hidden_author WHERE user_id IN (t.author_id, t.retweeted_author_id))
+              AND NOT EXISTS
+                (SELECT 1 FROM settling WHERE user_id IN (t.author_id, t.retweeted_author_id)))
          + (SELECT count(*) FROM author AS a WHERE tweet_count = 0 OR tweet_count <>
                 (SELECT count(*) FROM tweet AS t WHERE t.author_id = a.user_id AND t.shown))
          + (SELECT count(*) FROM tweet WHERE shown
@@ -273,6 +348,9 @@ async fn counts_are_of_what_is_shown_whatever_happens() {
                 }
                 _ => {}
             }
+            if dice.roll(3) == 0 {
+                tweets.settle_some().await;
+            }
             let (wrong,): (i64,) = query(WRONG).fetch_one(tweets.database()).await.unwrap();
             assert_eq!(wrong, 0, "after {n}");
             let (rows,): (i64,) =
@@ -282,12 +360,13 @@ async fn counts_are_of_what_is_shown_whatever_happens() {
         assert!(largest > 30, "there were tweets to count: {largest}");
         for by in [ANN, BOB, CID] {
             tweets.hear_users(&told::user_deleted(by, tweets.clock.now())).await;
+            while tweets.settle_some().await {}
             let (wrong,): (i64,) = query(WRONG).fetch_one(tweets.database()).await.unwrap();
             assert_eq!(wrong, 0, "{by} is gone");
         }
         let (left,): (i64,) = query(
             "SELECT (SELECT count(*) FROM tweet) + (SELECT count(*) FROM author)
-                  + (SELECT count(*) FROM hidden_author)",
+                  + (SELECT count(*) FROM hidden_author) + (SELECT count(*) FROM settling)",
         )
         .fetch_one(tweets.database())
         .await

@@ -106,6 +106,12 @@ impl Harness {
         deliver(&self.journal, "engagements", "user/1", event, at).await
     }
 
+    /// Settles some tweets of an author, as the worker does; whether there were any.
+    pub(super) async fn settle_some(&self) -> bool {
+        let store = crate::store::Store::new(self.test.database.clone());
+        store.settle_some(self.clock.now()).await.unwrap()
+    }
+
     /// Hides or shows a reply.
     pub(super) async fn set_hidden(&self, by: u64, id: &str, hidden: bool) -> Reply {
         let body = json!({"hidden": hidden}).to_string();

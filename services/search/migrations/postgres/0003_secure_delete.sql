@@ -1,0 +1,1 @@
+-- Nothing: a document has its terms in its own row here, and they go as the row does.
