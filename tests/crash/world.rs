@@ -314,6 +314,7 @@ pub(crate) async fn until_even(system: &System) {
     let began = Instant::now();
     loop {
         let output = bare(system, &["events", "lag", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let services: Vec<Value> = serde_json::from_str(&text).expect("JSON");
         assert_eq!(services.len(), SERVICES.len(), "{text}");

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use crate::event_log::Recorded;
 
 pub use embedded::EmbeddedBroker;
-pub use nats::{NatsBroker, NatsOptions};
+pub use nats::{NatsAddress, NatsBroker, NatsOptions, NatsTrouble};
 
 /// Carries events between services. The *source* is the name of the service whose log it is;
 /// lower-case letters, digits and hyphens.

@@ -50,4 +50,4 @@ pub use routes::{RouteId, Routes};
 pub use saga::Sagas;
 pub use service::{Deps, Service, Shutdown, StartError, Worker};
 pub use service_token::{ServiceKeys, ServiceTokens};
-pub use tls::{Identities, Tls, TlsFiles};
+pub use tls::{Identities, ServerTls, Tls, TlsFiles};

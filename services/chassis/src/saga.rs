@@ -23,6 +23,7 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::crash::crash_point;
 use crate::database::{Database, DatabaseError, Transaction};
 use crate::ids::Ids;
 use crate::peers::Peers;
@@ -46,7 +48,6 @@ pub use status::{Counts, Entry, Listed, OperatorError, Shown, StepShown};
 
 use definition::Kind;
 use log::{Row, What};
-use participant::Part;
 
 /// What a saga may carry from step to step.
 pub const SAGA_DATA_BYTES_MAX: usize = 16 * 1024;
@@ -126,6 +127,27 @@ pub struct Reason {
     pub status: u16,
     /// The document of the refusal, or one that says why.
     pub problem: Value,
+    /// Steps that could not be taken back and that an operator left as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+}
+
+impl Reason {
+    fn new(step: &str, status: StatusCode, problem: Value) -> Self {
+        Self { step: step.to_owned(), status: status.as_u16(), problem, left: Vec::new() }
+    }
+
+    /// Somebody wants it back.
+    fn told(step: &str, reason: &str) -> Self {
+        let problem = json!({
+            "title": "Taken back",
+            "detail": reason,
+            "type": "about:blank",
+            "status": 409,
+            "signal": reason,
+        });
+        Self::new(step, StatusCode::CONFLICT, problem)
+    }
 }
 
 impl From<Reason> for Problem {
@@ -212,20 +234,18 @@ impl From<SagaError> for Problem {
 /// What the sagas of a service stand on.
 #[derive(Debug, Clone)]
 pub struct SagaDeps {
-    /// The name of the service that owns them. Steps of its own run without a call.
+    /// The name of the service that owns them.
     pub service: &'static str,
     /// Its migrated database.
     pub database: Database,
-    /// The other services.
+    /// The services that have steps, this one among them.
     pub peers: Arc<dyn Peers>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Numbers for sagas.
     pub ids: Arc<Ids>,
-    /// What the other services are shown.
+    /// What they are shown.
     pub tokens: Arc<ServiceTokens>,
-    /// Does the steps of its own.
-    pub participant: Arc<dyn Participant>,
 }
 
 /// The sagas that a service conducts. Clones are the same.
@@ -240,10 +260,11 @@ struct Conductor {
     clock: Arc<dyn Clock>,
     ids: Arc<Ids>,
     tokens: Arc<ServiceTokens>,
-    part: Part,
     sagas: Vec<&'static Saga>,
     /// This process among those that share the database.
     owner: String,
+    /// The latest moment that it has seen, in microseconds since 1970: clocks are set back at times.
+    latest: AtomicI64,
     /// Wakes the worker when something is to be done.
     due: Notify,
     watchers: Watchers,
@@ -278,8 +299,7 @@ impl Sagas {
     /// The conductor of these sagas. Its [`Sagas::worker`] has to run, here or in another process
     /// on the same database.
     pub fn new(deps: SagaDeps, sagas: &[&'static Saga]) -> Self {
-        let SagaDeps { service, database, peers, clock, ids, tokens, participant } = deps;
-        let part = Part::new(database.clone(), clock.clone(), participant);
+        let SagaDeps { service, database, peers, clock, ids, tokens } = deps;
         // Another one for every process; no ids can be made yet.
         let random = RandomState::new().hash_one(());
         let owner = format!("{service} {random:016x}");
@@ -290,9 +310,10 @@ impl Sagas {
             clock,
             ids,
             tokens,
-            part,
             sagas: sagas.to_vec(),
             owner,
+            // It may have been set back while nothing ran.
+            latest: AtomicI64::new(i64::MAX),
             due: Notify::new(),
             watchers: Watchers::default(),
         }))
@@ -331,6 +352,8 @@ impl Sagas {
         let row = Row::new(id, saga.name, key, first, data, now);
         row.insert(transaction).await?;
         log::note(transaction, id, now, &row.step, What::Started, None).await?;
+        crash_point!("saga.log.before", saga.name, &row.step, What::Started.word());
+        crash_point!(after transaction, "saga.log.after", saga.name, &row.step, "started");
         self.wake_after(transaction, id);
         Ok(id)
     }
@@ -349,16 +372,16 @@ impl Sagas {
         };
         let (id, epoch) = (row.id(), row.epoch);
         let now = self.0.clock.now().as_micros();
-        let state = row.state()?;
+        let (state, step) = (row.state()?, row.step.clone());
         let is_taken_back = state == State::Compensating
             || (state == State::Parked && row.resumes()? == State::Compensating);
-        match signal {
+        let what = match signal {
             Signal::Proceed if is_taken_back => return Ok(Signalled::Compensating(id)),
             Signal::Compensate(_) if is_taken_back => return Ok(Signalled::Taken(id)),
             _ if row.is_at_pivot(saga) => return Ok(Signalled::PastPivot(id)),
             Signal::Proceed if state == State::Waiting => {
-                log::note(transaction, id, now, &row.step, What::Proceeded, Some("signal")).await?;
                 row.advance(saga, now);
+                What::Proceeded
             }
             Signal::Proceed => {
                 // Whoever is at it goes on, and finds this when the step that waits has its turn.
@@ -366,26 +389,17 @@ impl Sagas {
                 return Ok(Signalled::Taken(id));
             }
             Signal::Compensate(reason) => {
-                let reason = Reason {
-                    step: row.step.clone(),
-                    status: StatusCode::CONFLICT.as_u16(),
-                    problem: json!({
-                        "title": "Taken back",
-                        "detail": reason,
-                        "type": "about:blank",
-                        "status": 409,
-                        "signal": reason,
-                    }),
-                };
-                log::note(transaction, id, now, &row.step, What::TurnedBack, Some("signal"))
-                    .await?;
-                row.turn_back(saga, row.position(), &reason, now);
+                row.turn_back(saga, row.position(saga), &Reason::told(&step, reason), now);
+                What::TurnedBack
             }
-        }
+        };
         // Whoever is at it has lost it: its next write fails.
         row.release();
         row.epoch += 1;
         row.save(transaction, epoch).await?;
+        log::note(transaction, id, now, &step, what, Some("signal")).await?;
+        crash_point!("saga.log.before", saga.name, &step, what.word());
+        crash_point!(after transaction, "saga.log.after", saga.name, &step, what.word());
         self.wake_after(transaction, id);
         Ok(Signalled::Taken(id))
     }
@@ -423,7 +437,7 @@ impl Sagas {
     ) -> Result<Outcome, SagaError> {
         let pivoted = |row: &Row| {
             let saga = self.0.sagas.iter().find(|saga| saga.name == row.name);
-            saga.is_some_and(|saga| row.position() > saga.pivot())
+            saga.is_some_and(|saga| row.position(saga) > saga.pivot())
                 || matches!(row.state(), Ok(State::Completed))
         };
         self.watch(id, within, pivoted).await

@@ -1,13 +1,15 @@
 //! TLS as the services speak it. Between each other both sides show a certificate of one
 //! authority, which says which service they are: [`Tls::mutual`]. Towards clients only the server
 //! does: [`Tls::public`]. Version 1.3, nothing older; nothing is resumed, so that every connection
-//! has seen a certificate that was valid when it began.
+//! has seen a certificate that was valid when it began. Connections to databases and brokers are
+//! their clients' business, which are told what servers must show: [`ServerTls`].
 //!
 //! The files are looked at again and again; a change is in force for new connections when two
 //! looks in a row found the same, and what cannot be used never takes the place of what can.
 
 mod files;
 mod refusal;
+mod servers;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub use files::TlsError;
+pub use servers::{ServerTls, advice};
 pub use stream::Stream;
 
 use self::files::{Contents, Material};

@@ -86,7 +86,6 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
         clock: clock.clone(),
         ids,
         tokens,
-        participant: participant.clone(),
     };
     let sagas = Sagas::new(sagas, &[&FOLLOW_PROTECTED]);
     let service = saga::participate(routes::routes(), database, clock.clone(), participant);

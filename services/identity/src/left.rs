@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pillion_chassis::{Problem, Shutdown, Worker};
 
-use crate::register_account::{Profile, Registration};
+use crate::register_account::{self, Profile, Registration};
 use crate::sagas::REGISTER_ACCOUNT;
 use crate::state::Identity;
 use crate::store::accounts::Left;
@@ -51,7 +51,7 @@ impl Identity {
                 let registration = Registration { user_id, profile };
                 let data = serde_json::to_value(registration)
                     .map_err(|error| Problem::internal(&error))?;
-                let key = account.username.to_ascii_lowercase();
+                let key = register_account::key(&account.username, user_id);
                 self.sagas.start(&mut transaction, &REGISTER_ACCOUNT, &key, data).await?;
             }
             // Its owner was told that it is gone for good.

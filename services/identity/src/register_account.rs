@@ -25,8 +25,6 @@ use crate::store::{Account, AccountState, accounts};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
 /// Far above any rule for handles, which is the users service's: longer ones are no keys here.
 const USERNAME_BYTES_MAX: usize = 64;
-/// How long a new registration waits for one of the same handle that is being taken back.
-const TURN_TIME_MAX: Duration = Duration::from_secs(1);
 /// A registration that is under way ends within seconds.
 const RETRY_AFTER_S: u32 = 2;
 
@@ -70,8 +68,12 @@ enum Begun {
     Anew(Registration, SagaId),
     /// Before, perhaps by the same person.
     Before(Account, Registration, SagaId),
-    /// Not yet: an earlier one of the same handle is just ending.
-    NotYet(SagaId),
+}
+
+/// The key of an account's registration. A handle alone would be none: after a change of handle
+/// somebody else may register it while the saga of who had it still waits for other services.
+pub(crate) fn key(username: &str, user_id: UserId) -> String {
+    format!("{}/{user_id}", username.to_ascii_lowercase())
 }
 
 pub(crate) async fn register_account(
@@ -88,12 +90,7 @@ pub(crate) async fn register_account(
     let name = name.trim().to_owned();
     let profile = Profile { username, name, description, location, url };
     let hash = identity.passwords.hash(password.clone()).await?;
-    let mut begun = identity.begin_registration(&profile, &hash).await?;
-    if let Begun::NotYet(earlier) = begun {
-        identity.sagas.outcome(earlier, TURN_TIME_MAX).await?;
-        begun = identity.begin_registration(&profile, &hash).await?;
-    }
-    let (registration, saga) = match begun {
+    let (registration, saga) = match identity.begin_registration(&profile, &hash).await? {
         Begun::Anew(registration, saga) => (registration, saga),
         Begun::Before(account, registration, saga) => {
             if !identity.passwords.verify(password, Some(account.password_hash)).await? {
@@ -101,7 +98,6 @@ pub(crate) async fn register_account(
             }
             (registration, saga)
         }
-        Begun::NotYet(_) => return Err(goes_on()),
     };
     match identity.sagas.outcome_at_pivot(saga, ANSWER_TIME_MAX).await? {
         Outcome::Pivoted | Outcome::Completed => {}
@@ -124,9 +120,10 @@ impl Identity {
         password_hash: &str,
     ) -> Result<Begun, Problem> {
         let mut transaction = self.store.write().await?;
-        let key = profile.username.to_ascii_lowercase();
-        let running = self.sagas.running(&mut transaction, &REGISTER_ACCOUNT, &key).await?;
-        if let Some(holder) = accounts::holder(&mut transaction, &key).await? {
+        let handle = profile.username.to_ascii_lowercase();
+        if let Some(holder) = accounts::holder(&mut transaction, &handle).await? {
+            let key = key(&handle, holder.id);
+            let running = self.sagas.running(&mut transaction, &REGISTER_ACCOUNT, &key).await?;
             match (holder.state, running) {
                 (AccountState::Pending, Some(saga)) => {
                     let registration = Registration::deserialize(&saga.data)
@@ -145,9 +142,9 @@ impl Identity {
         let registration = Registration { user_id: self.ids.user()?, profile: profile.clone() };
         let data =
             serde_json::to_value(&registration).map_err(|error| Problem::internal(&error))?;
+        let key = key(&handle, registration.user_id);
         let started = self.sagas.start(&mut transaction, &REGISTER_ACCOUNT, &key, data).await;
         let saga = match started {
-            Err(SagaError::Running(earlier)) => return Ok(Begun::NotYet(earlier)),
             Err(SagaError::Data) => {
                 let message = "the body: this is far too much for a profile";
                 return Err(Problem::invalid("body", None, message));

@@ -5,8 +5,8 @@ use pillion_chassis::saga::{OnTimer, Saga, Step};
 /// An account begins. Until users.activate nobody else can see anything of it, and everything is
 /// taken back when a service refuses its part; from then on it exists.
 ///
-/// Key: the handle in lower case. Data: `user_id`, `username`, `name`, and `description`,
-/// `location` and `url` if there are any.
+/// Key: the handle in lower case and the user's id, `ann/12`. Data: `user_id`, `username`, `name`,
+/// and `description`, `location` and `url` if there are any.
 pub(crate) static REGISTER_ACCOUNT: Saga = Saga {
     name: "register_account",
     steps: &[

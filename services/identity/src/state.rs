@@ -9,7 +9,6 @@ use pillion_chassis::{Clock, Deps, Ids, Problem, Random, StartError};
 use crate::password::{PasswordError, Passwords};
 use crate::sagas::{DEACTIVATE_ACCOUNT, REGISTER_ACCOUNT};
 use crate::signer::{KeyError, Signer};
-use crate::steps::Steps;
 use crate::store::Store;
 use crate::{Config, NAME};
 
@@ -53,7 +52,6 @@ impl Identity {
             clock: clock.clone(),
             ids: ids.clone(),
             tokens: service_tokens,
-            participant: Arc::new(Steps),
         };
         let sagas = Sagas::new(saga_deps, &[&REGISTER_ACCOUNT, &DEACTIVATE_ACCOUNT]);
         Ok(Self {

@@ -48,7 +48,7 @@ struct Users {
 pub async fn service(deps: Deps) -> Result<Service, StartError> {
     let Deps { clock, ids, random, database, peers, service_tokens, .. } = deps;
     database.migrate(&store::MIGRATIONS).await?;
-    let pages = Arc::new(PageTokens::load(&database, &*random).await?);
+    let pages = Arc::new(PageTokens::load(&database, &*random).await?.by(clock.clone()));
     let store = Store::open(database.clone()).await?;
     let journal = store.journal();
     let participant = Arc::new(Steps { journal: journal.clone() });
@@ -60,7 +60,6 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
             clock: clock.clone(),
             ids,
             tokens: service_tokens,
-            participant: participant.clone(),
         },
         &[&CHANGE_HANDLE],
     );

@@ -9,7 +9,8 @@ use pillion_chassis::saga::{Saga, Step};
 pub(crate) static CHANGE_HANDLE: Saga = Saga {
     name: "change_handle",
     steps: &[
-        Step::compensated("users", "reserve").shows(&["username"]),
+        // Plugins on the chain of users have the same say as in registrations.
+        Step::compensated("users", "reserve_handle").formerly("reserve").shows(&["username"]),
         Step::compensated("identity", "rename"),
         Step::pivot("users", "swap"),
         Step::retried("search", "rename"),

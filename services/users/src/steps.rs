@@ -49,7 +49,7 @@ impl Participant for Steps {
                 let OfUser { user_id } = command.read()?;
                 deactivation::purge(journal, transaction, user_id, command.at).await?;
             }
-            ("change_handle", "reserve") => {
+            ("change_handle", "reserve_handle") => {
                 change_handle::reserve(transaction, &command.read()?).await?;
             }
             ("change_handle", "swap") => {
@@ -77,7 +77,7 @@ impl Participant for Steps {
                 let OfUser { user_id } = command.read()?;
                 deactivation::reactivate(&self.journal, transaction, user_id, command.at).await
             }
-            ("change_handle", "reserve") => {
+            ("change_handle", "reserve_handle") => {
                 change_handle::release(transaction, &command.read()?).await
             }
             _ => Err(command.unknown()),

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
+use axum::{Extension, Router};
 use http::{Method, StatusCode};
 use pillion_chassis::event_log::{self, Recorded};
 use pillion_chassis::service::ShutdownTrigger;
@@ -88,6 +88,8 @@ impl Harness {
             peers.register(service, router.with_state(steps.clone()));
         }
         let service = crate::service(testing::deps(&test.database, &clock, &peers)).await.unwrap();
+        let by_itself = Extension(testing::by_service("users"));
+        peers.register("users", service.router.clone().layer(by_itself));
         let (trigger, shutdown) = Shutdown::new();
         for worker in service.workers {
             tokio::spawn(worker.run(shutdown.clone()));

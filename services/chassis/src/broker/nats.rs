@@ -11,11 +11,11 @@
 //! happens at power cuts. A client cannot ask the server for this setting; whoever runs it looks
 //! at `sync_always` in the server's `/varz`.
 
+mod address;
 mod stream;
 mod subscription;
 
 use std::collections::HashSet;
-use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,13 +23,16 @@ use async_nats::connection::State;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, Context, ErrorCode, context};
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, Event};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use self::address::address_error;
+pub use self::address::{NatsAddress, NatsTrouble};
 use self::subscription::NatsSubscription;
 use super::{Broker, BrokerError, Cause, Subscription, check_consecutive, check_name, encode};
 use crate::event_log::Recorded;
+use crate::tls::ServerTls;
 
 /// Whatever is asked of the server is answered, or given up on, within this time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -48,19 +51,22 @@ const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The server counts that much of its disk as taken once it has made the stream.
 const STREAM_BYTES_MAX: i64 = 1024 * 1024 * 1024;
 
-/// How streams are made. Those that exist are left as they are.
-#[derive(Debug, Clone, Copy)]
+/// How streams are made, of which those that exist are left as they are, and what the server must
+/// show.
+#[derive(Debug, Clone)]
 pub struct NatsOptions {
     /// Servers that hold a copy of each stream: 1, or 3 in a cluster.
     pub replicas: usize,
     /// Bytes that a stream may have. When they are used up, the broker takes no more events of
     /// that service, and loses none.
     pub stream_bytes_max: i64,
+    /// For `tls://`, and for servers that ask for TLS.
+    pub tls: ServerTls,
 }
 
 impl Default for NatsOptions {
     fn default() -> Self {
-        Self { replicas: 1, stream_bytes_max: STREAM_BYTES_MAX }
+        Self { replicas: 1, stream_bytes_max: STREAM_BYTES_MAX, tls: ServerTls::default() }
     }
 }
 
@@ -72,15 +78,15 @@ pub struct NatsBroker {
     options: NatsOptions,
     /// Changes with every new connection.
     connected: watch::Receiver<()>,
+    trouble: NatsTrouble,
     /// The sources whose streams were there and sound when last looked at.
     known: Arc<Mutex<HashSet<String>>>,
 }
 
 impl NatsBroker {
-    /// Connects to `nats://USER:PASSWORD@HOST:PORT` (or `tls://…`); several servers of a cluster
-    /// are separated by commas. It does not wait for the server: while there is none, everything
-    /// fails with [`BrokerError::Unavailable`] after two seconds, and once it is there all goes
-    /// on. So a service starts without its broker.
+    /// Connects to a URL that [`NatsAddress::parse`] reads. It does not wait for the server: while
+    /// there is none, everything fails with [`BrokerError::Unavailable`] after two seconds, and
+    /// once it is there all goes on. So a service starts without its broker.
     pub async fn connect(url: &str) -> Result<Self, BrokerError> {
         Self::connect_with(url, NatsOptions::default()).await
     }
@@ -91,9 +97,10 @@ impl NatsBroker {
             let reason = format!("a stream has 1 or 3 replicas, not {}", options.replicas);
             return Err(BrokerError::Configuration { reason });
         }
-        let servers = url.split(',').map(server).collect::<Result<Vec<_>, _>>()?;
+        let NatsAddress { servers, options: connect, trouble } =
+            NatsAddress::parse(url, &options.tls)?;
         let (connections, connected) = watch::channel(());
-        let client = ConnectOptions::new()
+        let client = connect
             .name("pillion")
             .retry_on_initial_connect()
             .connection_timeout(ANSWER_TIME_MAX)
@@ -113,7 +120,7 @@ impl NatsBroker {
             .timeout(ANSWER_TIME_MAX)
             .max_ack_inflight(IN_FLIGHT_COUNT_MAX)
             .build(client.clone());
-        Ok(Self { client, context, options, connected, known: Arc::default() })
+        Ok(Self { client, context, options, connected, trouble, known: Arc::default() })
     }
 
     /// Waits for the connection, but not for long: what is sent without one piles up.
@@ -125,7 +132,7 @@ impl NatsBroker {
         };
         tokio::time::timeout(ANSWER_TIME_MAX, wait)
             .await
-            .map_err(|_| BrokerError::Unavailable("there is no connection to it".into()))
+            .map_err(|_| BrokerError::Unavailable(self.trouble.to_string().into()))
     }
 
     fn knows(&self, source: &str) -> bool {
@@ -168,21 +175,6 @@ impl NatsBroker {
         }
         if refused { Err(PublishFailure::Refused) } else { Ok(()) }
     }
-}
-
-/// The address of one server.
-fn server(url: &str) -> Result<ServerAddr, BrokerError> {
-    let server: ServerAddr = url.trim().parse().map_err(|error| address_error(&error))?;
-    if !matches!(server.scheme(), "nats" | "tls") || server.host().is_empty() {
-        return Err(address_error(&"it names no such server"));
-    }
-    Ok(server)
-}
-
-/// Never with the URL itself, which may hold a password.
-fn address_error(error: &dyn Display) -> BrokerError {
-    let reason = format!("its URL is not nats://HOST:PORT, or a list of them: {error}");
-    BrokerError::Configuration { reason }
 }
 
 /// Between tries to connect: none at first, then longer and longer, to the longest.
@@ -276,7 +268,7 @@ impl Broker for NatsBroker {
     async fn last_position(&self, source: &str) -> Result<i64, BrokerError> {
         check_name(source)?;
         self.connection().await?;
-        let stream = stream::open(&self.context, self.options, source).await?;
+        let stream = stream::open(&self.context, &self.options, source).await?;
         let state = &stream.cached_info().state;
         self.remember(source);
         if state.messages == state.last_sequence {
@@ -302,7 +294,7 @@ impl Broker for NatsBroker {
         check_consecutive(source, after, events)?;
         self.connection().await?;
         if !self.knows(source) {
-            stream::open(&self.context, self.options, source).await?;
+            stream::open(&self.context, &self.options, source).await?;
             self.remember(source);
         }
         for events in events.chunks(IN_FLIGHT_COUNT_MAX) {

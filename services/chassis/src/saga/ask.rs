@@ -7,13 +7,16 @@ use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::definition::Step;
+use super::definition::{Saga, Step};
 use super::log::Row;
-use super::participant::{FAILED, Order, REFUSED, STEP_HEADER, Unmet};
+use super::participant::{FAILED, Order, REFUSED, STEP_HEADER};
 use super::{Reason, Sagas};
 use crate::crash::crash_point;
 use crate::database::DatabaseError;
 use crate::peers::{PEER_ANSWER_TIME_MAX, PeerError, body_of};
+
+/// What a refusal may say about itself.
+const DOCUMENT_BYTES_MAX: usize = 32 * 1024;
 
 /// What a participant, or what is in front of it, answered.
 pub(super) enum Answer {
@@ -26,61 +29,34 @@ pub(super) enum Answer {
 }
 
 impl Sagas {
-    /// Has a step done or taken back, here or at another service.
+    /// Has a step done or taken back. This service is called like the others, through all that
+    /// stands in front of it: plugins have the same say in every step.
     pub(super) async fn ask(
         &self,
         method: Method,
         row: &Row,
+        saga: &Saga,
         step: &Step,
     ) -> Result<Answer, DatabaseError> {
         let data = row.data()?;
-        let is_own = step.service == self.0.service;
         let query = query_of(step, &data);
-        let kind = step.kind.word().to_owned();
-        let order = Order { saga: row.name.clone(), kind, data };
-        crash_point!("saga.send.before");
-        let answer = if is_own {
-            self.ask_own(&method, row, step, order).await
-        } else {
-            let path = format!("/internal/sagas/{}/steps/{}{query}", row.id(), step.name);
-            self.ask_peer(method, row, step, &path, &order).await
+        let path = format!("/internal/sagas/{}/steps/{}{query}", row.id(), step.name);
+        let order = Order {
+            saga: row.name.clone(),
+            kind: step.kind.word().to_owned(),
+            has_begun: saga.steps.first() == Some(step) && step.service == self.0.service,
+            formerly: step.former_name.map(str::to_owned),
+            data,
         };
-        crash_point!("saga.send.after");
+        crash_point!("saga.send.before", &row.name, &row.step, method.as_str());
+        let answer = self.call(&method, row, step, &path, &order).await;
+        crash_point!("saga.send.after", &row.name, &row.step, method.as_str());
         Ok(answer)
     }
 
-    async fn ask_own(&self, method: &Method, row: &Row, step: &Step, order: Order) -> Answer {
-        let part = &self.0.part;
-        let kind = step.kind.word();
-        let command = part.command(row.id(), step.name.to_owned(), order);
-        let done = if *method == Method::PUT {
-            part.execute(&command, kind).await
-        } else {
-            let has_begun = row.position() == 0;
-            part.compensate(&command, kind, has_begun).await.map(|()| Value::Null)
-        };
-        match done {
-            Ok(answer) => Answer::Done(answer),
-            Err(Unmet::Refused(problem)) => Answer::Refused {
-                reason: Reason {
-                    step: row.step.clone(),
-                    status: problem.status().as_u16(),
-                    problem: Value::Object(problem.document().clone()),
-                },
-                is_final: true,
-            },
-            Err(Unmet::Failed(problem)) => {
-                Answer::Failed { error: problem.to_string(), is_own: true }
-            }
-            Err(Unmet::Down(problem)) => {
-                Answer::Failed { error: problem.to_string(), is_own: false }
-            }
-        }
-    }
-
-    async fn ask_peer(
+    async fn call(
         &self,
-        method: Method,
+        method: &Method,
         row: &Row,
         step: &Step,
         path: &str,
@@ -116,7 +92,7 @@ impl Sagas {
     }
 }
 
-/// What an answer of another service means.
+/// What an answer means.
 fn answer_of(row: &Row, status: StatusCode, own: Option<&[u8]>, body: &Bytes) -> Answer {
     /// What says that the call did not get to where it belongs, or came at a bad moment.
     const PASSING: [StatusCode; 6] = [
@@ -140,11 +116,13 @@ fn answer_of(row: &Row, status: StatusCode, own: Option<&[u8]>, body: &Bytes) ->
     let failed = own == Some(FAILED.as_bytes());
     let document = || {
         let plain = json!({ "title": "Refused", "detail": "No reason was given.", "status": status.as_u16() });
-        serde_json::from_slice(body).ok().filter(Value::is_object).unwrap_or(plain)
+        // It is kept, so it has a bound.
+        let short = Some(body).filter(|body| body.len() <= DOCUMENT_BYTES_MAX);
+        let document = short.and_then(|body| serde_json::from_slice(body).ok());
+        document.filter(Value::is_object).unwrap_or(plain)
     };
     if refused || (!failed && status.is_client_error() && !PASSING.contains(&status)) {
-        let reason =
-            Reason { step: row.step.clone(), status: status.as_u16(), problem: document() };
+        let reason = Reason::new(&row.step, status, document());
         return Answer::Refused { reason, is_final: refused };
     }
     let document = document();

@@ -22,6 +22,7 @@ pub struct Step {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     pub(super) shows: &'static [&'static str],
+    pub(super) former_name: Option<&'static str>,
     pub(super) time_max: Duration,
 }
 
@@ -46,7 +47,7 @@ pub enum OnTimer {
 
 impl Step {
     const fn new(service: &'static str, name: &'static str, kind: Kind) -> Self {
-        Self { service, name, kind, shows: &[], time_max: STEP_TIME_MAX }
+        Self { service, name, kind, shows: &[], former_name: None, time_max: STEP_TIME_MAX }
     }
 
     /// A step before the pivot that its service can take back.
@@ -82,6 +83,12 @@ impl Step {
         Self { shows: fields, ..self }
     }
 
+    /// The step had this name in builds whose sagas may still be on their way: it is the same step.
+    #[must_use]
+    pub const fn formerly(self, name: &'static str) -> Self {
+        Self { former_name: Some(name), ..self }
+    }
+
     /// How long the step may take with all its tries, when it stands before the pivot.
     #[must_use]
     pub const fn within(self, time_max: Duration) -> Self {
@@ -90,11 +97,17 @@ impl Step {
 
     /// `users.activate`; a wait has its own name only.
     pub(super) fn full_name(&self) -> String {
-        if self.service.is_empty() {
-            self.name.to_owned()
-        } else {
-            format!("{}.{}", self.service, self.name)
-        }
+        self.full(self.name)
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.service.is_empty() { name.to_owned() } else { format!("{}.{name}", self.service) }
+    }
+
+    /// Whether it has this full name, or had it.
+    pub(super) fn is_called(&self, full_name: &str) -> bool {
+        let mut names = std::iter::once(self.name).chain(self.former_name);
+        names.any(|name| self.full(name) == full_name)
     }
 }
 
@@ -118,6 +131,12 @@ impl Saga {
         self.steps.iter().position(is_pivot).unwrap_or(self.steps.len())
     }
 
+    /// The index of the step of this full name. It tells where a saga stands; a number would tell
+    /// something else once a step was put in before.
+    pub(super) fn index_of(&self, full_name: &str) -> Option<usize> {
+        self.steps.iter().position(|step| step.is_called(full_name))
+    }
+
     /// What is wrong with the declaration, if something is.
     pub fn flaw(&self) -> Option<&'static str> {
         let pivot = self.pivot();
@@ -125,7 +144,7 @@ impl Saga {
             return Some("it has no steps");
         }
         for (index, step) in self.steps.iter().enumerate() {
-            let is_named_before = |other: &Step| other.full_name() == step.full_name();
+            let is_named_before = |other: &Step| other.is_called(&step.full_name());
             if self.steps.iter().take(index).any(is_named_before) {
                 return Some("two of its steps have the same name");
             }

@@ -1,6 +1,7 @@
 //! Conducts sagas: takes those that are due, asks the participants, and writes down what came of
 //! it before anything follows from it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -29,6 +30,9 @@ const ALARM_EVERY: i64 = 60;
 const FAILURES_MAX: i64 = 10;
 /// No saga waits longer, whatever its data says.
 const WAIT_MAX: Duration = Duration::from_hours(24 * 366);
+/// No saga that is under way is put off for longer: beyond back-off and lease, and the differences
+/// between hosts' clocks.
+const PUT_OFF_MAX: Duration = Duration::from_mins(1);
 /// How often sagas that ended long ago are forgotten.
 const FORGET_INTERVAL: Duration = Duration::from_mins(10);
 
@@ -70,9 +74,13 @@ pub(super) async fn run(sagas: Sagas, mut shutdown: Shutdown) {
             }
         };
         if forget_at <= tokio::time::Instant::now() {
-            forget_at = tokio::time::Instant::now() + FORGET_INTERVAL;
-            if let Err(error) = log::forget(database, sagas.now()).await {
-                tell(&sagas, &error);
+            match log::forget(database, sagas.now()).await {
+                Ok(true) => {}
+                Ok(false) => forget_at = tokio::time::Instant::now() + FORGET_INTERVAL,
+                Err(error) => {
+                    forget_at = tokio::time::Instant::now() + FORGET_INTERVAL;
+                    tell(&sagas, &error);
+                }
             }
         }
         tokio::select! {
@@ -186,12 +194,24 @@ impl Sagas {
     async fn claim(&self, count_max: usize) -> Result<Vec<Row>, DatabaseError> {
         let Conductor { database, owner, .. } = &*self.0;
         let count_max = u32::try_from(count_max).unwrap_or(u32::MAX);
-        log::claim(database, &self.names(), owner, self.now(), count_max).await
+        let now = self.now();
+        if now < self.0.latest.load(Ordering::Relaxed) {
+            log::bring_forward(database, now, PUT_OFF_MAX).await?;
+        }
+        self.0.latest.store(now, Ordering::Relaxed);
+        log::claim(database, &self.names(), owner, now, count_max).await
+    }
+
+    /// What is about to be written, for the places at which tests end the process.
+    #[cfg(feature = "crash-points")]
+    fn said(lines: &[(&str, What, Option<&str>)]) -> String {
+        let said = lines.first().map(|(step, what, _)| format!("{step} {}", what.word()));
+        said.unwrap_or_default()
     }
 
     /// Writes where the saga stands, and lines of its journal, if it is still ours.
     async fn write(&self, row: &mut Row, lines: &[(&str, What, Option<&str>)]) -> Result<(), Lost> {
-        crash_point!("saga.log.before");
+        crash_point!("saga.log.before", &row.name, &Self::said(lines));
         let mut transaction = self.0.database.write().await?;
         if !row.save(&mut transaction, row.epoch).await? {
             return Err(Lost::Taken);
@@ -201,7 +221,7 @@ impl Sagas {
             log::note(&mut transaction, row.id(), now, step, *what, *detail).await?;
         }
         transaction.commit().await?;
-        crash_point!("saga.log.after");
+        crash_point!("saga.log.after", &row.name, &Self::said(lines));
         self.0.watchers.wake(row.id());
         Ok(())
     }
@@ -212,10 +232,10 @@ impl Sagas {
             // Only declared ones are claimed.
             return Ok(Next::Rests);
         };
-        let Some(step) = saga.step(row.position()).filter(|step| step.full_name() == row.step)
-        else {
-            let error = format!("this build's {} has another step in this place", saga.name);
-            return self.park(row, error).await;
+        let Some(step) = saga.index_of(&row.step).and_then(|index| saga.step(index)) else {
+            // While a fleet is upgraded, a process of the other build may know it.
+            let error = format!("{} has no step {} in this build", saga.name, row.step);
+            return self.failed(row, error, None).await;
         };
         match (row.state()?, step.kind) {
             (State::Running, Kind::Wait { due_field, on_timer }) => {
@@ -253,7 +273,6 @@ impl Sagas {
             drop(transaction);
             return self.end_wait(row, saga, on_timer).await;
         }
-        crash_point!("saga.log.before");
         let (what, detail) = if proceeds {
             log::set_proceeds(&mut transaction, row.id(), false).await?;
             row.advance(saga, now);
@@ -263,13 +282,14 @@ impl Sagas {
             row.wait(until, now);
             (What::Waiting, "")
         };
+        crash_point!("saga.log.before", &row.name, &step, what.word());
         if !row.save(&mut transaction, row.epoch).await? {
             return Err(Lost::Taken);
         }
         let detail = Some(detail).filter(|detail| !detail.is_empty());
         log::note(&mut transaction, row.id(), now, &step, what, detail).await?;
         transaction.commit().await?;
-        crash_point!("saga.log.after");
+        crash_point!("saga.log.after", &row.name, &step, what.word());
         self.0.watchers.wake(row.id());
         Ok(next(row.state()?))
     }
@@ -298,7 +318,7 @@ impl Sagas {
             let reason = late(&row.step, &detail);
             return self.turn_back(row, saga, &reason, What::TimedOut, None).await;
         }
-        match self.ask(Method::PUT, row, step).await? {
+        match self.ask(Method::PUT, row, saga, step).await? {
             Answer::Done(answer) => {
                 row.learn(answer)?;
                 self.done(row, saga, What::Done, None).await
@@ -324,16 +344,14 @@ impl Sagas {
 
     /// Asks for a step to be taken back.
     async fn undo_step(&self, row: &mut Row, saga: &Saga, step: &Step) -> Result<Next, Lost> {
-        let (error, is_own) = match self.ask(Method::DELETE, row, step).await? {
+        let (error, is_own) = match self.ask(Method::DELETE, row, saga, step).await? {
             Answer::Done(_) => {
                 let undone = row.step.clone();
                 let now = self.now();
                 let state = row.undone(saga, now);
                 row.keep_if_owned(now);
                 let mut lines = vec![(undone.as_str(), What::Undone, None)];
-                if state == State::Compensated {
-                    lines.push(("", What::Compensated, None));
-                }
+                lines.extend(end_of(state));
                 self.write(row, &lines).await?;
                 return Ok(next(state));
             }
@@ -361,9 +379,7 @@ impl Sagas {
         let state = row.advance(saga, now);
         row.keep_if_owned(now);
         let mut lines = vec![(step.as_str(), what, detail)];
-        if state == State::Completed {
-            lines.push(("", What::Completed, None));
-        }
+        lines.extend(end_of(state));
         self.write(row, &lines).await?;
         Ok(next(state))
     }
@@ -378,12 +394,10 @@ impl Sagas {
         detail: Option<&str>,
     ) -> Result<Next, Lost> {
         let (step, now) = (row.step.clone(), self.now());
-        let state = row.turn_back(saga, row.position(), reason, now);
+        let state = row.turn_back(saga, row.position(saga), reason, now);
         row.keep_if_owned(now);
         let mut lines = vec![(step.as_str(), what, detail)];
-        if state == State::Compensated {
-            lines.push(("", What::Compensated, None));
-        }
+        lines.extend(end_of(state));
         self.write(row, &lines).await?;
         Ok(next(state))
     }
@@ -408,7 +422,8 @@ impl Sagas {
             );
         }
         let due_at = self.now().saturating_add(back_off(attempts, id.get()));
-        let line = (attempts == 1 || is_alarming).then(|| error.clone());
+        // Its journal has a bound: what follows says nothing new.
+        let line = (attempts == 1 || attempts == ALARM_AFTER).then(|| error.clone());
         row.back_off(until.map_or(due_at, |until| until.min(due_at)), error);
         let lines = line.as_deref().map(|line| (step.as_str(), What::Failing, Some(line)));
         self.write(row, lines.as_slice()).await?;
@@ -446,7 +461,18 @@ fn late(step: &str, detail: &str) -> Reason {
         "type": "about:blank",
         "status": StatusCode::REQUEST_TIMEOUT.as_u16(),
     });
-    Reason { step: step.to_owned(), status: StatusCode::REQUEST_TIMEOUT.as_u16(), problem }
+    Reason::new(step, StatusCode::REQUEST_TIMEOUT, problem)
+}
+
+/// The last line of the journal, when a saga is at its end.
+pub(super) fn end_of(state: State) -> Option<(&'static str, What, Option<&'static str>)> {
+    let what = match state {
+        State::Completed => What::Completed,
+        State::Compensated => What::Compensated,
+        State::Abandoned => What::Abandoned,
+        State::Running | State::Waiting | State::Compensating | State::Parked => return None,
+    };
+    Some(("", what, None))
 }
 
 fn next(state: State) -> Next {

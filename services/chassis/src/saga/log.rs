@@ -38,7 +38,7 @@ pub(super) enum What {
 }
 
 impl What {
-    const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Started => "started",
             Self::Done => "done",
@@ -165,8 +165,10 @@ impl Row {
         State::parse(self.resumes.as_deref().unwrap_or("running"))
     }
 
-    pub(super) fn position(&self) -> usize {
-        usize::try_from(self.position).unwrap_or_default()
+    /// The index of the step whose turn it is, by its name: a build may have put others before it.
+    pub(super) fn position(&self, saga: &Saga) -> usize {
+        let position = usize::try_from(self.position).unwrap_or_default();
+        saga.index_of(&self.step).unwrap_or(position)
     }
 
     pub(super) fn data(&self) -> Result<Value, DatabaseError> {
@@ -202,11 +204,12 @@ impl Row {
 
     /// Whether it is too late to take it back: the pivot may have been asked for.
     pub(super) fn is_at_pivot(&self, saga: &Saga) -> bool {
-        self.position() >= saga.pivot()
+        self.position(saga) >= saga.pivot()
     }
 
     /// It is another step's turn.
     fn turn_to(&mut self, saga: &Saga, position: usize, now: i64) {
+        self.resumes = None;
         self.position = i64::try_from(position).unwrap_or(i64::MAX);
         self.step = saga.step(position).map(super::Step::full_name).unwrap_or_default();
         self.step_since = now;
@@ -219,7 +222,7 @@ impl Row {
 
     /// The step is done: the next one's turn, or the end.
     pub(super) fn advance(&mut self, saga: &Saga, now: i64) -> State {
-        let next = self.position() + 1;
+        let next = self.position(saga) + 1;
         if next >= saga.steps.len() {
             self.end(State::Completed, now);
             return State::Completed;
@@ -243,13 +246,23 @@ impl Row {
 
     /// The step was taken back: the turn of the one before it, or the end.
     pub(super) fn undone(&mut self, saga: &Saga, now: i64) -> State {
-        self.undo_next(saga, saga.next_to_undo(self.position()), now)
+        self.undo_next(saga, saga.next_to_undo(self.position(saga)), now)
+    }
+
+    /// The step is left as it is: an operator says so.
+    pub(super) fn leave(&mut self, saga: &Saga, now: i64) -> Result<State, DatabaseError> {
+        let mut reason = self.reason()?;
+        reason.left.push(self.step.clone());
+        self.reason = serde_json::to_string(&reason).ok();
+        Ok(self.undone(saga, now))
     }
 
     fn undo_next(&mut self, saga: &Saga, next: Option<usize>, now: i64) -> State {
         let Some(next) = next else {
-            self.end(State::Compensated, now);
-            return State::Compensated;
+            let is_whole = self.reason().is_ok_and(|reason| reason.left.is_empty());
+            let state = if is_whole { State::Compensated } else { State::Abandoned };
+            self.end(state, now);
+            return state;
         };
         self.turn_to(saga, next, now);
         self.set(State::Compensating);
@@ -489,6 +502,25 @@ pub(super) async fn next_due(
     Ok(first.into_iter().map(|(due_at, lease_until)| due_at.max(lease_until)).min())
 }
 
+/// Brings forward what a clock that was wrong has put off: nothing that is under way is put off for
+/// longer than this.
+pub(super) async fn bring_forward(
+    database: &Database,
+    now: i64,
+    put_off_max: Duration,
+) -> Result<(), DatabaseError> {
+    let mut transaction = database.write().await?;
+    query(
+        "UPDATE saga SET due_at = $1, lease_until = 0, owner = NULL
+         WHERE state IN ('running', 'compensating') AND (due_at > $2 OR lease_until > $2)",
+    )
+    .bind(now)
+    .bind(now.saturating_add(micros(put_off_max)))
+    .execute(&mut transaction)
+    .await?;
+    transaction.commit().await
+}
+
 /// Takes the leases of a process that has ended. Only for a database that no other can be at.
 pub(super) async fn end_leases(database: &Database) -> Result<(), DatabaseError> {
     let mut transaction = database.write().await?;
@@ -522,8 +554,8 @@ pub(super) async fn note(
     Ok(())
 }
 
-/// Forgets sagas that ended long ago.
-pub(super) async fn forget(database: &Database, now: i64) -> Result<u64, DatabaseError> {
+/// Forgets sagas that ended long ago, some at a time; whether there may be more.
+pub(super) async fn forget(database: &Database, now: i64) -> Result<bool, DatabaseError> {
     const OLD: &str = "SELECT id FROM saga
         WHERE state IN ('completed', 'compensated', 'abandoned') AND changed_at < $1
         ORDER BY changed_at LIMIT $2";
@@ -540,5 +572,5 @@ pub(super) async fn forget(database: &Database, now: i64) -> Result<u64, Databas
         .execute(&mut transaction)
         .await?;
     transaction.commit().await?;
-    Ok(forgotten)
+    Ok(forgotten >= u64::from(FORGOTTEN_AT_ONCE_MAX))
 }

@@ -58,6 +58,14 @@ pub trait Participant: Send + Sync + std::fmt::Debug + 'static {
         transaction: &mut Transaction,
         command: &Command,
     ) -> Result<(), StepError>;
+
+    /// The service whose part it is: its crate's name says so.
+    #[cfg(feature = "crash-points")]
+    fn service(&self) -> &'static str {
+        let name = std::any::type_name::<Self>();
+        let name = name.split("::").next().unwrap_or(name);
+        name.strip_prefix("pillion_").unwrap_or(name)
+    }
 }
 
 /// What a saga asks of a participant.
@@ -102,12 +110,19 @@ pub(super) struct Order {
     pub(super) saga: String,
     /// What the step is to its saga: see [`super::definition::Kind::word`].
     pub(super) kind: String,
+    /// The step is the first one, and of the service that conducts the saga: what was written in
+    /// the transaction that started the saga belongs to it.
+    #[serde(default)]
+    pub(super) has_begun: bool,
+    /// The name that the step had in earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) formerly: Option<String>,
     pub(super) data: Value,
 }
 
 /// Why a participant did not do what it was asked.
 #[derive(Debug)]
-pub(super) enum Unmet {
+enum Unmet {
     /// It never will.
     Refused(Problem),
     /// It could not, this time.
@@ -129,7 +144,7 @@ pub fn participate<S: Clone + Send + Sync + 'static>(
     clock: Arc<dyn Clock>,
     participant: Arc<dyn Participant>,
 ) -> Routes<S> {
-    let part = Part::new(database, clock, participant);
+    let part = Part { database, clock, participant };
     let other = part.clone();
     routes
         .put(
@@ -140,10 +155,14 @@ pub fn participate<S: Clone + Send + Sync + 'static>(
                 let part = part.clone();
                 async move {
                     caller.require(SCOPE)?;
-                    let kind = order.kind.clone();
-                    let command = part.command(SagaId::new(saga_id), step, order);
-                    let answer = part.execute(&command, &kind).await;
-                    crash_point!("saga.reply.before");
+                    let asked = part.asked(SagaId::new(saga_id), step, order);
+                    let answer = part.execute(&asked).await;
+                    crash_point!(
+                        "saga.reply.before",
+                        &asked.command.saga,
+                        &part.full(&asked),
+                        "PUT"
+                    );
                     Ok::<_, Problem>(respond(answer))
                 }
             },
@@ -156,10 +175,14 @@ pub fn participate<S: Clone + Send + Sync + 'static>(
                 let part = other.clone();
                 async move {
                     caller.require(SCOPE)?;
-                    let kind = order.kind.clone();
-                    let command = part.command(SagaId::new(saga_id), step, order);
-                    let answer = part.compensate(&command, &kind, false).await;
-                    crash_point!("saga.reply.before");
+                    let asked = part.asked(SagaId::new(saga_id), step, order);
+                    let answer = part.compensate(&asked).await;
+                    crash_point!(
+                        "saga.reply.before",
+                        &asked.command.saga,
+                        &part.full(&asked),
+                        "DELETE"
+                    );
                     Ok::<_, Problem>(respond(answer.map(|()| json!({ "undone": true }))))
                 }
             },
@@ -208,32 +231,50 @@ enum Known {
     Undone,
 }
 
+/// What a participant is asked for.
+struct Asked {
+    command: Command,
+    kind: String,
+    has_begun: bool,
+    formerly: Option<String>,
+}
+
 /// A participant with its database.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+struct Part {
     database: Database,
     clock: Arc<dyn Clock>,
     participant: Arc<dyn Participant>,
 }
 
 impl Part {
-    pub(super) fn new(
-        database: Database,
-        clock: Arc<dyn Clock>,
-        participant: Arc<dyn Participant>,
-    ) -> Self {
-        Self { database, clock, participant }
+    fn asked(&self, saga_id: SagaId, step: String, order: Order) -> Asked {
+        let Order { saga, kind, has_begun, formerly, data } = order;
+        let at = self.clock.now().floor_to_millis();
+        Asked { command: Command { saga_id, saga, step, data, at }, kind, has_begun, formerly }
     }
 
-    pub(super) fn command(&self, saga_id: SagaId, step: String, order: Order) -> Command {
-        let Order { saga, data, .. } = order;
-        Command { saga_id, saga, step, data, at: self.clock.now().floor_to_millis() }
+    /// The step with its service, for tests that tell it from others: `users.swap`.
+    #[cfg(feature = "crash-points")]
+    fn full(&self, asked: &Asked) -> String {
+        format!("{}.{}", self.participant.service(), asked.command.step)
+    }
+
+    /// Refuses what a test has refused.
+    #[cfg(feature = "crash-points")]
+    fn unless_refused(&self, asked: &Asked) -> Result<(), StepError> {
+        let Command { saga, data, .. } = &asked.command;
+        if crate::crash::refusal(saga, &self.full(asked), data) {
+            return Err(StepError::Refused(Problem::conflict("A test has this refused.")));
+        }
+        Ok(())
     }
 
     /// Does a step unless it was done, refused or taken back before.
-    pub(super) async fn execute(&self, command: &Command, kind: &str) -> Result<Value, Unmet> {
+    async fn execute(&self, asked: &Asked) -> Result<Value, Unmet> {
+        let command = &asked.command;
         let mut transaction = self.database.write().await?;
-        match known(&mut transaction, command).await? {
+        match known(&mut transaction, asked).await? {
             Some(Known::Done(answer)) => return Ok(answer),
             Some(Known::Refused(refusal)) => {
                 return Err(Unmet::Refused(problem_of(refusal.status, &refusal.problem)));
@@ -241,29 +282,34 @@ impl Part {
             Some(Known::Undone) => return Err(Unmet::Refused(too_late(command))),
             None => {}
         }
-        crash_point!("saga.effect.before");
-        match self.participant.execute(&mut transaction, command).await {
+        crash_point!("saga.effect.before", &command.saga, &self.full(asked), "PUT");
+        let done = self.participant.execute(&mut transaction, command).await;
+        #[cfg(feature = "crash-points")]
+        let done = done.and_then(|answer| self.unless_refused(asked).map(|()| answer));
+        match done {
             Ok(answer) => {
                 note(&mut transaction, command, "done", Some(&answer)).await?;
                 transaction.commit().await?;
-                crash_point!("saga.effect.after");
+                crash_point!("saga.effect.after", &command.saga, &self.full(asked), "PUT");
                 Ok(answer)
             }
             Err(StepError::Failed(problem)) => Err(Unmet::Failed(problem)),
             // Behind the pivot no refusal is the last word: an operator may have it tried again.
-            Err(StepError::Refused(problem)) if kind == "retried" => Err(Unmet::Refused(problem)),
+            Err(StepError::Refused(problem)) if asked.kind == "retried" => {
+                Err(Unmet::Refused(problem))
+            }
             Err(StepError::Refused(problem)) => {
                 // What it did before it refused is undone with its transaction.
                 drop(transaction);
-                self.refuse(command, problem).await
+                self.refuse(asked, problem).await
             }
         }
     }
 
     /// Keeps a refusal, so that the step is not done by another try.
-    async fn refuse(&self, command: &Command, problem: Problem) -> Result<Value, Unmet> {
+    async fn refuse(&self, asked: &Asked, problem: Problem) -> Result<Value, Unmet> {
         let mut transaction = self.database.write().await?;
-        match known(&mut transaction, command).await? {
+        match known(&mut transaction, asked).await? {
             // Another try was in between.
             Some(Known::Done(answer)) => return Ok(answer),
             Some(Known::Refused(_) | Known::Undone) => return Err(Unmet::Refused(problem)),
@@ -271,53 +317,58 @@ impl Part {
         }
         let status = problem.status().as_u16();
         let refusal = json!({ "status": status, "problem": problem.document() });
-        note(&mut transaction, command, REFUSED, Some(&refusal)).await?;
+        note(&mut transaction, &asked.command, REFUSED, Some(&refusal)).await?;
         transaction.commit().await?;
         Err(Unmet::Refused(problem))
     }
 
     /// Takes a step back, or sees to it that it is not done any more. One that has begun with the
-    /// saga itself is taken back even when it was never asked for: what was written in the
-    /// transaction that started the saga belongs to it.
-    pub(super) async fn compensate(
-        &self,
-        command: &Command,
-        kind: &str,
-        has_begun: bool,
-    ) -> Result<(), Unmet> {
+    /// saga itself is taken back even when it was never asked for.
+    async fn compensate(&self, asked: &Asked) -> Result<(), Unmet> {
+        let command = &asked.command;
         let mut transaction = self.database.write().await?;
-        let known = known(&mut transaction, command).await?;
-        if known.is_none() {
-            note(&mut transaction, command, "undone", None).await?;
-        }
-        match known {
+        let known = known(&mut transaction, asked).await?;
+        let is_done = match &known {
             Some(Known::Undone) => return Ok(()),
-            Some(Known::Refused(_)) if !has_begun => return Ok(()),
             // There is nothing to take back.
-            Some(Known::Done(_)) if kind == "plain" => return Ok(()),
-            None if !has_begun => {}
-            None | Some(Known::Done(_) | Known::Refused(_)) => {
-                crash_point!("saga.compensate.before");
-                match self.participant.compensate(&mut transaction, command).await {
-                    Ok(()) => {}
-                    Err(StepError::Failed(problem) | StepError::Refused(problem)) => {
-                        return Err(Unmet::Failed(problem));
-                    }
+            Some(Known::Done(_)) if asked.kind == "plain" => return Ok(()),
+            Some(Known::Done(_)) => true,
+            Some(Known::Refused(_)) | None => false,
+        };
+        if is_done || asked.has_begun {
+            crash_point!("saga.compensate.before", &command.saga, &self.full(asked), "DELETE");
+            match self.participant.compensate(&mut transaction, command).await {
+                Ok(()) => {}
+                Err(StepError::Failed(problem) | StepError::Refused(problem)) => {
+                    return Err(Unmet::Failed(problem));
                 }
-                query(
-                    "UPDATE saga_step SET state = 'undone', answer = NULL
-                     WHERE saga_id = $1 AND saga = $2 AND step = $3",
-                )
-                .bind(command.saga_id.get())
-                .bind(&command.saga)
-                .bind(&command.step)
-                .execute(&mut transaction)
-                .await?;
             }
         }
+        if known.is_none() {
+            note(&mut transaction, command, "undone", None).await?;
+        } else {
+            // Why it was refused is forgotten, too: it may repeat what somebody wrote.
+            query(
+                "UPDATE saga_step SET state = 'undone', answer = NULL
+                 WHERE saga_id = $1 AND saga = $2 AND step IN ($3, $4)",
+            )
+            .bind(command.saga_id.get())
+            .bind(&command.saga)
+            .bind(&command.step)
+            .bind(asked.formerly())
+            .execute(&mut transaction)
+            .await?;
+        }
         transaction.commit().await?;
-        crash_point!("saga.compensate.after");
+        crash_point!("saga.compensate.after", &command.saga, &self.full(asked), "DELETE");
         Ok(())
+    }
+}
+
+impl Asked {
+    /// The step's other name, if it has one.
+    fn formerly(&self) -> &str {
+        self.formerly.as_deref().unwrap_or(&self.command.step)
     }
 }
 
@@ -330,15 +381,19 @@ fn too_late(command: &Command) -> Problem {
 
 async fn known(
     transaction: &mut Transaction,
-    command: &Command,
+    asked: &Asked,
 ) -> Result<Option<Known>, DatabaseError> {
-    let found =
-        query("SELECT state, answer FROM saga_step WHERE saga_id = $1 AND saga = $2 AND step = $3")
-            .bind(command.saga_id.get())
-            .bind(&command.saga)
-            .bind(&command.step)
-            .fetch_optional::<(String, Option<String>)>(transaction)
-            .await?;
+    let command = &asked.command;
+    let found = query(
+        "SELECT state, answer FROM saga_step
+         WHERE saga_id = $1 AND saga = $2 AND step IN ($3, $4)",
+    )
+    .bind(command.saga_id.get())
+    .bind(&command.saga)
+    .bind(&command.step)
+    .bind(asked.formerly())
+    .fetch_optional::<(String, Option<String>)>(transaction)
+    .await?;
     let Some((state, answer)) = found else {
         return Ok(None);
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pillion_events::Timestamp;
 use serde::Serialize;
 
-use super::driver::ALARM_AFTER;
+use super::driver::{ALARM_AFTER, end_of};
 use super::log::{self, Row, What};
 use super::{Reason, SagaId, Sagas, State};
 use crate::database::DatabaseError;
@@ -66,7 +66,7 @@ pub struct Listed {
     pub changed_at: Timestamp,
     /// When something is to be done next.
     pub due_at: Option<Timestamp>,
-    /// Why it was taken back.
+    /// Why it was taken back, and what could not be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
@@ -217,11 +217,11 @@ impl Sagas {
         });
         let declared = self.0.sagas.iter().find(|saga| saga.name == row.name);
         let is_unfinished = !is_finished(row.state()?);
-        let steps = declared.into_iter().flat_map(|saga| saga.steps).enumerate();
-        let steps = steps.map(|(index, step)| StepShown {
+        let steps = declared.into_iter().flat_map(|saga| saga.steps);
+        let steps = steps.map(|step| StepShown {
             step: step.full_name(),
             kind: step.kind.word(),
-            is_now: is_unfinished && index == row.position(),
+            is_now: is_unfinished && step.is_called(&row.step),
         });
         let (steps, journal) = (steps.collect(), journal.collect());
         Ok(Some(Shown { saga: self.listed(&row)?, owner: row.owner, steps, journal }))
@@ -239,19 +239,36 @@ impl Sagas {
         .await
     }
 
-    /// Gives a parked or failing saga up. What its steps did stays as it is.
+    /// Gives up what a parked or failing saga stands at. Before its pivot everything is taken back;
+    /// a step that cannot be taken back is left as it is, and those before it are taken back all
+    /// the same. From the pivot on there is no way back: what was done stays, and the rest is not
+    /// done.
     pub async fn abandon(&self, id: SagaId, reason: &str) -> Result<Listed, OperatorError> {
         let listed = self
             .order(id, What::Abandoned, Some(reason), |row, now| {
-                if row.state()? != State::Parked && row.attempts == 0 {
+                let state = row.state()?;
+                if state != State::Parked && row.attempts == 0 {
                     return Err(OperatorError::GetsOn(id));
                 }
-                row.end(State::Abandoned, now);
+                let is_taken_back = state == State::Compensating
+                    || (state == State::Parked && row.resumes()? == State::Compensating);
+                match self.0.sagas.iter().find(|saga| saga.name == row.name) {
+                    Some(saga) if is_taken_back => {
+                        row.leave(saga, now)?;
+                    }
+                    Some(saga) if !row.is_at_pivot(saga) => {
+                        let reason = Reason::told(&row.step, reason);
+                        row.turn_back(saga, row.position(saga), &reason, now);
+                    }
+                    _ => row.end(State::Abandoned, now),
+                }
+                row.release();
                 Ok(())
             })
             .await?;
         let (service, saga) = (self.0.service, &listed.saga);
-        tracing::warn!(service, saga, %id, reason, "an operator abandoned a saga");
+        let state = listed.state.word();
+        tracing::warn!(service, saga, %id, reason, state, "an operator gave a step of a saga up");
         Ok(listed)
     }
 
@@ -270,11 +287,15 @@ impl Sagas {
         if is_finished(state) {
             return Err(OperatorError::Finished { id, state });
         }
-        let (epoch, now) = (row.epoch, self.0.clock.now().as_micros());
+        let (epoch, step) = (row.epoch, row.step.clone());
+        let now = self.0.clock.now().as_micros();
         change(&mut row, now)?;
         row.epoch += 1;
         row.save(&mut transaction, epoch).await?;
-        log::note(&mut transaction, id, now, &row.step, what, detail).await?;
+        log::note(&mut transaction, id, now, &step, what, detail).await?;
+        if let Some((step, what, detail)) = end_of(row.state()?) {
+            log::note(&mut transaction, id, now, step, what, detail).await?;
+        }
         self.wake_after(&mut transaction, id);
         transaction.commit().await?;
         Ok(self.listed(&row)?)
@@ -284,6 +305,8 @@ impl Sagas {
         let state = row.state()?;
         let reason = match state {
             State::Compensating | State::Compensated => Some(row.reason()?),
+            // It has none when it was given up behind its pivot.
+            State::Abandoned => row.reason().ok(),
             _ => None,
         };
         Ok(Listed {

@@ -77,6 +77,8 @@ enum Act {
     Twice,
     /// Something in front of the service answers with this status.
     Instead(u16),
+    /// Something refuses with more words than anybody reads.
+    Verbosely,
     /// The caller's process ends before it is sent, or after it was done.
     CrashBefore,
     CrashAfter,
@@ -160,6 +162,11 @@ impl Peers for Script {
                 let response = Response::builder().status(status);
                 Ok(response.body(Body::from(document.to_string())).unwrap())
             }
+            Some(Act::Verbosely) => {
+                let document = json!({ "detail": "no".repeat(1_000_000), "status": 403 });
+                let response = Response::builder().status(403);
+                Ok(response.body(Body::from(document.to_string())).unwrap())
+            }
             Some(Act::CrashBefore) => panic!("on purpose: {call}"),
             Some(Act::CrashAfter) => {
                 self.send(service, parts, body).await;
@@ -198,6 +205,11 @@ impl Counter {
     }
 }
 
+/// One of the steps has two names.
+fn effect_of(command: &Command) -> &str {
+    if command.step == "inquire" { "ask" } else { &command.step }
+}
+
 #[async_trait]
 impl Participant for Counter {
     async fn execute(
@@ -210,7 +222,7 @@ impl Participant for Counter {
              ON CONFLICT (saga_id, step) DO UPDATE SET done = effect.done + 1",
         )
         .bind(command.saga_id.get())
-        .bind(&command.step)
+        .bind(effect_of(command))
         .execute(&mut *transaction)
         .await?;
         // What a step did before it refuses or fails is undone.
@@ -229,7 +241,7 @@ impl Participant for Counter {
     ) -> Result<(), StepError> {
         query("UPDATE effect SET undone = undone + 1 WHERE saga_id = $1 AND step = $2")
             .bind(command.saga_id.get())
-            .bind(&command.step)
+            .bind(effect_of(command))
             .execute(&mut *transaction)
             .await?;
         self.mood(&format!("undo {}", command.step))
@@ -269,7 +281,6 @@ impl World {
             clock: clock.clone(),
             ids: Arc::new(Ids::new(clock.clone(), 1).unwrap()),
             tokens: service_tokens("alpha", clock.clone()),
-            participant: counters["alpha"].clone(),
         };
         let sagas = Sagas::new(deps.clone(), &[&TRIP, &GRACE, &QUESTION]);
         Self { sagas, deps, clock, script, counters, databases }

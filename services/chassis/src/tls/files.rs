@@ -233,6 +233,11 @@ fn validity(
     Ok((at(validity.not_before.timestamp()), at(validity.not_after.timestamp())))
 }
 
+/// The certificates of authorities in a file.
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    roots(path, certificates(path, &read(path)?)?)
+}
+
 fn roots(
     path: &Path,
     authorities: Vec<CertificateDer<'static>>,

@@ -130,7 +130,13 @@ async fn a_full_stream_takes_no_more_and_keeps_what_it_has() {
 
 #[tokio::test]
 async fn what_cannot_be_configured_is_refused_without_telling_a_password() {
-    for url in ["", "nats://", "http://user:secret@host", "nats://user:secret@host:port"] {
+    for url in [
+        "",
+        "nats://",
+        "http://user:secret@host",
+        "nats://user:secret@host:port",
+        "nats://user:secret@a,nats://user:secret2@b",
+    ] {
         let refused = NatsBroker::connect(url).await;
         let Err(error @ BrokerError::Configuration { .. }) = refused else {
             panic!("{url}: {refused:?}");
@@ -140,6 +146,15 @@ async fn what_cannot_be_configured_is_refused_without_telling_a_password() {
     let options = NatsOptions { replicas: 2, ..NatsOptions::default() };
     let refused = NatsBroker::connect_with("nats://127.0.0.1:1", options).await;
     assert!(matches!(refused, Err(BrokerError::Configuration { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told() {
+    let Place::Server(url) = Place::server().await else { panic!("a server") };
+    let broker = NatsBroker::connect(&url.replacen("nats://", "tls://", 1)).await.unwrap();
+    let Err(BrokerError::Unavailable(cause)) = broker.check().await else { panic!("no answer") };
+    let said = cause.to_string();
+    assert!(said.contains("the server does not speak TLS there"), "{said}");
 }
 
 /// Whoever publishes learns that it is the event's fault, and the server stays connected.

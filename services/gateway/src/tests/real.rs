@@ -223,7 +223,7 @@ async fn everything_that_a_tweet_points_at_is_included_once_in(form: Form) {
 #[tokio::test]
 async fn pages_and_profiles_pass_through() {
     for form in [Form::InProcess, Form::OverHttp] {
-        pages_and_profiles_pass_through_in(form).await;
+        Box::pin(pages_and_profiles_pass_through_in(form)).await;
     }
 }
 
@@ -278,7 +278,7 @@ async fn the_services_know_every_field_that_the_dialect_has_in(form: Form) {
 #[tokio::test]
 async fn a_deactivated_account_is_gone_for_everyone_until_its_owner_is_back() {
     for form in [Form::InProcess, Form::OverHttp] {
-        a_deactivated_account_is_gone_for_everyone_in(form).await;
+        Box::pin(a_deactivated_account_is_gone_for_everyone_in(form)).await;
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Query;
 use axum::routing::get;
+use axum::{Extension, Router};
 use http::{HeaderMap, StatusCode};
 use pillion_chassis::saga::{Sagas, State};
 use pillion_chassis::service::ShutdownTrigger;
@@ -64,6 +64,8 @@ impl Harness {
         let elsewhere = Elsewhere::start(&peers, &clock).await;
         let deps = testing::deps(&test.database, &clock, &peers);
         let service = crate::service(deps).await.unwrap();
+        let by_itself = Extension(testing::by_service("graph"));
+        peers.register("graph", service.router.clone().layer(by_itself));
         let (workers, shutdown) = Shutdown::new();
         for worker in service.workers {
             tokio::spawn(worker.run(shutdown.clone()));

@@ -10,11 +10,16 @@ use super::{Answer, Fixture, Mode, PASSWORD, on_each};
 const DAY: Duration = Duration::from_hours(24);
 
 /// What is hidden, in this order.
-const HIDDEN: [&str; 4] =
-    ["PUT users.deactivate", "PUT graph.hide", "PUT tweets.hide", "PUT timelines.purge"];
+const HIDDEN: [&str; 5] = [
+    "PUT identity.revoke",
+    "PUT users.deactivate",
+    "PUT graph.hide",
+    "PUT tweets.hide",
+    "PUT timelines.purge",
+];
 
 /// What is erased, in this order.
-const ERASED: [&str; 7] = [
+const ERASED: [&str; 8] = [
     "PUT users.purge",
     "PUT tweets.purge",
     "PUT graph.purge",
@@ -22,6 +27,7 @@ const ERASED: [&str; 7] = [
     "PUT timelines.purge_all",
     "PUT search.purge",
     "PUT notifications.purge",
+    "PUT identity.purge",
 ];
 
 /// Ann, with her first log-in.

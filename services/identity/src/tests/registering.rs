@@ -14,7 +14,8 @@ use super::{Fixture, Mode, PASSWORD, World, claims, decoded, json_request, on_ea
 use crate::store::MIGRATIONS;
 
 /// The calls of a registration up to the pivot.
-const CALLS: [&str; 5] = [
+const CALLS: [&str; 6] = [
+    "PUT identity.create",
     "PUT users.reserve_handle",
     "PUT users.create_profile",
     "PUT timelines.provision",
@@ -44,7 +45,7 @@ async fn a_registered_account_can_log_in() {
         assert_eq!(claims["scope"], login.body["scope"]);
         fixture.settled().await;
         let mut asked = CALLS.to_vec();
-        asked.push("PUT search.index");
+        asked.extend(["PUT identity.enable", "PUT search.index"]);
         assert_eq!(fixture.world.asked(), asked);
         assert_eq!(fixture.rows().await, [1, 1, 0, 0, 1]);
     })
@@ -61,7 +62,7 @@ async fn the_other_services_are_called_with_a_token_of_our_own() {
         );
         request.headers_mut().insert("authorization", "Bearer somebody-elses".parse().unwrap());
         assert_eq!(fixture.send(request).await.status, StatusCode::CREATED);
-        let (query, token) = fixture.world.shown.lock().unwrap()[0].clone();
+        let (query, token) = fixture.world.shown.lock().unwrap()[1].clone();
         let claims = decoded(token.split('.').nth(1).unwrap());
         assert_eq!(claims["sub"], "service:identity");
         assert_eq!(claims["scope"], "internal.saga");
@@ -99,7 +100,7 @@ async fn refused_at_any_step_it_leaves_nothing() {
     on_each(async |fixture: Fixture| {
         for (index, call) in CALLS.into_iter().enumerate() {
             // A plugin in front of users.activate decides nothing: it may have been done before.
-            let mode = if index == 4 { Mode::Refused(422) } else { Mode::Vetoed(422) };
+            let mode = if index == 5 { Mode::Refused(422) } else { Mode::Vetoed(422) };
             fixture.world.set(call, mode);
             let refused = fixture.register("ann").await;
             assert_eq!(refused.status.as_u16(), 422, "{call}: {}", refused.body);
@@ -107,7 +108,7 @@ async fn refused_at_any_step_it_leaves_nothing() {
             assert_eq!(refused.text("detail"), format!("no {call}"));
             assert_eq!(fixture.rows().await, [0; 5], "{call}");
             // A pivot that is refused has done nothing.
-            let back = CALLS[..(index + 1).min(4)].iter().rev();
+            let back = CALLS[..(index + 1).min(5)].iter().rev();
             let back = back.map(|call| call.replace("PUT", "DELETE"));
             let all: Vec<_> =
                 CALLS[..=index].iter().map(|call| (*call).to_owned()).chain(back).collect();

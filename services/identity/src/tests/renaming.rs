@@ -30,6 +30,26 @@ async fn who_has_another_handle_logs_in_by_it() {
 }
 
 #[tokio::test]
+async fn a_handle_is_free_as_soon_as_its_owner_has_another_whatever_search_does() {
+    on_each(async |fixture: Fixture| {
+        for call in ["PUT search.index", "PUT search.rename"] {
+            fixture.world.set(call, Mode::Down);
+        }
+        let id = fixture.register("ann").await.id();
+        assert_eq!(fixture.rename(&id, "bea").await.data()["username"], "bea");
+        let other = fixture.register("Ann").await;
+        assert_eq!(other.status, StatusCode::CREATED, "{}", other.body);
+        assert_eq!(fixture.register("ann").await.status, StatusCode::CONFLICT);
+        assert_eq!(fixture.shown("ann").await, Some(other.id()));
+        fixture.world.heal();
+        fixture.settled().await;
+        assert_eq!(fixture.login("ann").await.status, StatusCode::OK);
+        assert_eq!(fixture.login("bea").await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn refused_at_any_step_the_handle_is_as_it_was() {
     on_each(async |fixture: Fixture| {
         let id = fixture.register("ann").await.id();

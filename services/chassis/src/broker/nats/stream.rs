@@ -25,7 +25,7 @@ pub(super) fn subject(source: &str) -> String {
 /// The stream of a source with what it holds now; it is made where there is none.
 pub(super) async fn open(
     context: &Context,
-    options: NatsOptions,
+    options: &NatsOptions,
     source: &str,
 ) -> Result<Stream, BrokerError> {
     let wanted = Config {

@@ -52,7 +52,7 @@ impl NatsSubscription {
     /// A new consumer. When the stream ends before the position, because it was wiped, the
     /// consumer has nothing to send until the relay has come so far again.
     async fn consumer(&self) -> Result<PullConsumer, BrokerError> {
-        let stream = stream::open(&self.broker.context, self.broker.options, &self.source).await?;
+        let stream = stream::open(&self.broker.context, &self.broker.options, &self.source).await?;
         let start_sequence = sequence(self.position + 1)?;
         let config = Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },

@@ -2,8 +2,16 @@
 
 use super::*;
 
-/// Steps of a trip that another service does.
-const CALLED: [&str; 5] = ["beta.reserve", "gamma.check", "gamma.hold", "beta.book", "gamma.tell"];
+/// The steps of a trip.
+const CALLED: [&str; 7] = [
+    "alpha.open",
+    "beta.reserve",
+    "gamma.check",
+    "gamma.hold",
+    "beta.book",
+    "alpha.close",
+    "gamma.tell",
+];
 
 #[tokio::test]
 async fn calls_that_do_not_arrive_or_arrive_twice_change_nothing() {
@@ -26,7 +34,7 @@ async fn calls_that_do_not_arrive_or_arrive_twice_change_nothing() {
             }
             // And on the way back.
             world.counters["beta"].refusing.lock().unwrap().push("book");
-            for step in ["beta.reserve", "gamma.hold"] {
+            for step in ["alpha.open", "beta.reserve", "gamma.hold"] {
                 world.script.plan(&format!("DELETE {step}"), acts);
                 let id = world.trip().await;
                 assert_eq!(world.settle(id).await.0, State::Compensated, "{step} {acts:?}");
@@ -40,7 +48,7 @@ async fn calls_that_do_not_arrive_or_arrive_twice_change_nothing() {
 #[tokio::test]
 async fn a_step_that_takes_too_long_is_taken_back_and_refused_when_it_comes_late() {
     for backend in BACKENDS {
-        for step in ["beta.reserve", "gamma.check", "gamma.hold"] {
+        for step in ["alpha.open", "beta.reserve", "gamma.check", "gamma.hold"] {
             let world = World::new(backend).await;
             let lost = vec![Act::Late; 40];
             world.script.plan(&format!("PUT {step}"), &lost);
@@ -75,6 +83,19 @@ async fn a_participant_that_fails_twenty_times_is_asked_again_behind_the_pivot()
             let failing = format!("{service}.{step} failing");
             assert_eq!(journal.iter().filter(|line| **line == failing).count(), 2, "{journal:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_fails_for_long_does_not_fill_the_journal() {
+    for backend in BACKENDS {
+        let world = World::new(backend).await;
+        world.counters["gamma"].fail("tell", 70);
+        let id = world.trip().await;
+        assert_eq!(world.settle(id).await.0, State::Completed);
+        let journal = world.journal(id).await;
+        let failing = journal.iter().filter(|line| *line == "gamma.tell failing");
+        assert_eq!(failing.count(), 2, "{journal:?}");
     }
 }
 
@@ -132,12 +153,37 @@ async fn what_stands_in_front_of_a_service_may_veto_before_the_pivot_only() {
         let Outcome::Compensated(reason) = outcome else { panic!("{outcome:?}") };
         assert_eq!((reason.status, &reason.problem["title"]), (403, &json!("In front")));
 
-        for step in ["beta.book", "gamma.tell"] {
+        for step in ["beta.book", "alpha.close", "gamma.tell"] {
             world.script.plan(&format!("PUT {step}"), &[Act::AnswerLost, Act::Instead(403)]);
             let id = world.trip().await;
             assert_eq!(world.settle(id).await.0, State::Completed);
             world.is_whole(&TRIP, id).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn of_a_refusal_no_more_is_kept_than_is_needed() {
+    for backend in BACKENDS {
+        let world = World::new(backend).await;
+        // The participant's own words are forgotten when it is told to take the step back.
+        world.counters["beta"].refusing.lock().unwrap().push("reserve");
+        let id = world.trip().await;
+        assert_eq!(world.settle(id).await.0, State::Compensated);
+        let kept = query("SELECT state, answer FROM saga_step WHERE step = 'reserve'")
+            .fetch_one::<(String, Option<String>)>(&world.databases["beta"].database)
+            .await
+            .unwrap();
+        assert_eq!(kept, ("undone".to_owned(), None));
+        world.counters["beta"].refusing.lock().unwrap().clear();
+
+        world.script.plan("PUT beta.reserve", &[Act::Verbosely]);
+        let id = world.trip().await;
+        assert_eq!(world.settle(id).await.0, State::Compensated);
+        let outcome = world.sagas.outcome(id, Duration::ZERO).await.unwrap();
+        let Outcome::Compensated(reason) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(reason.status, 403);
+        assert!(reason.problem.to_string().len() < 1_000);
     }
 }
 

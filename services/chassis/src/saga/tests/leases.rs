@@ -54,7 +54,7 @@ async fn several_workers_share_the_sagas() {
             worker.await.unwrap();
         }
         // None was driven by two at a time: every call was made once.
-        assert_eq!(world.calls().len(), SAGAS * 5);
+        assert_eq!(world.calls().len(), SAGAS * 7);
     }
 }
 
@@ -71,6 +71,47 @@ async fn a_shutdown_lets_go_of_sagas_at_once() {
         }
         // One step was done, and no lease is in the way of the next process.
         assert_eq!(world.journal(id).await, ["alpha.open started", "alpha.open done"]);
+        world.another().run_until_idle().await;
+        assert_eq!(world.state(id).await, State::Completed);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_puts_nothing_off() {
+    for backend in BACKENDS {
+        let world = World::new(backend).await;
+        world.counters["gamma"].fail("tell", 3);
+        let failing = world.trip().await;
+        let question = world.start(&QUESTION, "ann", json!({ "due": later(3_600) })).await;
+        world.sagas.run_until_idle().await;
+        let other = world.start(&TRIP, "bob", json!({})).await;
+        // Somebody has just taken it up, and is gone.
+        let database = &world.deps.database;
+        let now = world.clock.now();
+        log::claim(database, &["trip"], "gone", now.as_micros(), 8).await.unwrap();
+        world.clock.set(Timestamp::from_micros(now.as_micros() - 3_600_000_000));
+        for id in [failing, other] {
+            let (state, seconds) = world.settle(id).await;
+            assert_eq!(state, State::Completed);
+            assert!(seconds < 10, "{seconds}");
+            world.is_whole(&TRIP, id).await;
+        }
+        // What waits for a moment waits for that.
+        assert_eq!(world.state(question).await, State::Waiting);
+        world.clock.set(Timestamp::from_micros(later(3_600)));
+        world.sagas.run_until_idle().await;
+        assert_eq!(world.state(question).await, State::Compensated);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_while_nothing_ran_puts_nothing_off() {
+    for backend in BACKENDS {
+        let world = World::new(backend).await;
+        world.counters["gamma"].fail("tell", 1);
+        let id = world.trip().await;
+        world.sagas.run_until_idle().await;
+        world.clock.set(Timestamp::from_micros(later(-86_400)));
         world.another().run_until_idle().await;
         assert_eq!(world.state(id).await, State::Completed);
     }

@@ -12,10 +12,12 @@ async fn all_steps_are_done_in_their_order() {
         assert_eq!(
             world.calls(),
             [
+                "PUT alpha.open",
                 "PUT beta.reserve?name=ann+%26+co&nights=2",
                 "PUT gamma.check",
                 "PUT gamma.hold",
                 "PUT beta.book",
+                "PUT alpha.close",
                 "PUT gamma.tell",
             ]
         );
