@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum as _};
-use pillion_bench::{GrowthPlan, LoadPlan, Mode, Plan, compare, growth, load, serve};
+use pillion_bench::{
+    BoundsPlan, Form, GrowthPlan, LoadPlan, Mode, Plan, bounds, compare, growth, load, serve,
+};
 
 /// What plugins cost in a whole server, and what the system bears.
 #[derive(Debug, Parser)]
@@ -39,6 +41,24 @@ enum What {
         rates: Vec<u32>,
         /// Seconds at each rate.
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// Forms of the system, measured in turns.
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Form::Embedded])]
+        forms: Vec<Form>,
+        /// Turns of each form.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// Go on to the next form at the first rate at which an objective is missed.
+        #[arg(long)]
+        saturate: bool,
+    },
+    /// Measures what cannot be multiplied: a service's one writer, and its consumers.
+    Bounds {
+        /// The size of the population.
+        #[arg(long, default_value_t = 1_000)]
+        users: usize,
+        /// Seconds for which tweets are posted.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
     },
     /// Measures how costs grow with stored tweets and with followers.
@@ -82,8 +102,12 @@ fn main() -> Result<()> {
             }
             compare(&Plan { rounds, time: Duration::from_secs(seconds), modes })
         }
-        What::Load { users, rates, seconds } => {
-            load(&LoadPlan { users, rates, time: Duration::from_secs(seconds) })
+        What::Load { users, rates, seconds, forms, rounds, saturate } => {
+            let time = Duration::from_secs(seconds);
+            load(&LoadPlan { users, rates, time, forms, rounds, saturate })
+        }
+        What::Bounds { users, seconds } => {
+            bounds(&BoundsPlan { users, time: Duration::from_secs(seconds) })
         }
         What::Growth { tweets, followers, requests } => {
             growth(&GrowthPlan { tweets, followers, requests })

@@ -1,8 +1,11 @@
-//! How the whole system bears load: `pillion up` as a process of its own, with every plugin, on a
-//! data folder that holds a made-up population.
+//! How the whole system bears load: `pillion up` or a fleet of processes, with every plugin, on
+//! stores that hold a made-up population.
 
 mod api;
+mod bounds;
+mod cpu;
 mod delivery;
+mod form;
 mod growth;
 mod latency;
 mod mix;
@@ -12,7 +15,11 @@ mod plans;
 mod population;
 mod running;
 mod seed;
+mod services;
+mod table;
 mod text;
 
+pub use bounds::{BoundsPlan, bounds};
+pub use form::Form;
 pub use growth::{GrowthPlan, growth};
 pub use mix::{LoadPlan, load};

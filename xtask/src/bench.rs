@@ -6,12 +6,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::project::{Project, run, say};
-use crate::{plugins, tools};
+use crate::{plugins, servers, tools};
 
 const PACKAGE: &str = "pillion-bench";
 
 /// The measurements of a running system.
-const OF_SYSTEM: [&str; 2] = ["load", "growth"];
+const OF_SYSTEM: [&str; 3] = ["load", "bounds", "growth"];
+
+/// Words among their arguments without which no server is started.
+const OF_SERVERS: [&str; 2] = ["bounds", "--forms"];
 
 /// Builds what is measured, measures, and prints the figures next to their budgets. `arguments`
 /// are those of the comparison of servers, such as `--rounds 10`, or begin with one of
@@ -38,8 +41,12 @@ pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<ExitCode>
 
 /// Puts the program under load that is built as for use.
 fn system(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    if arguments.iter().any(|it| OF_SERVERS.iter().any(|word| it.starts_with(word))) {
+        servers::install(project)?;
+    }
     plugins::build(project)?;
     say("building the program and its load; the first time this takes some minutes");
+    // Together: what both stand on has the program's features then, as `up` has built it.
     let packages = ["build", "--release", "--package", "pillion", "--package", PACKAGE];
     run(&mut project.cargo(&packages), "building")?;
     let mut load = std::process::Command::new(project.target.join("release").join(PACKAGE));

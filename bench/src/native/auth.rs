@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, Method, StatusCode, header};
-use quick_cache::sync::Cache;
 use ring::hmac;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -41,7 +40,8 @@ struct Checked {
 pub(super) struct Auth {
     rules: HashMap<&'static str, Vec<(Method, &'static [&'static str])>>,
     keys: HashMap<&'static str, hmac::Key>,
-    cache: Option<Cache<Box<[u8]>, Checked>>,
+    /// Emptied when it is full.
+    cache: Option<RwLock<HashMap<Box<[u8]>, Checked>>>,
 }
 
 /// Why a token is refused.
@@ -92,7 +92,7 @@ impl Auth {
         Self {
             rules,
             keys: HashMap::from([(KID, hmac::Key::new(hmac::HMAC_SHA256, SECRET))]),
-            cache: (tokens == Tokens::Cache).then(|| Cache::new(CACHE_ENTRIES as usize)),
+            cache: (tokens == Tokens::Cache).then(RwLock::default),
         }
     }
 
@@ -136,13 +136,20 @@ impl Auth {
         let Some(cache) = &self.cache else {
             return self.verify(token, now_us).map(|checked| checked.caller);
         };
-        if let Some(known) = cache.get(token).filter(|known| now_us < known.until_us) {
-            return Ok(known.caller);
+        let known = cache.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(token).filter(|known| now_us < known.until_us) {
+            return Ok(known.caller.clone());
         }
+        drop(known);
         let mut checked = self.verify(token, now_us)?;
         let ttl_us = u64::from(CACHE_TTL_S) * 1_000_000;
         checked.until_us = checked.until_us.min(now_us.saturating_add(ttl_us));
-        cache.insert(token.into(), checked.clone());
+        let mut known = cache.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= CACHE_ENTRIES as usize {
+            known.clear();
+        }
+        known.insert(token.into(), checked.clone());
+        drop(known);
         Ok(checked.caller)
     }
 

@@ -1,5 +1,6 @@
 //! The public API as the population uses it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -32,14 +33,15 @@ const SHOWN: &str = "max_results=20&tweet.fields=created_at,public_metrics&expan
 #[derive(Debug)]
 pub(crate) struct Api {
     http: Client<HttpConnector, Full<Bytes>>,
-    base: String,
+    bases: Vec<String>,
+    next_base: AtomicUsize,
     authorizations: Vec<HeaderValue>,
     turns: Semaphore,
 }
 
 impl Api {
-    /// With a token for each of these users.
-    pub(crate) fn new(base: &str, users: usize) -> Result<Self> {
+    /// At these addresses, in turns, with a token for each of these users.
+    pub(crate) fn new<'a>(bases: impl IntoIterator<Item = &'a str>, users: usize) -> Result<Self> {
         let now_us = clock::now_us();
         let authorization = |user: usize| {
             let token = token(user as u64, SCOPE, now_us, SECRET);
@@ -51,7 +53,8 @@ impl Api {
         http.pool_max_idle_per_host(CONNECTIONS_MAX);
         Ok(Self {
             http: http.build(connector),
-            base: base.to_owned(),
+            bases: bases.into_iter().map(str::to_owned).collect(),
+            next_base: AtomicUsize::new(0),
             authorizations: (0..users).map(authorization).collect::<Result<_>>()?,
             turns: Semaphore::new(CONNECTIONS_MAX),
         })
@@ -88,9 +91,11 @@ impl Api {
     /// One request; anything but success is an error that begins with the status.
     async fn call(&self, user: usize, method: Method, path: &str, body: Bytes) -> Result<Value> {
         let authorization = self.authorizations.get(user).context("no such user")?.clone();
+        let turn = self.next_base.fetch_add(1, Ordering::Relaxed);
+        let base = self.bases.get(turn % self.bases.len().max(1)).context("no address")?;
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base))
+            .uri(format!("{base}{path}"))
             .header(header::AUTHORIZATION, authorization);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");

@@ -17,7 +17,8 @@ use crate::system::numbers::Numbers;
 use crate::system::plans::{self, Plan};
 use crate::system::population::Population;
 use crate::system::running::{Place, Running};
-use crate::system::seed::{Seeder, Span};
+use crate::system::seed::Span;
+use crate::system::services::Services;
 use crate::system::text::{Writer, word};
 use crate::{clock, places};
 
@@ -159,15 +160,17 @@ async fn with_tweets(plan: &GrowthPlan) -> Result<(Vec<Stored>, Vec<Vec<Plan>>)>
     let mut there = 0;
     for tweets in &plan.tweets {
         eprintln!("making tweets {} to {tweets}", there + 1);
-        let seeder = Seeder::open(&place.data()).await?;
+        let services = Services::flowing(&place.store()).await?;
         if stored.is_empty() {
-            seeder.population(&population).await?;
+            services.population(&population).await?;
         }
-        seeder.tweets(&population, span, there..*tweets).await?;
-        seeder.close().await?;
+        let anyone = |numbers: &mut Numbers| population.anyone(numbers);
+        services.tweets(anyone, span, there..*tweets).await?;
+        services.settle().await?;
+        services.close().await?;
         there = *tweets;
         let running = place.start()?;
-        let api = Api::new(&running.url, USERS)?;
+        let api = Api::new([running.url.as_str()], USERS)?;
         let first_tweets = plan.tweets.first().copied().unwrap_or_default();
         let requests = Requests { api: &api, population: &population, first_tweets };
         let mut costs = Vec::new();
@@ -189,7 +192,7 @@ async fn with_tweets(plan: &GrowthPlan) -> Result<(Vec<Stored>, Vec<Vec<Plan>>)>
 /// How the databases go about a request, asked of them while nothing is served.
 async fn explain(place: &Place, population: &Population, asked: Asked) -> Result<Vec<Plan>> {
     let running = place.start_logging(plans::FILTER)?;
-    let api = Api::new(&running.url, USERS)?;
+    let api = Api::new([running.url.as_str()], USERS)?;
     rest(&running).await?;
     let before = plans::statements(&place.log());
     Requests { api: &api, population, first_tweets: 1 }.send(asked, WARM_UP).await?;
@@ -248,11 +251,11 @@ async fn with_followers(plan: &GrowthPlan) -> Result<Vec<Followed>> {
     let population = Population::stars(&plan.followers);
     eprintln!("making {} users for accounts with many followers", population.users());
     let place = Place::new()?;
-    let seeder = Seeder::open(&place.data()).await?;
-    seeder.population(&population).await?;
-    seeder.close().await?;
+    let services = Services::flowing(&place.store()).await?;
+    services.population(&population).await?;
+    services.close().await?;
     let running = place.start()?;
-    let api = Api::new(&running.url, population.users())?;
+    let api = Api::new([running.url.as_str()], population.users())?;
     let mut followed = Vec::new();
     for (star, followers) in plan.followers.iter().enumerate() {
         eprintln!("posts with {followers} followers");

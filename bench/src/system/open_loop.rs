@@ -77,6 +77,25 @@ impl Outcome {
         self.times.values().map(Latencies::count).sum()
     }
 
+    /// Adds what came of another run.
+    pub(crate) fn extend(&mut self, other: Self) {
+        for (kind, times) in other.times {
+            self.times.entry(kind).or_default().extend(times);
+        }
+        for (what, count) in other.failures {
+            self.fail(what, count);
+        }
+        self.failed += other.failed;
+        self.unsent += other.unsent;
+        self.took += other.took;
+    }
+
+    fn fail(&mut self, what: String, count: u64) {
+        if self.failures.len() < FAILURES_TOLD_MAX || self.failures.contains_key(&what) {
+            *self.failures.entry(what).or_default() += count;
+        }
+    }
+
     fn add(&mut self, kind: Kind, time: Duration, result: Result<()>) {
         match result {
             Ok(()) => self.times.entry(kind).or_default().add(time),
@@ -84,9 +103,7 @@ impl Outcome {
                 self.failed += 1;
                 let what: String =
                     format!("{}: {error:#}", kind.name()).chars().take(160).collect();
-                if self.failures.len() < FAILURES_TOLD_MAX || self.failures.contains_key(&what) {
-                    *self.failures.entry(what).or_default() += 1;
-                }
+                self.fail(what, 1);
             }
         }
     }

@@ -88,7 +88,7 @@ pub(crate) async fn plans(data: &Path, statements: &BTreeMap<String, u64>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::seed::Seeder;
+    use crate::system::services::{Services, Store};
 
     #[test]
     fn statements_are_found_in_a_log() {
@@ -107,7 +107,8 @@ mod tests {
     #[tokio::test]
     async fn databases_tell_their_plans() {
         let folder = tempfile::tempdir().unwrap();
-        Seeder::open(folder.path()).await.unwrap().close().await.unwrap();
+        let store = Store::Files(folder.path().to_owned());
+        Services::open(&store).await.unwrap().close().await.unwrap();
         let by_key = "SELECT data FROM event_log WHERE position > $1 ORDER BY position LIMIT $2";
         let scan = "SELECT count(*) FROM profile WHERE name = $1";
         let foreign = "SELECT 1 FROM no_table_of_ours";

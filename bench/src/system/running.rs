@@ -13,6 +13,8 @@ use serde_json::Value;
 use toml::{Table, Value as Toml};
 
 use crate::places;
+use crate::system::cpu;
+use crate::system::services::Store;
 use crate::workload::{KID, LIMIT, SECRET};
 
 /// Plugins are compiled at the first start on a data folder.
@@ -23,8 +25,12 @@ const EXIT_DEADLINE: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// A tick of the kernel's count of CPU time: 100 a second on every Linux.
-const TICK: Duration = Duration::from_millis(10);
+/// What the program is told, without its configuration and its data folder.
+pub(crate) const UP: [&str; 6] =
+    ["up", "--no-seed", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+
+/// The file of our key, beside the configuration.
+pub(crate) const KEY_FILE: &str = "bench.key";
 
 /// A folder with a data folder in it, and what it takes to serve it. Removed when dropped.
 #[derive(Debug)]
@@ -45,16 +51,17 @@ impl Place {
     pub(crate) fn new() -> Result<Self> {
         let place = Self { folder: tempfile::tempdir()? };
         fs::create_dir(place.data())?;
-        let project = places::project();
-        let text = fs::read_to_string(project.join("pillion.toml")).context("no pillion.toml")?;
-        let config = configuration(&text, &project).context("pillion.toml")?;
-        fs::write(place.config(), config)?;
-        fs::write(place.folder.path().join("bench.key"), SECRET)?;
+        fs::write(place.config(), configuration()?)?;
+        fs::write(place.folder.path().join(KEY_FILE), SECRET)?;
         Ok(place)
     }
 
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::Files(self.data())
     }
 
     fn config(&self) -> PathBuf {
@@ -75,11 +82,7 @@ impl Place {
 
     /// What the program has logged since it was last started, a line of JSON each.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).unwrap_or_default()
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.folder.path().join("server.log")
+        fs::read_to_string(log_path(self.folder.path())).unwrap_or_default()
     }
 
     /// Starts the program and waits until it is ready.
@@ -89,36 +92,38 @@ impl Place {
 
     /// The same, with levels for its log, such as `info,pillion_host=debug`.
     pub(crate) fn start_logging(&self, levels: &str) -> Result<Running> {
-        let ready = self.folder.path().join("ready.json");
+        let mut command = Command::new(places::program()?);
+        command.args(UP).arg("--config").arg(self.config()).arg("--data").arg(self.data());
+        command.env("PILLION_LOG", levels);
+        Running::start(command, self.folder.path())
+    }
+}
+
+impl Running {
+    /// Starts a command that is [`UP`] and waits until it is ready. Its log goes into the folder.
+    pub(crate) fn start(mut command: Command, folder: &Path) -> Result<Self> {
+        let ready = folder.join("ready.json");
         if ready.exists() {
             fs::remove_file(&ready)?;
         }
-        let program = places::program()?;
-        let child = Command::new(&program)
-            .args(["up", "--no-seed", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .arg("--config")
-            .arg(self.config())
-            .arg("--data")
-            .arg(self.data())
-            .arg("--ready-file")
-            .arg(&ready)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .env("PILLION_LOG", levels)
-            .stderr(fs::File::create(self.log_path())?)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut running = Running { child, url: String::new() };
+        let log = log_path(folder);
+        command.arg("--ready-file").arg(&ready).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.stderr(fs::File::create(&log)?).spawn();
+        let child = child.with_context(|| {
+            format!("cannot start {}", Path::new(command.get_program()).display())
+        })?;
+        let log = || fs::read_to_string(&log).unwrap_or_default();
+        let mut running = Self { child, url: String::new() };
         let began = Instant::now();
         let text = loop {
             if let Ok(text) = fs::read_to_string(&ready) {
                 break text;
             }
             if let Some(status) = running.child.try_wait()? {
-                bail!("pillion ended with {status} before it was ready:\n{}", self.log());
+                bail!("pillion ended with {status} before it was ready:\n{}", log());
             }
             if began.elapsed() > READY_DEADLINE {
-                bail!("pillion is not ready in time:\n{}", self.log());
+                bail!("pillion is not ready in time:\n{}", log());
             }
             thread::sleep(POLL);
         };
@@ -127,19 +132,14 @@ impl Place {
         url.clone_into(&mut running.url);
         Ok(running)
     }
-}
 
-impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time that all of its threads have used so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
-            .context("pillion has ended")?;
-        // The second field, the program's name, may hold anything; the 14th and 15th are times
-        // in user mode and in the kernel.
-        let fields = stat.rsplit_once(')').map(|(_, rest)| rest).context("no stat")?;
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u32 = ticks.map(|field| field.parse().unwrap_or(0_u32)).sum();
-        Ok(TICK * ticks)
+        Ok(cpu::used(self.pid())?.own)
     }
 
     /// Ends it in order.
@@ -167,13 +167,23 @@ impl Drop for Running {
     }
 }
 
+fn log_path(folder: &Path) -> PathBuf {
+    folder.join("server.log")
+}
+
 /// The project's configuration with our key beside identity's, and limits far above any load.
-fn configuration(text: &str, project: &Path) -> Result<String> {
+pub(crate) fn configuration() -> Result<String> {
+    let project = places::project();
+    let text = fs::read_to_string(project.join("pillion.toml")).context("no pillion.toml")?;
+    made_of(&text, &project).context("pillion.toml")
+}
+
+fn made_of(text: &str, project: &Path) -> Result<String> {
     let mut config: Table = text.parse()?;
     let plugins = project.join("target/plugins").display().to_string();
     insert(&mut config, &["host"], "plugin_dir", plugins.into())?;
     insert(&mut config, &["log"], "format", "json".into())?;
-    insert(&mut config, &["keysets", "access-tokens", "hs256"], KID, "bench.key".into())?;
+    insert(&mut config, &["keysets", "access-tokens", "hs256"], KID, KEY_FILE.into())?;
     let windows = &["plugins", "ratelimit", "config", "windows"];
     raise(table(&mut config, windows)?);
     Ok(toml::to_string(&config)?)
@@ -213,7 +223,7 @@ mod tests {
         let project = places::project();
         let text = fs::read_to_string(project.join("pillion.toml")).unwrap();
         let before: Table = text.parse().unwrap();
-        let mut after: Table = configuration(&text, &project).unwrap().parse().unwrap();
+        let mut after: Table = made_of(&text, &project).unwrap().parse().unwrap();
         let windows = ["plugins", "ratelimit", "config", "windows"];
         let default = table(&mut after, &windows).unwrap()["default"].clone();
         assert_eq!(default["user"].as_integer(), Some(LIMIT.into()));

@@ -1,43 +1,29 @@
-//! Fills a data folder with a population and its tweets, as the services themselves would.
+//! Fills services with a population and its tweets, as they themselves would.
 //!
 //! Every user, follow and tweet is an event that its service records in its own log, and that
 //! the others take up through the broker; only the requests are left out. A million of them over
 //! HTTP, through every plugin, would take most of an hour.
 
 use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use axum::Extension;
-use pillion_chassis::broker::EmbeddedBroker;
-use pillion_chassis::{
-    Broker, Caller, Database, Deps, Ids, InProcessPeers, Journal, Scopes, ServiceKeys,
-    ServiceTokens, Shutdown, SystemClock, SystemRandom, Timestamp, TweetId, personal,
-    service_token,
-};
+use anyhow::Result;
+use pillion_chassis::{Timestamp, TweetId};
 use pillion_events::{
     Event, GraphEvent, Relation, ReplySettings, TweetEvent, TweetPosted, UserEvent, UserRegistered,
 };
-use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::system::numbers::Numbers;
 use crate::system::population::{Population, user_id};
+use crate::system::services::Services;
 use crate::system::text::Writer;
 
 /// Events that are recorded in one transaction.
 const BATCH_EVENTS: usize = 1_000;
 
-/// How often it looks whether everything has arrived.
-const POLL: Duration = Duration::from_millis(50);
-
 /// How often it says how far it is.
 const TELL: Duration = Duration::from_secs(10);
-
-/// Longer than this without a single event taken up means that something is broken.
-const STUCK: Duration = Duration::from_mins(1);
 
 /// How far back the first tweet lies: within the seven days that search covers.
 const BACK: Duration = Duration::from_hours(6 * 24);
@@ -48,15 +34,6 @@ const BELOW_TIME_BITS: u32 = 22;
 
 /// A node of snowflakes that no running process is.
 const NODE: u64 = 1_023 << 12;
-
-/// Services on a data folder, without anything that serves.
-#[derive(Debug)]
-pub(crate) struct Seeder {
-    journals: Vec<Journal>,
-    broker: Arc<EmbeddedBroker>,
-    workers: JoinSet<()>,
-    shutdown: pillion_chassis::service::ShutdownTrigger,
-}
 
 /// The time over which tweets are spread evenly.
 #[derive(Clone, Copy, Debug)]
@@ -75,56 +52,7 @@ impl Span {
     }
 }
 
-impl Seeder {
-    /// Opens the folder, which may hold something already.
-    pub(crate) async fn open(data: &Path) -> Result<Self> {
-        let clock = Arc::new(SystemClock);
-        let ids = Arc::new(Ids::new(clock.clone(), 0)?);
-        let peers = Arc::new(InProcessPeers::new());
-        // Nobody looks at it: see below.
-        let keys = ServiceKeys::passing(&SystemRandom)?;
-        let tokens = ServiceTokens::new("bench", keys, "", "", clock.clone(), &SystemRandom)?;
-        let service_tokens = Arc::new(tokens);
-        let deps = async |service: &str| -> Result<Deps> {
-            let path = data.join(format!("{service}.sqlite"));
-            let database = Database::open(&path).await?;
-            let (clock, ids, peers) = (clock.clone(), ids.clone(), peers.clone());
-            let service_tokens = service_tokens.clone();
-            let random = Arc::new(SystemRandom);
-            Ok(Deps { clock, ids, random, database, peers, service_tokens })
-        };
-        let services = [
-            pillion_users::service(deps("users").await?).await?,
-            pillion_graph::service(deps("graph").await?).await?,
-            pillion_tweets::service(deps("tweets").await?).await?,
-            pillion_engagements::service(deps("engagements").await?).await?,
-            pillion_timelines::service(deps("timelines").await?).await?,
-            pillion_search::service(deps("search").await?).await?,
-            pillion_notifications::service(deps("notifications").await?).await?,
-        ];
-        let broker = Arc::new(EmbeddedBroker::open(data.join("broker.sqlite")).await?);
-        let carrier: Arc<dyn Broker> = broker.clone();
-        let (trigger, shutdown) = Shutdown::new();
-        let mut workers = JoinSet::new();
-        let mut journals = Vec::new();
-        // What the auth plugin would make of a service's token.
-        let caller = Caller {
-            user_id: None,
-            client_id: "service:bench".to_owned(),
-            scopes: Scopes::parse(service_token::SCOPE),
-        };
-        for service in services {
-            let service = personal::exchange(service, peers.clone(), service_tokens.clone());
-            peers.register(service.name, service.router.layer(Extension(caller.clone())));
-            let Some(journal) = service.journal else { continue };
-            for worker in journal.workers(&carrier) {
-                workers.spawn(worker.run(shutdown.clone()));
-            }
-            journals.push(journal);
-        }
-        Ok(Self { journals, broker, workers, shutdown: trigger })
-    }
-
+impl Services {
     /// Registers everyone and makes them follow whom they follow.
     pub(crate) async fn population(&self, population: &Population) -> Result<()> {
         let at = micros(clock::now_us().saturating_sub(2 * us(BACK)));
@@ -153,10 +81,11 @@ impl Seeder {
         self.settle().await
     }
 
-    /// Posts the tweets with these serial numbers; authors take turns blindly.
+    /// Posts the tweets with these serial numbers, each by whom `author` picks; does not wait until
+    /// they are everywhere.
     pub(crate) async fn tweets(
         &self,
-        population: &Population,
+        author: impl Fn(&mut Numbers) -> usize,
         span: Span,
         serials: Range<u64>,
     ) -> Result<()> {
@@ -170,7 +99,7 @@ impl Seeder {
             let created_at = micros(ms * 1_000);
             let event = TweetEvent::Posted(TweetPosted {
                 tweet_id,
-                author_id: user_id(population.anyone(&mut numbers)),
+                author_id: user_id(author(&mut numbers)),
                 text: writer.tweet(&mut numbers, serial),
                 conversation_id: tweet_id,
                 replied_to: None,
@@ -182,13 +111,7 @@ impl Seeder {
             });
             (format!("tweet/{tweet_id}"), 0, event, created_at)
         });
-        self.record("tweets", tweets).await?;
-        self.settle().await
-    }
-
-    fn journal(&self, service: &str) -> Result<&Journal> {
-        let found = self.journals.iter().find(|journal| journal.name() == service);
-        found.with_context(|| format!("the service {service} has no events"))
+        self.record("tweets", tweets).await
     }
 
     async fn record<E: Event>(
@@ -214,56 +137,6 @@ impl Seeder {
                 eprintln!("  {count} events of {service} recorded");
             }
         }
-    }
-
-    /// Waits until every service has taken up every event.
-    async fn settle(&self) -> Result<()> {
-        let (mut least, mut moved, mut told) = (i64::MAX, Instant::now(), Instant::now());
-        loop {
-            let lag = self.lag().await?;
-            if lag == 0 {
-                return Ok(());
-            }
-            if lag < least {
-                (least, moved) = (lag, Instant::now());
-            } else if moved.elapsed() > STUCK {
-                bail!("events are not taken up: {lag} are left and stay so");
-            }
-            if told.elapsed() > TELL {
-                told = Instant::now();
-                eprintln!("  {lag} events to be taken up");
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// Events that are not yet published, and those that are not yet taken up, over all services.
-    async fn lag(&self) -> Result<i64> {
-        let mut lag = 0;
-        for journal in &self.journals {
-            let status = journal.status(Some(&*self.broker)).await?;
-            if status.parked > 0 {
-                bail!("{} could not take up {} events", status.service, status.parked);
-            }
-            lag += status.recorded - status.published.context("the broker fails")?;
-            for source in status.sources {
-                lag += source.lag.context("the broker fails")?;
-            }
-        }
-        Ok(lag)
-    }
-
-    /// Closes every file.
-    pub(crate) async fn close(mut self) -> Result<()> {
-        self.shutdown.request();
-        while let Some(ended) = self.workers.join_next().await {
-            ended?;
-        }
-        for journal in &self.journals {
-            journal.database().close().await;
-        }
-        self.broker.close().await;
-        Ok(())
     }
 }
 
