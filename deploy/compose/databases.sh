@@ -10,5 +10,8 @@ CREATE DATABASE :"service" OWNER :"service";
 REVOKE CONNECT ON DATABASE :"service" FROM PUBLIC;
 SQL
 done
+# From other containers with TLS only.
+sed -i 's/^host all all all /hostssl all all all /' "$PGDATA/pg_hba.conf"
+grep -q '^hostssl all all all ' "$PGDATA/pg_hba.conf"
 psql --set=ON_ERROR_STOP=1 --username=postgres \
   --command='REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC'

@@ -186,14 +186,13 @@ impl Backends {
         let handle = runtime.handle().clone();
         let thread = StateThread(Some(runtime));
         let shared = options.limiter == options.kv;
-        let call_max = options.state_call_max;
         let uses = Uses { kv: true, limiter: shared };
-        let kv = Backend::open(&options.kv, uses, &handle, call_max)?;
+        let kv = Backend::open(&options.kv, uses, &handle, options)?;
         let limiter = if shared {
             kv.clone()
         } else {
             let uses = Uses { kv: false, limiter: true };
-            Backend::open(&options.limiter, uses, &handle, call_max)?
+            Backend::open(&options.limiter, uses, &handle, options)?
         };
         let completions = Some(Arc::new(Semaphore::new(COMPLETIONS_MAX)));
         let outside = Outside { kv, limiter, handle: Some(handle), completions };
@@ -284,19 +283,20 @@ pub(crate) struct Backend {
 
 impl Backend {
     fn open(
-        options: &StateBackend,
+        backend: &StateBackend,
         uses: Uses,
         handle: &Handle,
-        call_max: Duration,
+        options: &HostOptions,
     ) -> Result<Option<Arc<Self>>, HostError> {
-        let (kind, place, store) = match options {
+        let call_max = options.state_call_max;
+        let (kind, place, store) = match backend {
             StateBackend::Memory => return Ok(None),
             StateBackend::Sqlite(path) => {
                 let store = Store::Sqlite(sqlite::Sqlite::open(path, handle, call_max)?);
                 ("sqlite", path.display().to_string(), store)
             }
             StateBackend::Redis(url) => {
-                let redis = redis::Redis::open(url)?;
+                let redis = redis::Redis::open(url, &options.redis_tls)?;
                 ("redis", redis.place(), Store::Redis(Box::new(redis)))
             }
         };
@@ -360,7 +360,13 @@ impl Backend {
     }
 
     fn slow(&self) -> String {
-        format!("no answer within {} ms", self.call_max.as_millis())
+        let perhaps = match &self.store {
+            Store::Redis(redis) if redis.begins_with_tls() => {
+                "; where it does not speak TLS, nothing answers rediss://"
+            }
+            _ => "",
+        };
+        format!("no answer within {} ms{perhaps}", self.call_max.as_millis())
     }
 
     fn failed(&self, reason: String, gone: bool) {

@@ -45,10 +45,10 @@ pub enum StateBackend {
     /// In this file, which is made when it is missing. It survives restarts, and hosts on the
     /// same machine may share it.
     Sqlite(PathBuf),
-    /// In Redis 5 or newer, or Valkey, at this URL: `redis://[user:password@]host:port/database`
-    /// or `redis+unix:///path`. All hosts that name it share what it holds, and its clock. What
-    /// it evicts or loses in a restart is forgotten: `maxmemory-policy noeviction`, and
-    /// persistence where limits have to outlive it.
+    /// In Redis 5 or newer, or Valkey, at this URL: `redis://[user:password@]host:port/database`,
+    /// `rediss://` for TLS, or `redis+unix:///path`. All hosts that name it share what it holds,
+    /// and its clock. What it evicts or loses in a restart is forgotten: `maxmemory-policy
+    /// noeviction`, and persistence where limits have to outlive it.
     Redis(String),
 }
 
@@ -60,18 +60,16 @@ impl StateBackend {
     ///
     /// What is wrong with the text, and what to write instead.
     pub fn parse(text: &str, state_dir: &Path) -> Result<Self, String> {
-        const KNOWN: &str =
-            "write \"memory\", \"sqlite\", \"sqlite:PATH\" or \"redis://HOST:PORT\"";
+        const KNOWN: &str = "write \"memory\", \"sqlite\", \"sqlite:PATH\", \"redis://HOST:PORT\" or \
+                             \"rediss://HOST:PORT\"";
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             None if text == "sqlite" => Ok(Self::Sqlite(state_dir.join(STATE_FILE))),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            Some(("redis" | "valkey" | "redis+unix" | "valkey+unix" | "unix", _)) => {
-                backends::check_url(text).map(|()| Self::Redis(text.to_owned()))
-            }
-            Some(("rediss" | "valkeys", _)) => Err("TLS to Redis is not supported; use \
-                 redis:// on a private network, or a tunnel and its local end"
-                .to_owned()),
+            Some((
+                "redis" | "valkey" | "rediss" | "valkeys" | "redis+unix" | "valkey+unix" | "unix",
+                _,
+            )) => backends::check_url(text).map(|()| Self::Redis(text.to_owned())),
             // A URL may hold a password: it is not repeated.
             Some((scheme, _)) => Err(format!("`{scheme}:` is no back end for state; {KNOWN}")),
             None => Err(format!("`{text}` is no back end for state; {KNOWN}")),
@@ -82,6 +80,16 @@ impl StateBackend {
     pub(crate) fn awaits(&self) -> bool {
         *self != Self::Memory
     }
+}
+
+/// What a Redis at `rediss://` must show, and what it is shown: PEM files, which are read anew for
+/// every connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisTls {
+    /// The authorities of its certificate; without it, those that this machine trusts.
+    pub ca: Option<PathBuf>,
+    /// A certificate and its key, for one that asks.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 /// How a host is set up.
@@ -106,6 +114,8 @@ pub struct HostOptions {
     pub kv: StateBackend,
     /// Where the plugins' `limiter` is kept.
     pub limiter: StateBackend,
+    /// For a back end at `rediss://`.
+    pub redis_tls: RedisTls,
     /// How long one call to `SQLite` or Redis may take before the plugin is told that it is
     /// unavailable. After three that took longer it is not asked again until it answers a probe.
     pub state_call_max: Duration,
@@ -124,6 +134,7 @@ impl HostOptions {
             drain_deadline: DRAIN_DEADLINE_DEFAULT,
             kv: StateBackend::Memory,
             limiter: StateBackend::Memory,
+            redis_tls: RedisTls::default(),
             state_call_max: STATE_CALL_MAX_DEFAULT,
         }
     }
@@ -176,14 +187,19 @@ mod tests {
         assert_eq!(parse("memory"), Ok(StateBackend::Memory));
         assert_eq!(parse("sqlite"), Ok(StateBackend::Sqlite("state/plugin-state.sqlite".into())));
         assert_eq!(parse("sqlite:/var/x.db"), Ok(StateBackend::Sqlite("/var/x.db".into())));
-        for url in ["redis://user:secret@127.0.0.1:6379/2", "valkey://a", "redis+unix:///run/r"] {
+        for url in [
+            "redis://user:secret@127.0.0.1:6379/2",
+            "rediss://user:secret@127.0.0.1:6379",
+            "valkey://a",
+            "redis+unix:///run/r",
+        ] {
             assert_eq!(parse(url), Ok(StateBackend::Redis(url.to_owned())));
         }
         for (text, reason) in [
             ("postgres://a:secret@b", "`postgres:` is no back end"),
             ("redis", "`redis` is no back end"),
             ("sqlite:", "`sqlite:` is no back end"),
-            ("rediss://a:secret@b", "TLS"),
+            ("rediss://a:secret@b/#insecure", "#insecure"),
             ("redis://:secret@/x", "redis://"),
         ] {
             let error = parse(text).unwrap_err();

@@ -24,12 +24,14 @@ use crate::events::Events;
 use crate::fleet_plugins::FollowerMetrics;
 use crate::saga::AllSagas;
 use crate::serve::{ProcessMetrics, RequestMetrics};
+use crate::vitals::Vitals;
 
 /// What the admin API is about.
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) host: Host,
     pub(crate) token: Token,
+    pub(crate) vitals: Vitals,
     pub(crate) process: Arc<ProcessMetrics>,
     pub(crate) services: Vec<Arc<RequestMetrics>>,
     pub(crate) events: Events,
@@ -158,7 +160,8 @@ fn refused(error: &ActivateError) -> Problem {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let page = admin.process.page(&admin.services)
+    let page = admin.vitals.metrics()
+        + &admin.process.page(&admin.services)
         + &admin.certificates.metrics()
         + &admin.host.metrics()
         + &admin.fleet_plugins.as_ref().map(FollowerMetrics::text).unwrap_or_default()

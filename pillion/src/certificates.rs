@@ -1,7 +1,7 @@
 //! The certificates of this process: towards the other services, and towards clients.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -10,9 +10,6 @@ use pillion_chassis::{SystemClock, Worker};
 
 use crate::config::{Loaded, SERVICES};
 use crate::process::Part;
-
-/// Stands for the service's name in the paths of `[tls]`.
-const SERVICE: &str = "{service}";
 
 /// The certificates that the configuration names, as far as this process needs them.
 #[derive(Clone, Debug, Default)]
@@ -96,10 +93,10 @@ fn mutual(loaded: &Loaded, own: &str) -> Option<Result<Tls>> {
     let (Some(ca), Some(certificate), Some(key)) = (&tls.ca, &tls.certificate, &tls.key) else {
         return None;
     };
-    let path = |path: &PathBuf| loaded.base.join(for_service(path, own));
-    let files = TlsFiles { certificate: path(certificate), key: path(key) };
+    let path = |path: &PathBuf| loaded.tls_file(path, Some(own));
+    let files = TlsFiles { certificate: path(certificate)?, key: path(key)? };
     let identities = Identities {
-        ca: path(ca),
+        ca: path(ca)?,
         trust_domain: tls.trust_domain.clone(),
         own: own.to_owned(),
         services: SERVICES.map(str::to_owned).to_vec(),
@@ -113,7 +110,8 @@ fn mutual(loaded: &Loaded, own: &str) -> Option<Result<Tls>> {
     }))
 }
 
-fn public(loaded: &Loaded) -> Result<Option<Tls>> {
+/// What clients are shown, where something is configured.
+pub(crate) fn public(loaded: &Loaded) -> Result<Option<Tls>> {
     let tls = &loaded.config.server.tls;
     let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
         return Ok(None);
@@ -122,19 +120,4 @@ fn public(loaded: &Loaded) -> Result<Option<Tls>> {
     let opened = Tls::public(files);
     let context = || format!("{}: [server.tls]: the certificate cannot be used", loaded.name);
     opened.with_context(context).map(Some)
-}
-
-fn for_service(path: &Path, own: &str) -> PathBuf {
-    PathBuf::from(path.to_string_lossy().replace(SERVICE, own))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_configuration_does_for_all_services() {
-        let path = for_service(Path::new("certs/{service}.pem"), "tweets");
-        assert_eq!(path, Path::new("certs/tweets.pem"));
-    }
 }

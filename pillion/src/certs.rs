@@ -78,7 +78,7 @@ fn issue_all(issue: &cli::CertsIssue) -> Result<()> {
     let authority = Issuer::from_ca_cert_pem(&read(CA_CERTIFICATE)?, pair).with_context(|| {
         format!("{} is no certificate of an authority", issue.dir.join(CA_CERTIFICATE).display())
     })?;
-    for service in &issue.services {
+    for service in &issue.names {
         let [certificate, key] =
             ["pem", "key"].map(|kind| issue.dir.join(format!("{service}.{kind}")));
         let mut params = parameters(issue.days, service)?;
@@ -106,6 +106,7 @@ fn names(issue: &cli::CertsIssue, service: &str) -> Result<Vec<SanType>> {
     for name in &issue.dns {
         names.push(SanType::DnsName(text(name)?));
     }
+    names.extend(issue.ip.iter().copied().map(SanType::IpAddress));
     Ok(names)
 }
 

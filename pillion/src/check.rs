@@ -4,12 +4,29 @@ use anyhow::{Context as _, Result, bail};
 use pillion_chassis::ServiceKeys;
 use pillion_host::{Host, Keyring};
 
+use crate::certificates;
 use crate::cli;
 use crate::config::{Loaded, Overrides, SERVICES};
 use crate::keys;
 use crate::output::print;
 use crate::process::host_options;
 use crate::tracing_output;
+
+/// The files for encrypted connections, where some are configured; no server is asked. Of those that
+/// each service has for itself, the ones that are on this machine.
+fn servers(loaded: &Loaded) -> Result<()> {
+    let all = loaded.server_tls(None);
+    let mut found = vec![all.clone()];
+    for service in SERVICES {
+        let own = loaded.server_tls(Some(service));
+        let is_here = own.client.as_ref().is_some_and(|files| files.certificate.exists());
+        if own != all && is_here {
+            found.push(own);
+        }
+    }
+    let context = || format!("{}: [tls.servers]", loaded.name);
+    found.iter().try_for_each(|tls| tls.check().with_context(context))
+}
 
 /// Says for each plugin whether it would start; touches no data and no port.
 pub(crate) fn check(check: &cli::Check) -> Result<()> {
@@ -21,8 +38,10 @@ pub(crate) fn check(check: &cli::Check) -> Result<()> {
     if let Some(path) = loaded.service_key() {
         ServiceKeys::open(&path).with_context(|| format!("{}: tokens.service_key", loaded.name))?;
     }
+    certificates::public(&loaded)?;
+    servers(&loaded)?;
     let scratch = tempfile::tempdir()?;
-    let options = host_options(&loaded, scratch.path(), scratch.path(), Keyring::default())?;
+    let options = host_options(&loaded, None, scratch.path(), scratch.path(), Keyring::default())?;
     let host = Host::new(options)?;
     let reports = host.check(&loaded.generation(&SERVICES));
     let mut failed = 0;

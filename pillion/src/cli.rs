@@ -1,6 +1,6 @@
 //! The command line: names, flags, environment variables and their help texts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
@@ -154,7 +154,7 @@ pub(crate) enum Events {
 pub(crate) enum Certs {
     /// Make an authority that signs the services' certificates
     Init(CertsInit),
-    /// Make a certificate for each of these services, in place of the one before
+    /// Make a certificate for each of these services and servers, in place of the one before
     Issue(CertsIssue),
     /// Make the key of the tokens with which services call each other on their own behalf
     ServiceKey {
@@ -173,20 +173,26 @@ pub(crate) struct CertsInit {
     pub(crate) days: u32,
 }
 
+/// Servers that certificates are made for.
+const SERVERS: [&str; 3] = ["postgres", "nats", "redis"];
+
 #[derive(Debug, Args)]
 pub(crate) struct CertsIssue {
-    /// The services
-    #[arg(value_name = "SERVICE", required = true, value_parser = PossibleValuesParser::new(SERVICES))]
-    pub(crate) services: Vec<String>,
+    /// Services, and the servers that they connect to
+    #[arg(value_name = "NAME", required = true, value_parser = PossibleValuesParser::new(SERVICES.into_iter().chain(SERVERS)))]
+    pub(crate) names: Vec<String>,
     /// The authority's folder, which also gets the certificates
     #[arg(long, value_name = "DIR", default_value = "certs")]
     pub(crate) dir: PathBuf,
     /// The domain of the identities, as `tls.trust_domain` has it
     #[arg(long, value_name = "DOMAIN", default_value = "pillion")]
     pub(crate) trust_domain: String,
-    /// A DNS name besides the service's own; may be given again
-    #[arg(long, value_name = "NAME")]
+    /// A DNS name besides NAME; may be given again
+    #[arg(long, value_name = "DNS-NAME")]
     pub(crate) dns: Vec<String>,
+    /// An address by which a server is connected to; may be given again
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Vec<IpAddr>,
     /// For how many days
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub(crate) days: u32,
@@ -200,7 +206,11 @@ pub(crate) enum Saga {
     Show(OneSaga),
     /// Take a parked saga on, or try a failing one now
     Retry(OneSaga),
-    /// Give a parked or failing saga up; what its steps did stays as it is
+    /// Give up what a parked or failing saga stands at
+    ///
+    /// Before its pivot everything is taken back. A step that cannot be taken back is left as it
+    /// is, and those before it are taken back all the same: `show` tells what was left. From the
+    /// pivot on there is no way back: what was done stays, and the rest is not done.
     Abandon(SagaAbandon),
 }
 
@@ -289,7 +299,7 @@ pub(crate) struct Running {
     /// The data folder of the process: the address and the token are read there
     #[arg(long, value_name = "DIR", env = "PILLION_DATA", default_value = "pillion-data")]
     pub(crate) data: PathBuf,
-    /// The service, when it was started by `pillion serve`
+    /// The service, when it was started by `pillion serve` and is not alone in its data folder
     #[arg(long, value_parser = PossibleValuesParser::new(SERVICES))]
     pub(crate) service: Option<String>,
     /// The admin API's address, http://HOST:PORT, instead of the data folder's
@@ -301,7 +311,9 @@ pub(crate) struct Running {
         value_name = "TOKEN",
         env = "PILLION_ADMIN_TOKEN",
         hide_env_values = true,
-        requires = "admin_url"
+        requires = "admin_url",
+        // Of 64 tokens one begins with a hyphen.
+        allow_hyphen_values = true
     )]
     pub(crate) admin_token: Option<String>,
     /// Print JSON
@@ -424,5 +436,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_may_begin_with_a_hyphen() {
+        let admin = ["--admin-url", "http://127.0.0.1:1", "--admin-token", "-n0"];
+        let arguments = ["pillion", "events", "lag"].into_iter().chain(admin);
+        assert!(Cli::try_parse_from(arguments).is_ok());
     }
 }

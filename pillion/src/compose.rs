@@ -1,5 +1,6 @@
 //! Makes the services and puts each behind its plugins. The only place that sees both.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -170,10 +171,19 @@ pub(crate) fn protect_all(
     Ok(Protected { front, workers, journals, sagas, metrics })
 }
 
-/// The other services over HTTP, at the addresses that the configuration gives them.
-pub(crate) fn http_peers(own: &str, loaded: &Loaded, tls: Option<&Tls>) -> Result<HttpPeers> {
+/// The services over HTTP: the others at the addresses that the configuration gives them, this one
+/// where it listens itself, which no network and no load balancer can part it from.
+pub(crate) fn http_peers(
+    own: &str,
+    listens: SocketAddr,
+    loaded: &Loaded,
+    tls: Option<&Tls>,
+) -> Result<HttpPeers> {
     let scheme = loaded.config.tls.scheme();
     let mut addresses = Vec::new();
+    if SERVICES.first() != Some(&own) {
+        addresses.push((own.to_owned(), format!("{scheme}://{}", reachable(listens))));
+    }
     // Nobody calls the one that faces clients, and it may show no certificate of a service.
     let called = |name: &str| name != own && SERVICES.first() != Some(&name);
     for (name, service) in loaded.config.services.iter().filter(|(name, _)| called(name)) {
@@ -195,4 +205,31 @@ pub(crate) fn http_peers(own: &str, loaded: &Loaded, tls: Option<&Tls>) -> Resul
         None => HttpPeers::new(addresses)?,
         Some(tls) => HttpPeers::secured(addresses, tls)?,
     })
+}
+
+/// An address of this machine by which a listener can be reached.
+fn reachable(listens: SocketAddr) -> SocketAddr {
+    let ip = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listens.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_calls_itself_where_it_listens() {
+        for (listens, calls) in [
+            ("0.0.0.0:8083", "127.0.0.1:8083"),
+            ("[::]:8083", "[::1]:8083"),
+            ("10.0.0.7:8083", "10.0.0.7:8083"),
+        ] {
+            let listens: SocketAddr = listens.parse().unwrap();
+            assert_eq!(reachable(listens).to_string(), calls);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use pillion_chassis::{ServerTls, TlsFiles};
 use pillion_host::{GenerationSpec, PluginSpec};
 
 pub(crate) use check::json;
@@ -21,6 +22,9 @@ use reading::Problem;
 
 /// The file at the project's root; in force when no other is named or found.
 pub(crate) const BUILT_IN: &str = include_str!("../../pillion.toml");
+
+/// Stands for the service's name in the paths of `[tls]`.
+const SERVICE: &str = "{service}";
 
 /// What is looked for in the working folder.
 const FILE_NAME: &str = "pillion.toml";
@@ -121,14 +125,48 @@ impl Loaded {
         std::env::var(variable).ok().filter(|url| !url.is_empty()).or_else(configured)
     }
 
-    /// Where the document of the fleet's plugins is, when there is to be one.
-    pub(crate) fn fleet_plugins(&self) -> Result<Option<SourceAddress>, String> {
+    /// A file that `[tls]` names; `None` where it is each service's own, and no service is meant.
+    pub(crate) fn tls_file(&self, path: &Path, service: Option<&str>) -> Option<PathBuf> {
+        let path = path.to_string_lossy();
+        let path = match service {
+            Some(service) => path.replace(SERVICE, service),
+            None if path.contains(SERVICE) => return None,
+            None => path.into_owned(),
+        };
+        Some(self.base.join(path))
+    }
+
+    /// What `PostgreSQL`, NATS and Redis must show, and what a service, or a process of all, shows
+    /// them: what is configured for them, else what services have among themselves.
+    pub(crate) fn server_tls(&self, service: Option<&str>) -> ServerTls {
+        let tls = &self.config.tls;
+        let own = &tls.servers;
+        let file = |path: &Option<PathBuf>| self.tls_file(path.as_deref()?, service);
+        let pair =
+            |certificate, key| Some(TlsFiles { certificate: file(certificate)?, key: file(key)? });
+        let client = match (&own.ca, &own.certificate) {
+            // Of another authority than the services': theirs would be refused.
+            (Some(_), None) => None,
+            (None, None) => pair(&tls.certificate, &tls.key),
+            (_, Some(_)) => pair(&own.certificate, &own.key),
+        };
+        let ca = file(&own.ca).or_else(|| file(&tls.ca));
+        ServerTls { ca, client, base: self.base.clone() }
+    }
+
+    /// Where the document of the fleet's plugins is, when there is to be one; `service` is which
+    /// one asks.
+    pub(crate) fn fleet_plugins(
+        &self,
+        service: Option<&str>,
+    ) -> Result<Option<SourceAddress>, String> {
         let Some(text) = &self.config.fleet.plugins else {
             return Ok(None);
         };
         let broker = &self.config.broker;
         let replicas = usize::try_from(broker.replicas).unwrap_or(1);
-        SourceAddress::parse(text, &self.base, broker.url.as_deref(), replicas).map(Some)
+        let tls = self.server_tls(service);
+        SourceAddress::parse(text, &self.base, broker.url.as_deref(), replicas, tls).map(Some)
     }
 
     /// The key that services have for themselves, when the configuration names its file.
@@ -203,6 +241,7 @@ mod tests {
             "[server]\nx = 1",
             "[server.tls]\nx = 1",
             "[tls]\nx = 1",
+            "[tls.servers]\nx = 1",
             "[log]\nx = 1",
             "[host]\nx = 1",
             "[tokens]\nx = 1",
@@ -368,6 +407,32 @@ mod tests {
                 "server.tls: certificate and key belong together",
             ),
             (
+                "# key = \"servers/pillion.key\"",
+                "key = \"servers/pillion.key\"",
+                "tls.servers: certificate and key belong together",
+            ),
+            (
+                "filter = \"info\"",
+                "filter = \"verbose,pillion_host=debug\"",
+                "log.filter: `verbose` is no level: write error, warn, info, debug or trace",
+            ),
+            (
+                "# url = \"nats://127.0.0.1:4222\"",
+                "url = \"nats://a:4222, http://b:4222\"",
+                "broker.url: is no address of a NATS server: write nats://HOST:PORT",
+            ),
+            (
+                "# url = \"nats://127.0.0.1:4222\"",
+                "url = \"127.0.0.1:4222\"",
+                "broker.url: is no address of a NATS server: write nats://HOST:PORT",
+            ),
+            ("replicas = 1", "replicas = 2", "broker.replicas: 2 servers keep no majority"),
+            (
+                "listen = \"127.0.0.1:8084\"",
+                "database = \"mysql://a:secret@b/c\"",
+                "services.tweets.database: is no database of PostgreSQL: write postgres://ROLE",
+            ),
+            (
                 "trust_domain = \"pillion\"",
                 "trust_domain = \"Pillion/prod\"",
                 "tls.trust_domain: `Pillion/prod` is none",
@@ -418,6 +483,31 @@ mod tests {
         let server = Loaded::load(Some(&path), overrides).unwrap().config.server;
         assert_eq!(server.data, Path::new("elsewhere"));
         assert_eq!((server.listen.port(), server.admin_listen.port()), (8081, 0));
+    }
+
+    #[test]
+    fn one_configuration_does_for_all_services_and_what_they_show_is_for_servers_too() {
+        let with = |from: &str, to: &str| {
+            let certified = BUILT_IN.replacen("# ca = \"certs", "ca = \"certs", 1);
+            let certified =
+                certified.replacen("# certificate = \"certs", "certificate = \"certs", 1);
+            let certified = certified.replacen("# key = \"certs", "key = \"certs", 1);
+            assert!(certified.contains(from), "{from}");
+            load(&certified.replacen(from, to, 1)).unwrap()
+        };
+        let loaded = with("", "");
+        let at = |path: &str| loaded.base.join(path);
+        let tls = loaded.server_tls(Some("tweets"));
+        assert_eq!(tls.ca, Some(at("certs/ca.pem")));
+        let files = TlsFiles { certificate: at("certs/tweets.pem"), key: at("certs/tweets.key") };
+        assert_eq!(tls.client, Some(files));
+        // A process of all services is none of them.
+        assert_eq!(loaded.server_tls(None).client, None);
+        // Whoever knows another authority is not shown what ours has signed.
+        let from = "# ca = \"servers/ca.pem\"";
+        let loaded = with(from, "ca = \"servers/ca.pem\"");
+        let tls = loaded.server_tls(Some("tweets"));
+        assert_eq!((tls.ca, tls.client), (Some(loaded.base.join("servers/ca.pem")), None));
     }
 
     #[test]

@@ -36,14 +36,19 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Reaches the broker when one of the journals needs it.
+    /// Reaches the broker when one of the journals needs it; `service` is whose they are, if not
+    /// those of all.
     pub(crate) async fn new(
         journals: Vec<Journal>,
         loaded: &Loaded,
         data: &DataDir,
+        service: Option<&str>,
     ) -> Result<Self> {
-        let broker =
-            if journals.is_empty() { None } else { Some(storage::broker(loaded, data).await?) };
+        let broker = if journals.is_empty() {
+            None
+        } else {
+            Some(storage::broker(loaded, data, service).await?)
+        };
         Ok(Self { journals: journals.into(), broker })
     }
 
@@ -175,8 +180,17 @@ struct Page([String; METRICS.len()]);
 
 const METRICS: [(&str, &str, &str); 6] = [
     ("pillion_events_recorded_total", "counter", "Events in a service's log."),
-    ("pillion_events_unpublished", "gauge", "Events that the broker does not have yet."),
-    ("pillion_events_lag", "gauge", "Events of a source that a service has not taken up yet."),
+    (
+        "pillion_events_unpublished",
+        "gauge",
+        "Events that the broker does not have yet; below 0 it has some that the log does not have.",
+    ),
+    (
+        "pillion_events_lag",
+        "gauge",
+        "Events of a source that a service has not taken up yet; below 0 it has taken up some that \
+         the broker does not have.",
+    ),
     (
         "pillion_events_parked",
         "gauge",
@@ -197,7 +211,7 @@ impl Page {
         let is_up = u8::from(status.published.is_some());
         let _ = writeln!(up, "pillion_broker_up{{{own}}} {is_up}");
         if let Some(published) = status.published {
-            let left = (status.recorded - published).max(0);
+            let left = status.recorded - published;
             let _ = writeln!(unpublished, "pillion_events_unpublished{{{own}}} {left}");
         }
         for source in &status.sources {

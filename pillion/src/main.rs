@@ -23,6 +23,7 @@ mod serve;
 mod storage;
 mod tracing_output;
 mod up;
+mod vitals;
 mod workers;
 
 use std::process::ExitCode;

@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use pillion_chassis::service::ShutdownTrigger;
-use pillion_chassis::{Database, InProcessPeers, Peers, Shutdown, Tls, Worker};
-use pillion_host::{Compiler, Host, HostOptions, Keyring, StateBackend};
+use pillion_chassis::{
+    Database, InProcessPeers, Peers, ServerTls, Shutdown, Tls, TlsFiles, Worker,
+};
+use pillion_host::{Compiler, Host, HostOptions, Keyring, RedisTls, StateBackend};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -28,6 +30,7 @@ use crate::saga::AllSagas;
 use crate::seed;
 use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, serve};
 use crate::storage::Schema;
+use crate::vitals::Vitals;
 use crate::workers::{Workers, watch_databases};
 
 /// What is left for the operator's requests when the clients' drain took all of its time.
@@ -116,7 +119,9 @@ impl Process {
         let shutdown = Shutdown::new();
 
         let in_process = matches!(part, Part::All(_)).then(|| Arc::new(InProcessPeers::new()));
-        let (peers, health_checks) = reach(loaded, part, in_process.as_ref(), &certificates)?;
+        let listens = public.local_addr()?;
+        let (peers, health_checks) =
+            reach(loaded, part, listens, in_process.as_ref(), &certificates)?;
         let service_keys = keys::of_services(loaded, &data)?;
         let names = part.services();
         let Opened { services, databases, identity } =
@@ -134,7 +139,7 @@ impl Process {
 
         let bounds = Bounds::of(&server);
         let protected = compose::protect_all(services, &host, bounds, in_process.as_deref())?;
-        let events = Events::new(protected.journals, loaded, &data).await?;
+        let events = Events::new(protected.journals, loaded, &data, part.one()).await?;
         let metrics = Arc::new(ProcessMetrics::default());
         let (database_worker, databases_well) = watch_databases(databases.clone());
         let (ready, serving) = watch::channel(false);
@@ -146,6 +151,7 @@ impl Process {
         let admin = Admin {
             host: host.clone(),
             token,
+            vitals: Vitals::new(health.clone(), front.in_flight(), data.path().to_owned()),
             process: metrics.clone(),
             services: protected.metrics,
             events: events.clone(),
@@ -315,10 +321,11 @@ impl Sockets {
     }
 }
 
-/// The other services, and what looks after those that are elsewhere.
+/// The services as they call each other, and what looks after those that are elsewhere.
 fn reach(
     loaded: &Loaded,
     part: Part,
+    listens: SocketAddr,
     in_process: Option<&Arc<InProcessPeers>>,
     certificates: &Certificates,
 ) -> Result<(Arc<dyn Peers>, Option<Worker>)> {
@@ -328,7 +335,7 @@ fn reach(
             Ok((peers, None))
         }
         (None, Part::One(name)) => {
-            let peers = compose::http_peers(name, loaded, certificates.peers())?;
+            let peers = compose::http_peers(name, listens, loaded, certificates.peers())?;
             let health_checks = peers.health_checks();
             let peers: Arc<dyn Peers> = Arc::new(peers);
             Ok((peers, Some(health_checks)))
@@ -378,7 +385,7 @@ async fn start_host(
     };
     let generation = loaded.generation(part.services());
     let state_dir = data.join(folder);
-    let options = host_options(loaded, &state_dir, data.path(), keyring)?
+    let options = host_options(loaded, part.one(), &state_dir, data.path(), keyring)?
         .sized_for(&generation, usize::try_from(loaded.config.server.requests)?);
     // Compiling takes seconds on a first start.
     let follower = Follower::open(loaded, part.services(), &state_dir).await?;
@@ -398,9 +405,10 @@ async fn start_host(
     Ok((host, Some(follower)))
 }
 
-/// What the host stands on. Relative sinks are in `outputs`.
+/// What the host of a service, or of all, stands on. Relative sinks are in `outputs`.
 pub(crate) fn host_options(
     loaded: &Loaded,
+    service: Option<&str>,
     state_dir: &Path,
     outputs: &Path,
     keyring: Keyring,
@@ -413,6 +421,9 @@ pub(crate) fn host_options(
     let state = &loaded.config.state;
     options.kv = state_backend(loaded, "kv", &state.kv, state_dir)?;
     options.limiter = state_backend(loaded, "limiter", &state.limiter, state_dir)?;
+    let ServerTls { ca, client, .. } = loaded.server_tls(service);
+    let client = client.map(|TlsFiles { certificate, key }| (certificate, key));
+    options.redis_tls = RedisTls { ca, client };
     options.compiler = compiler()?;
     Ok(options)
 }

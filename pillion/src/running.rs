@@ -1,5 +1,6 @@
 //! Asks a running process over its admin API and shows its answer.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::admin::{AdminFile, file_name};
 use crate::cli::Running;
+use crate::config::SERVICES;
 use crate::output::{print, table};
 
 /// A process that says nothing about itself for this long does not run well.
@@ -40,6 +42,10 @@ pub(crate) fn show(
         Value::Array(entries) => entries.as_slice(),
         one => std::slice::from_ref(one),
     };
+    if entries.is_empty() {
+        // A head without rows looks like an answer that was cut off.
+        return print("none");
+    }
     let rows: Vec<Value> = entries.iter().map(row).collect();
     print(&table(columns, &rows))
 }
@@ -49,14 +55,41 @@ fn address(process: &Running) -> Result<AdminFile> {
     if let (Some(url), Some(token)) = (&process.admin_url, &process.admin_token) {
         return Ok(AdminFile { url: url.clone(), token: token.clone(), pid: 0 });
     }
-    let path = process.data.join(file_name(process.service.as_deref()));
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!(
-            "no running Pillion found: {} cannot be read; name its data folder with --data DIR",
-            path.display()
-        )
-    })?;
+    let path = admin_file(&process.data, process.service.as_deref())?;
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+}
+
+/// The file of the process that is meant. One that is alone in its data folder, as in a container,
+/// needs no name.
+fn admin_file(data: &Path, service: Option<&str>) -> Result<PathBuf> {
+    let path = |service| data.join(file_name(service));
+    let meant = path(service);
+    if meant.exists() {
+        return Ok(meant);
+    }
+    let alone: Vec<_> = SERVICES.into_iter().filter(|name| path(Some(name)).exists()).collect();
+    let place = data.display();
+    match (service, alone.as_slice()) {
+        (None, [one]) => Ok(path(Some(one))),
+        (None, []) => bail!(
+            "no running Pillion found: {} cannot be read; name its data folder with --data DIR",
+            meant.display()
+        ),
+        (None, several) => bail!(
+            "several processes have their data in {place}: name one with --service: {}",
+            several.join(", ")
+        ),
+        (Some(service), _) if path(None).exists() => bail!(
+            "`pillion up` runs in {place}, and no `pillion serve {service}`: leave --service out"
+        ),
+        (Some(service), _) => bail!(
+            "no `pillion serve {service}` runs in {place}: {} is not there; name its data folder \
+             with --data DIR",
+            meant.display()
+        ),
+    }
 }
 
 /// Sends a request to the admin API and gives the answer, or the reason why there is none.
@@ -115,14 +148,33 @@ fn exchange(
         };
         bail!("{url} gave no answer within {timeout:?}{still}");
     };
-    answered.with_context(|| {
-        format!("cannot reach {url}; if that process has ended, start it with `pillion up`")
-    })
+    answered
+        .with_context(|| format!("cannot reach {url}; if that process has ended, start it again"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_found_by_its_name_or_because_it_is_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |service: Option<&str>| {
+            let found = admin_file(folder.path(), service).map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.file_name().unwrap().to_str().unwrap().to_owned())
+        };
+        let make = |name: &str| std::fs::write(folder.path().join(name), "{}").unwrap();
+        assert!(found(None).unwrap_err().starts_with("no running Pillion found"));
+        assert!(found(Some("users")).unwrap_err().starts_with("no `pillion serve users` runs"));
+        make("admin-tweets.json");
+        assert_eq!(found(None).unwrap(), "admin-tweets.json");
+        make("admin-users.json");
+        assert!(found(None).unwrap_err().ends_with("name one with --service: users, tweets"));
+        assert_eq!(found(Some("users")).unwrap(), "admin-users.json");
+        make("admin.json");
+        assert_eq!(found(None).unwrap(), "admin.json");
+        assert!(found(Some("graph")).unwrap_err().ends_with("leave --service out"));
+    }
 
     #[test]
     fn a_change_without_an_answer_may_still_succeed() {

@@ -148,6 +148,29 @@ impl Front {
         let in_flight = Arc::new(Semaphore::new(count(server.requests)));
         Ok(Self { router, health, in_flight, request_ids, metrics })
     }
+
+    /// Goes on telling of its requests.
+    pub(crate) fn in_flight(&self) -> InFlight {
+        InFlight { permits: Arc::clone(&self.in_flight), max: self.in_flight.available_permits() }
+    }
+}
+
+/// How many requests of a [`Front`] are being answered.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    permits: Arc<Semaphore>,
+    max: usize,
+}
+
+impl InFlight {
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self { permits: Arc::new(Semaphore::new(1)), max: 1 }
+    }
+
+    pub(crate) fn now(&self) -> usize {
+        self.max.saturating_sub(self.permits.available_permits())
+    }
 }
 
 /// `/healthz`: the process runs. `/readyz`: it takes requests; 503 while it starts and drains,
@@ -166,10 +189,15 @@ impl Health {
         !*self.serving.borrow()
     }
 
+    /// What `/readyz` says.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.serving.borrow() && *self.databases.borrow()
+    }
+
     fn answer(&self, request: &Request) -> Option<Response> {
         let ok = match request.uri().path() {
             "/healthz" => true,
-            "/readyz" => *self.serving.borrow() && *self.databases.borrow(),
+            "/readyz" => self.is_ready(),
             _ => return None,
         };
         if request.method() != Method::GET && request.method() != Method::HEAD {

@@ -36,7 +36,7 @@ pub(crate) async fn database(
             Database::open(&path).await.with_context(|| format!("cannot open {}", path.display()))
         }
         Some(url) => {
-            let database = Database::connect(&url)
+            let database = Database::connect_with(&url, &loaded.server_tls(Some(service)))
                 .await
                 .with_context(|| format!("cannot use the database of the service {service}"))?;
             Ok(match schema {
@@ -47,8 +47,12 @@ pub(crate) async fn database(
     }
 }
 
-/// Opens or reaches the broker.
-pub(crate) async fn broker(loaded: &Loaded, data: &DataDir) -> Result<Arc<dyn Broker>> {
+/// Opens or reaches the broker, for a service or for a process of all.
+pub(crate) async fn broker(
+    loaded: &Loaded,
+    data: &DataDir,
+    service: Option<&str>,
+) -> Result<Arc<dyn Broker>> {
     let section = &loaded.config.broker;
     match &section.url {
         None => {
@@ -60,10 +64,12 @@ pub(crate) async fn broker(loaded: &Loaded, data: &DataDir) -> Result<Arc<dyn Br
         }
         Some(url) => {
             let replicas = usize::try_from(section.replicas)?;
-            let options = NatsOptions { replicas, ..NatsOptions::default() };
+            let tls = loaded.server_tls(service);
+            let options = NatsOptions { replicas, tls, ..NatsOptions::default() };
             let broker = NatsBroker::connect_with(url, options)
                 .await
-                .with_context(|| format!("{}: broker.url: cannot use {url}", loaded.name))?;
+                // Not the URL, which may hold a password.
+                .with_context(|| format!("{}: broker.url", loaded.name))?;
             Ok(Arc::new(broker))
         }
     }

@@ -2,8 +2,9 @@
 
 use std::io::IsTerminal as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Config, LogFormat};
 
@@ -19,9 +20,23 @@ pub(crate) fn filter(config: &Config) -> Result<EnvFilter> {
         Ok(filter) => (filter, FILTER_VARIABLE),
         Err(_) => (config.log.filter.clone(), "log.filter"),
     };
+    levels(&filter).map_err(|reason| anyhow!("{origin}: {reason}"))?;
     EnvFilter::try_new(format!("{QUIET},{filter}")).with_context(|| {
         format!("{origin}: `{filter}` is no filter; write a level, such as `info`, or `info,pillion_host=debug`")
     })
+}
+
+/// A word that is no level would be the name of a module, of which everything is told, and of all
+/// others nothing.
+pub(crate) fn levels(filter: &str) -> Result<(), String> {
+    let mut words = filter.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
+    match words.find(|word| word.parse::<LevelFilter>().is_err()) {
+        None => Ok(()),
+        Some(word) => Err(format!(
+            "`{word}` is no level: write error, warn, info, debug or trace, or MODULE=LEVEL, such \
+             as \"info,pillion_host=debug\""
+        )),
+    }
 }
 
 /// From here on `tracing`'s events are written out.

@@ -4,12 +4,14 @@
 //! All names of one plugin share a hash tag. Limits are as durable as the server is: one that
 //! restarts empty, or fails over to a replica that lags, begins the windows anew.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, RedisError, Script,
+    ScriptInvocation, ServerErrorKind, TlsCertificates,
 };
 
 use super::{
@@ -18,23 +20,34 @@ use super::{
 use crate::error::HostError;
 use crate::kv::cost;
 use crate::limiter::Verdict;
+use crate::options::RedisTls;
 
 /// Before every name.
 const PREFIX: &str = "pillion:";
 
 /// Whether this is a URL that [`Redis::open`] takes. Never repeats it: it may hold a password.
 pub(crate) fn check_url(url: &str) -> Result<(), String> {
-    Client::open(url).map(drop).map_err(|error| {
+    let client = Client::open(url).map_err(|error| {
         format!(
-            "not the URL of a Redis ({}): write redis://[user:password@]HOST:PORT[/DATABASE]",
+            "not the URL of a Redis ({}): write redis://[user:password@]HOST:PORT[/DATABASE], or \
+             rediss:// for TLS",
             error.category()
         )
-    })
+    })?;
+    match client.get_connection_info().addr() {
+        ConnectionAddr::TcpTls { insecure: true, .. } => {
+            Err("TLS without a look at the certificate keeps nobody out: leave #insecure away, \
+                 and name the certificate's authority"
+                .to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Redis {
     client: Client,
+    tls: Option<RedisTls>,
     config: AsyncConnectionConfig,
     connection: Mutex<Option<MultiplexedConnection>>,
     gcra: Script,
@@ -57,19 +70,26 @@ impl From<RedisError> for Failure {
                 )
             );
         let kind = if gone { FailureKind::Gone } else { FailureKind::Refused };
-        Self { reason: error.to_string(), kind }
+        let reason = error.to_string();
+        let reason = match advice(&reason) {
+            Some(advice) => format!("{reason}; {advice}"),
+            None => reason,
+        };
+        Self { reason, kind }
     }
 }
 
 impl Redis {
-    pub(super) fn open(url: &str) -> Result<Self, HostError> {
+    pub(super) fn open(url: &str, tls: &RedisTls) -> Result<Self, HostError> {
         let client = Client::open(url)
             .map_err(|_| HostError::State(check_url(url).err().unwrap_or_default()))?;
         // Whoever calls keeps the time.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let secured = matches!(client.get_connection_info().addr(), ConnectionAddr::TcpTls { .. });
         Ok(Self {
             client,
+            tls: secured.then(|| tls.clone()),
             config,
             connection: Mutex::default(),
             gcra: Script::new(concat!(include_str!("limiter.lua"), include_str!("gcra.lua"))),
@@ -83,6 +103,34 @@ impl Redis {
     pub(super) fn place(&self) -> String {
         let info = self.client.get_connection_info();
         format!("{}/{}", info.addr(), info.redis_settings().db())
+    }
+
+    /// Whether it is not connected, and TLS is how it would be.
+    pub(super) fn begins_with_tls(&self) -> bool {
+        self.tls.is_some() && self.connection().is_err()
+    }
+
+    /// For one connection, with the certificates that are in the files now.
+    fn client(&self) -> Result<Client, Failure> {
+        let Some(tls) = &self.tls else {
+            return Ok(self.client.clone());
+        };
+        // Some kilobytes from a disk, on a thread of their own.
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| Failure {
+                reason: format!("cannot read {}: {error}", path.display()),
+                kind: FailureKind::Gone,
+            })
+        };
+        let client_tls = match &tls.client {
+            Some((certificate, key)) => {
+                Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
+            }
+            None => None,
+        };
+        let certificates =
+            TlsCertificates { client_tls, root_cert: tls.ca.as_deref().map(read).transpose()? };
+        Ok(Client::build_with_tls(self.client.get_connection_info().clone(), certificates)?)
     }
 
     fn connection(&self) -> Result<MultiplexedConnection, Failure> {
@@ -101,13 +149,29 @@ impl Redis {
     /// Connects if it is not connected, and waits for an answer.
     pub(super) async fn probe(&self) -> Result<(), Failure> {
         let connected = self.connection().ok();
-        let mut connection = match connected {
-            Some(connection) => connection,
-            None => self.client.get_multiplexed_async_connection_with_config(&self.config).await?,
+        let connection = match connected {
+            Some(mut connection) => {
+                ping(&mut connection).await?;
+                connection
+            }
+            None => self.connect(&self.client()?).await.map_err(|error| {
+                let is_closed = self.tls.is_none() && error.is_connection_dropped();
+                let mut failure = Failure::from(error);
+                if is_closed {
+                    failure.reason += "; a server that wants TLS is at rediss://";
+                }
+                failure
+            })?,
         };
-        let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
         Ok(())
+    }
+
+    async fn connect(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        ping(&mut connection).await?;
+        Ok(connection)
     }
 
     pub(super) async fn take(&self, take: &Take) -> Result<Taken, Failure> {
@@ -181,6 +245,35 @@ impl Redis {
     async fn run(&self, call: &ScriptInvocation<'_>) -> Result<Vec<i64>, Failure> {
         Ok(call.invoke_async(&mut self.connection()?).await?)
     }
+}
+
+async fn ping(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    let _pong: String = redis::cmd("PING").query_async(connection).await?;
+    Ok(())
+}
+
+/// What to do about a connection that failed in these words, where TLS was why.
+fn advice(error: &str) -> Option<&'static str> {
+    const ADVICE: [(&[&str], &str); 6] = [
+        (
+            &["UnknownIssuer", "BadSignature"],
+            "its certificate is of another authority than the one that is configured: \
+             tls.servers.ca, else tls.ca",
+        ),
+        (
+            &["not valid for name"],
+            "connect by a name that its certificate has, or issue it one with this name",
+        ),
+        (&["certificate expired"], "replace its certificate, or look at the clocks"),
+        (&["InvalidContentType"], "it does not speak TLS there: switch it on, or write redis://"),
+        (
+            &["CertificateRequired"],
+            "it wants to see a certificate: tls.servers.certificate and tls.servers.key",
+        ),
+        (&["UnknownCA"], "it refuses our certificate: its log says why"),
+    ];
+    let said = |words: &&[&str]| words.iter().any(|word| error.contains(word));
+    ADVICE.iter().find(|(words, _)| said(words)).map(|(_, advice)| *advice)
 }
 
 fn nanos(number: i64) -> Duration {

@@ -10,6 +10,7 @@ use super::reading::{Problem, line_of_key, nearest};
 use super::sections::{Plugin, SERVICES, Service};
 use super::{Config, Loaded};
 use crate::keys::is_services;
+use crate::tracing_output;
 
 /// HMAC-SHA-256 with a key shorter than its output is easier to guess than to forge (RFC 7518,
 /// section 3.2).
@@ -23,6 +24,8 @@ impl Loaded {
     pub(super) fn check(&self) -> Vec<Problem> {
         let mut found = Findings { loaded: self, problems: Vec::new() };
         found.addresses();
+        found.log();
+        found.servers();
         found.certificates();
         found.keysets();
         found.fleet();
@@ -96,6 +99,41 @@ impl Findings<'_> {
         }
     }
 
+    fn log(&mut self) {
+        if let Err(reason) = tracing_output::levels(&self.config().log.filter) {
+            self.add("log.filter", reason);
+        }
+    }
+
+    /// What leads to no server is told before a start. Never with the URL, which may hold a
+    /// password.
+    fn servers(&mut self) {
+        let broker = self.config().broker.clone();
+        let is_nats = |url: &str| {
+            (url.starts_with("nats://") || url.starts_with("tls://"))
+                && url.parse::<http::Uri>().is_ok_and(|it| it.host().is_some())
+        };
+        if broker.url.is_some_and(|urls| !urls.split(',').map(str::trim).all(is_nats)) {
+            let message =
+                "is no address of a NATS server: write nats://HOST:PORT, or tls://HOST:PORT";
+            self.add("broker.url", message);
+        }
+        if broker.replicas == 2 {
+            let message = "2 servers keep no majority when one is away: write 1 or 3";
+            self.add("broker.replicas", message);
+        }
+        for (name, service) in self.config().services.clone() {
+            let is_postgres =
+                |url: &String| url.starts_with("postgres://") || url.starts_with("postgresql://");
+            if service.database.as_ref().is_some_and(|url| !is_postgres(url)) {
+                let message = "is no database of PostgreSQL: write \
+                               postgres://ROLE:PASSWORD@HOST:PORT/DATABASE, or leave it out for a \
+                               file in the data folder";
+                self.add(format!("services.{name}.database"), message);
+            }
+        }
+    }
+
     /// Half of a certificate is none. The files themselves are read at the start.
     fn certificates(&mut self) {
         let tls = self.config().tls.clone();
@@ -117,8 +155,12 @@ impl Findings<'_> {
             self.add("tls.trust_domain", message);
         }
         let public = &self.config().server.tls;
-        if public.certificate.is_some() != public.key.is_some() {
-            self.add("server.tls", "certificate and key belong together; one of them is missing");
+        let halved = [
+            ("server.tls", public.certificate.is_some() != public.key.is_some()),
+            ("tls.servers", tls.servers.certificate.is_some() != tls.servers.key.is_some()),
+        ];
+        for (section, _) in halved.into_iter().filter(|(_, is_halved)| *is_halved) {
+            self.add(section, "certificate and key belong together; one of them is missing");
         }
     }
 
@@ -165,7 +207,7 @@ impl Findings<'_> {
         /// A name stands in file names and subjects.
         const NAME_BYTES_MAX: usize = 48;
         let fleet = self.config().fleet.clone();
-        if let Err(reason) = self.loaded.fleet_plugins() {
+        if let Err(reason) = self.loaded.fleet_plugins(None) {
             self.add("fleet.plugins", reason);
         }
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';

@@ -108,9 +108,14 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Turns serde's "unknown field `a`, expected one of `b`, `c`" into a suggestion. The form is
-/// fixed by serde; anything else is passed through.
+/// Turns serde's "unknown field `a`, expected one of `b`, `c`" into a suggestion, and Rust's names
+/// of types into what to write. The forms are fixed by serde; anything else is passed through.
 fn advise(message: &str) -> String {
+    /// Names are not looked up: a listener's address is one of this machine's own.
+    const ADDRESS: &str =
+        "write an IP address with a port: \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::1]:8080\"";
+    const NUMBER: &str =
+        "write a whole number, without quotes and unit: the key's name has the unit";
     let unknown = |noun: &str, rest: &str| {
         let mut quoted = rest.split('`').skip(1).step_by(2);
         let word = quoted.next()?;
@@ -127,6 +132,15 @@ fn advise(message: &str) -> String {
         .or_else(|| {
             let name = message.strip_prefix("missing field `")?.strip_suffix('`')?;
             Some(format!("the key `{name}` is missing"))
+        })
+        .or_else(|| {
+            let what = match message {
+                "invalid socket address syntax" => return Some(format!("no address: {ADDRESS}")),
+                _ => message.strip_suffix(", expected socket address").map(|what| (what, ADDRESS)),
+            };
+            let (what, advice) =
+                what.or_else(|| message.strip_suffix(", expected i64").map(|what| (what, NUMBER)))?;
+            Some(format!("{what}; {advice}"))
         })
         .unwrap_or_else(|| message.replace('\n', " "))
 }
@@ -175,10 +189,23 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_says_both_types() {
-        let found = problem("[server]\nheaders = \"many\"\n");
+    fn a_wrong_type_says_what_is_there_and_what_to_write() {
+        let found = problem("[server]\ndrain_delay_ms = \"5s\"\n");
         assert_eq!(found.line, Some(2));
-        assert!(found.message.contains("invalid type: string \"many\""), "{}", found.message);
+        let expected = "invalid type: string \"5s\"; write a whole number, without quotes and unit";
+        assert!(found.message.starts_with(expected), "{}", found.message);
+    }
+
+    #[test]
+    fn what_is_no_address_gets_one() {
+        for (text, begins) in [
+            ("[server]\nlisten = \"localhost:8080\"\n", "no address: write an IP address"),
+            ("[server]\nlisten = 8080\n", "invalid type: integer `8080`; write an IP address"),
+        ] {
+            let found = problem(text);
+            assert_eq!((found.line, found.key.as_str()), (Some(2), "server.listen"));
+            assert!(found.message.starts_with(begins), "{}", found.message);
+        }
     }
 
     #[test]

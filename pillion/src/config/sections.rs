@@ -130,6 +130,16 @@ pub(crate) struct TlsSection {
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
     pub(crate) trust_domain: String,
+    pub(crate) servers: ServersTls,
+}
+
+/// What `PostgreSQL`, NATS and Redis must show, and what they are shown.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServersTls {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 }
 
 impl TlsSection {
@@ -146,7 +156,13 @@ impl TlsSection {
 
 impl Default for TlsSection {
     fn default() -> Self {
-        Self { ca: None, certificate: None, key: None, trust_domain: "pillion".to_owned() }
+        Self {
+            ca: None,
+            certificate: None,
+            key: None,
+            trust_domain: "pillion".to_owned(),
+            servers: ServersTls::default(),
+        }
     }
 }
 

@@ -44,12 +44,15 @@ fn lag(process: &cli::Running) -> Result<()> {
 
 fn lag_rows(status: &Value) -> Vec<Value> {
     let number = |name: &str| status.get(name).and_then(Value::as_i64);
-    let unpublished =
-        number("recorded").zip(number("published")).map(|(all, sent)| (all - sent).max(0));
+    let unpublished = number("recorded").zip(number("published")).map(|(all, sent)| all - sent);
     let mut own = json!({
         "service": status.get("service"),
         "recorded": status.get("recorded"),
-        "unpublished": unpublished.map_or(json!("broker down"), Value::from),
+        "unpublished": match unpublished {
+            None => json!("broker down"),
+            Some(left) if left < 0 => json!(format!("broker {} ahead", -left)),
+            Some(left) => json!(left),
+        },
         "parked": status.get("parked"),
     });
     let sources = status.get("sources").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -191,6 +194,8 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!((&rows[0]["service"], &rows[0]["lag"]), (&json!("timelines"), &json!(2)));
         assert_eq!((&rows[1]["service"], &rows[1]["source"]), (&json!(""), &json!("graph")));
+        let restored = json!({ "service": "users", "recorded": 5, "published": 7, "sources": [] });
+        assert_eq!(lag_rows(&restored)[0]["unpublished"], json!("broker 2 ahead"));
         let alone = json!({ "service": "users", "recorded": 5, "published": null, "sources": [] });
         let rows = lag_rows(&alone);
         assert_eq!((rows.len(), &rows[0]["unpublished"]), (1, &json!("broker down")));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use pillion_chassis::{Clock as _, SystemClock, Timestamp};
+use pillion_chassis::{Clock as _, ServerTls, SystemClock, Timestamp};
 use pillion_host::{Cause, Digest, GenerationSpec, Host, PluginSpec, SinkSpec, SinkTarget};
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub(crate) fn publish(publish: &Publish) -> Result<()> {
     let loaded = Loaded::load(publish.config.as_deref(), Overrides::default())?;
     let address = match publish.fleet.fleet.as_deref() {
         None | Some(CONFIGURED) => configured(&loaded)?,
-        Some(text) => SourceAddress::of_argument(text)?,
+        Some(text) => SourceAddress::of_argument(text, loaded.server_tls(None))?,
     };
     let mut set = loaded.generation(&SERVICES);
     let mut components = Vec::new();
@@ -273,17 +273,20 @@ impl Opened {
 }
 
 fn address(fleet: &Fleet) -> Result<SourceAddress> {
-    match fleet.fleet.as_deref() {
-        None | Some(CONFIGURED) => {
-            let file = std::env::var_os("PILLION_CONFIG").filter(|file| !file.is_empty());
-            configured(&Loaded::load(file.as_deref().map(Path::new), Overrides::default())?)
+    let file = std::env::var_os("PILLION_CONFIG").filter(|file| !file.is_empty());
+    let file = file.as_deref().map(Path::new);
+    match (fleet.fleet.as_deref(), file) {
+        (None | Some(CONFIGURED), file) => configured(&Loaded::load(file, Overrides::default())?),
+        (Some(text), None) => SourceAddress::of_argument(text, ServerTls::default()),
+        (Some(text), file) => {
+            let loaded = Loaded::load(file, Overrides::default())?;
+            SourceAddress::of_argument(text, loaded.server_tls(None))
         }
-        Some(text) => SourceAddress::of_argument(text),
     }
 }
 
 fn configured(loaded: &Loaded) -> Result<SourceAddress> {
-    let address = loaded.fleet_plugins().map_err(|reason| anyhow::anyhow!(reason));
+    let address = loaded.fleet_plugins(None).map_err(|reason| anyhow::anyhow!(reason));
     address.with_context(|| format!("{}: fleet.plugins", loaded.name))?.with_context(|| {
         format!(
             "{}: fleet.plugins is not set; set it, or write --fleet=file:PATH or \

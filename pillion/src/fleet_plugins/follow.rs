@@ -1,7 +1,7 @@
 //! A host follows the document: it activates each new revision, stays on the last good one when
 //! that fails, and says what it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub(crate) struct Follower {
     services: Vec<&'static str>,
     cache: PathBuf,
     plugin_dir: PathBuf,
+    /// Those of this host's own configuration: the document has none.
+    keysets: BTreeSet<String>,
     standing: Arc<Standing>,
     /// What runs, once something of the document does.
     applied: Option<Document>,
@@ -85,17 +87,18 @@ impl Follower {
         state_dir: &Path,
     ) -> Result<Option<Self>> {
         let named = || format!("{}: fleet.plugins", loaded.name);
-        let address = loaded.fleet_plugins().map_err(|reason| anyhow!(reason));
+        let own = match services {
+            [one] => Some(*one),
+            _ => None,
+        };
+        let address = loaded.fleet_plugins(own).map_err(|reason| anyhow!(reason));
         let Some(address) = address.with_context(named)? else {
             return Ok(None);
         };
         let source = Source::open(&address).await.with_context(named)?;
         std::fs::create_dir_all(state_dir)
             .with_context(|| format!("cannot make {}", state_dir.display()))?;
-        let service = match services {
-            [one] => (*one).to_owned(),
-            _ => "all".to_owned(),
-        };
+        let service = own.unwrap_or("all").to_owned();
         let id = match &loaded.config.fleet.host {
             Some(host) => format!("{host}-{service}"),
             None => format!("{}-{service}-{}", machine(), own_id(&state_dir.join(HOST_ID))?),
@@ -106,6 +109,7 @@ impl Follower {
             services: services.to_vec(),
             cache: state_dir.join(CACHE),
             plugin_dir: loaded.plugin_dir(),
+            keysets: loaded.config.keysets.keys().cloned().collect(),
             standing: Arc::new(Standing::new(id, service)),
             applied: None,
             refused: None,
@@ -280,6 +284,7 @@ impl Follower {
         let load =
             |error: anyhow::Error| Refusal { reason: format!("{error:#}"), again: LOAD_AGAIN };
         let spec = document.of_services(&self.services).map_err(load)?;
+        has_keys(&spec, &self.keysets).map_err(load)?;
         let components = self
             .fetch(host, &spec)
             .await
@@ -402,6 +407,19 @@ impl Follower {
     }
 }
 
+/// A plugin whose key set is nowhere would start, and then refuse everybody.
+fn has_keys(spec: &GenerationSpec, keysets: &BTreeSet<String>) -> Result<()> {
+    for (name, plugin) in &spec.plugins {
+        if let Some(keyset) = plugin.grants.keysets.iter().find(|set| !keysets.contains(*set)) {
+            bail!(
+                "the plugin `{name}` is granted the key set `{keyset}`, which this host's \
+                 configuration does not have: add [keysets.{keyset}] to it first"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Why what runs does.
 async fn running(host: &Host) -> Option<Cause> {
     let host = host.clone();
@@ -439,4 +457,22 @@ fn own_id(path: &Path) -> Result<String> {
     });
     write_secret(path, &id)?;
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_set_whose_keys_are_not_here_is_refused() {
+        let plugin = json!({ "component": "auth.wasm", "grants": ["crypto:partners"] });
+        let spec = json!({ "plugins": { "auth": plugin }, "chains": {} });
+        let spec: GenerationSpec = serde_json::from_value(spec).unwrap();
+        let keysets = |name: &str| BTreeSet::from([name.to_owned()]);
+        has_keys(&spec, &keysets("partners")).unwrap();
+        let error = has_keys(&spec, &keysets("access-tokens")).unwrap_err().to_string();
+        assert!(error.contains("add [keysets.partners] to it first"), "{error}");
+    }
 }

@@ -5,11 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use async_nats::Client;
 use async_nats::connection::State as Connection;
 use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
 use async_nats::jetstream::{self, kv, object_store};
-use async_nats::{Client, ConnectOptions, ServerAddr};
 use futures_util::TryStreamExt as _;
+use pillion_chassis::ServerTls;
+use pillion_chassis::broker::{NatsAddress, NatsTrouble};
 use pillion_host::Digest;
 use tokio::io::AsyncReadExt as _;
 
@@ -41,6 +43,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct NatsSource {
     client: Client,
     context: jetstream::Context,
+    trouble: NatsTrouble,
     replicas: usize,
     /// Found or made once; after any failure looked for again.
     buckets: Mutex<Option<Buckets>>,
@@ -61,19 +64,16 @@ impl std::fmt::Debug for NatsSource {
 
 impl NatsSource {
     /// Does not wait for the server: a host starts without it.
-    pub(super) async fn connect(url: &str, replicas: usize) -> Result<Self> {
-        // The URL may hold a password: it is not repeated.
-        let wrong = "the URL of NATS is not nats://HOST:PORT, or a list of them";
-        let servers = url.split(',').map(|url| url.trim().parse::<ServerAddr>());
-        let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|_| anyhow!(wrong))?;
-        let options = ConnectOptions::new()
+    pub(super) async fn connect(url: &str, replicas: usize, tls: &ServerTls) -> Result<Self> {
+        let NatsAddress { servers, options, trouble } = NatsAddress::parse(url, tls)?;
+        let options = options
             .name("pillion plugins")
             .retry_on_initial_connect()
             .connection_timeout(CONNECT_TIME_MAX)
             .reconnect_delay_callback(|_| RECONNECT_PAUSE);
-        let client = Box::pin(options.connect(servers)).await.map_err(|_| anyhow!(wrong))?;
+        let client = Box::pin(options.connect(servers)).await.context("the URL of NATS")?;
         let context = jetstream::new(client.clone());
-        Ok(Self { client, context, replicas, buckets: Mutex::default() })
+        Ok(Self { client, context, trouble, replicas, buckets: Mutex::default() })
     }
 
     /// Runs `asked` on the buckets. What is sent without a connection would pile up, so that
@@ -86,7 +86,7 @@ impl NatsSource {
         };
         tokio::time::timeout(CONNECT_TIME_MAX, connected)
             .await
-            .context("there is no connection to NATS")?;
+            .map_err(|_| anyhow!("NATS does not answer: {}", self.trouble))?;
         let known = self.known().clone();
         let buckets = if let Some(buckets) = known {
             buckets

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use pillion_chassis::ServerTls;
 use pillion_host::Digest;
 
 use super::document::{Document, Report};
@@ -26,6 +27,7 @@ pub(crate) enum SourceAddress {
         /// It may hold a password, and is never shown.
         url: String,
         replicas: usize,
+        tls: ServerTls,
     },
 }
 
@@ -46,15 +48,16 @@ impl std::fmt::Display for SourceAddress {
 
 impl SourceAddress {
     /// Reads what the configuration says. Relative paths begin in `base`; `broker` is the
-    /// broker's URL.
+    /// broker's URL, `tls` what it must show.
     pub(crate) fn parse(
         text: &str,
         base: &Path,
         broker: Option<&str>,
         replicas: usize,
+        tls: ServerTls,
     ) -> Result<Self, String> {
         match (text, broker) {
-            ("nats", Some(url)) => Ok(Self::Nats { url: url.to_owned(), replicas }),
+            ("nats", Some(url)) => Ok(Self::Nats { url: url.to_owned(), replicas, tls }),
             ("nats", None) => Err("\"nats\" is the broker's server, and broker.url is not set: \
                                    set it, or write \"file:PATH\""
                 .to_owned()),
@@ -68,12 +71,13 @@ impl SourceAddress {
     }
 
     /// Reads what the command line says.
-    pub(super) fn of_argument(text: &str) -> Result<Self> {
+    pub(super) fn of_argument(text: &str, tls: ServerTls) -> Result<Self> {
         if text.starts_with("nats://") || text.starts_with("tls://") {
-            return Ok(Self::Nats { url: text.to_owned(), replicas: 1 });
+            return Ok(Self::Nats { url: text.to_owned(), replicas: 1, tls });
         }
-        Self::parse(text, Path::new(""), None, 1).map_err(|_| {
-            anyhow::anyhow!("--fleet={text}: write --fleet=file:PATH or --fleet=nats://HOST:PORT")
+        Self::parse(text, Path::new(""), None, 1, tls).map_err(|_| {
+            // A URL of another kind may hold a password: it is not repeated.
+            anyhow::anyhow!("--fleet: write --fleet=file:PATH or --fleet=nats://HOST:PORT")
         })
     }
 }
@@ -98,8 +102,8 @@ impl Source {
     pub(super) async fn open(address: &SourceAddress) -> Result<Self> {
         Ok(match address {
             SourceAddress::File(path) => Self::File(FileSource::new(path)?),
-            SourceAddress::Nats { url, replicas } => {
-                Self::Nats(Box::new(NatsSource::connect(url, *replicas).await?))
+            SourceAddress::Nats { url, replicas, tls } => {
+                Self::Nats(Box::new(NatsSource::connect(url, *replicas, tls).await?))
             }
         })
     }
@@ -252,7 +256,9 @@ mod tests {
 
     #[test]
     fn a_place_is_read_and_a_password_is_never_shown() {
-        let parse = |text, broker| SourceAddress::parse(text, Path::new("/etc"), broker, 1);
+        let parse = |text, broker| {
+            SourceAddress::parse(text, Path::new("/etc"), broker, 1, ServerTls::default())
+        };
         let file = SourceAddress::File("/etc/fleet/plugins.json".into());
         assert_eq!(parse("file:fleet/plugins.json", None), Ok(file));
         let nats = parse("nats", Some("nats://a:secret@b:1")).unwrap();
@@ -261,7 +267,9 @@ mod tests {
             assert!(parse(wrong, None).unwrap_err().contains("file:PATH"), "{wrong}");
         }
         assert!(parse("nats", None).unwrap_err().contains("broker.url"));
-        assert!(SourceAddress::of_argument("nats://127.0.0.1:4222").is_ok());
-        assert!(SourceAddress::of_argument("http://a").is_err());
+        let argument = |text| SourceAddress::of_argument(text, ServerTls::default());
+        assert!(argument("nats://127.0.0.1:4222").is_ok());
+        let refused = argument("http://a:secret@b").unwrap_err();
+        assert!(!refused.to_string().contains("secret"), "{refused}");
     }
 }

@@ -34,16 +34,20 @@ pub(crate) fn saga(command: &cli::Saga) -> Result<()> {
     }
 }
 
-/// A saga that is or was taken back tells why where others tell what fails.
+/// A saga that is or was taken back tells why where others tell what fails, and what was left.
 fn row(saga: &Value) -> Value {
     let mut row = saga.clone();
-    if saga.get("error").is_none_or(Value::is_null)
-        && let Some(reason) = reason(saga)
-        && let Some(row) = row.as_object_mut()
-    {
-        row.insert("error".to_owned(), reason.into());
+    let error = saga.get("error").and_then(Value::as_str).map(str::to_owned);
+    let told: Vec<String> = error.or_else(|| reason(saga)).into_iter().chain(left(saga)).collect();
+    if let Some(row) = row.as_object_mut().filter(|_| !told.is_empty()) {
+        row.insert("error".to_owned(), told.join("; ").into());
     }
     row
+}
+
+fn left(saga: &Value) -> Option<String> {
+    let steps = saga.pointer("/reason/left")?.as_array()?.iter().filter_map(Value::as_str);
+    Some(format!("not taken back: {}", steps.collect::<Vec<_>>().join(", ")))
 }
 
 fn reason(saga: &Value) -> Option<String> {
@@ -93,28 +97,35 @@ mod tests {
     fn a_saga_is_told_with_its_steps_and_its_journal() {
         let saga = json!({
             "id": "12", "service": "users", "saga": "change_handle", "key": "7",
-            "state": "compensating", "step": "users.reserve", "attempts": 0, "error": null,
+            "state": "compensating", "step": "users.reserve_handle", "attempts": 0, "error": null,
             "changed_at": "2026-01-01T00:00:01.000Z",
             "reason": { "step": "identity.rename", "status": 409, "problem": { "detail": "taken" } },
             "steps": [
-                { "step": "users.reserve", "kind": "compensated", "is_now": true },
+                { "step": "users.reserve_handle", "kind": "compensated", "is_now": true },
                 { "step": "users.swap", "kind": "pivot", "is_now": false },
             ],
             "journal": [
-                { "at": "2026-01-01T00:00:00.000Z", "step": "users.reserve", "what": "started",
+                { "at": "2026-01-01T00:00:00.000Z", "step": "users.reserve_handle", "what": "started",
                   "detail": null },
             ],
         });
         let expected = "\
-ID  SERVICE  SAGA           KEY  STATE         STEP           ATTEMPTS  CHANGED AT                ERROR
-12  users    change_handle  7    compensating  users.reserve  0         2026-01-01T00:00:01.000Z  identity.rename 409: taken
+ID  SERVICE  SAGA           KEY  STATE         STEP                  ATTEMPTS  CHANGED AT                ERROR
+12  users    change_handle  7    compensating  users.reserve_handle  0         2026-01-01T00:00:01.000Z  identity.rename 409: taken
 
-STEP           KIND         NOW
-users.reserve  compensated  compensating
-users.swap     pivot        -
+STEP                  KIND         NOW
+users.reserve_handle  compensated  compensating
+users.swap            pivot        -
 
-AT                        STEP           WHAT     DETAIL
-2026-01-01T00:00:00.000Z  users.reserve  started  -";
+AT                        STEP                  WHAT     DETAIL
+2026-01-01T00:00:00.000Z  users.reserve_handle  started  -";
         assert_eq!(told(&saga), expected);
+
+        let mut given_up = saga;
+        given_up["state"] = json!("abandoned");
+        given_up["reason"]["left"] = json!(["identity.rename"]);
+        let told = told(&given_up);
+        let end = "identity.rename 409: taken; not taken back: identity.rename";
+        assert!(told.lines().nth(1).is_some_and(|line| line.ends_with(end)), "{told}");
     }
 }
