@@ -101,6 +101,14 @@ fn every_service_is_deployed_as_its_configuration_says() {
     }
     let migrate = &yaml("kubernetes/migrate.yaml")[0]["spec"]["template"];
     is_confined(migrate);
+    // The authority where the databases' URLs expect it, and no key.
+    let ca = config["tls"]["ca"].as_str().expect("a path");
+    let (folder, name) = ca.rsplit_once('/').expect("a path");
+    let mounts = container(migrate)["volumeMounts"].as_array().expect("mounts");
+    assert!(mounts.iter().any(|mount| mount["mountPath"] == folder && mount["readOnly"] == true));
+    let volumes = migrate["spec"]["volumes"].as_array().expect("volumes");
+    let items = volumes.iter().find_map(|volume| volume["secret"]["items"].as_array());
+    assert_eq!(items, Some(&vec![json!({ "key": name, "path": name })]));
     let variables = container(migrate)["env"].as_array().expect("variables").len();
     assert_eq!(variables, SERVICES.len());
 }
@@ -116,7 +124,12 @@ fn compose_runs_the_same() {
         assert_eq!(container["read_only"], true);
         assert_eq!(container["cap_drop"], json!(["ALL"]));
         let variable = format!("PILLION_DATABASE_{}", service.to_uppercase());
-        assert!(container["environment"][variable].is_string(), "{service}");
+        for container in [container, &compose["services"]["migrate"]] {
+            let url = container["environment"][&variable].as_str().expect("a URL");
+            let ca = config["tls"]["ca"].as_str().expect("a path");
+            let ends = format!("/{service}?sslmode=verify-full&sslrootcert={ca}");
+            assert!(url.ends_with(&ends), "{service}: {url}");
+        }
         let volumes: BTreeSet<&str> = (container["volumes"].as_array().expect("volumes").iter())
             .map(|volume| {
                 let parts: Vec<&str> = volume.as_str().expect("a text").split(':').collect();
@@ -135,7 +148,68 @@ fn compose_runs_the_same() {
         }
     }
     for server in ["postgres", "nats", "redis"] {
-        assert!(compose["services"][server].is_object(), "{server}");
+        let volumes = &compose["services"][server]["volumes"];
+        let volumes = volumes.as_array().expect("volumes");
+        for (kind, to) in [("pem", "certificate"), ("key", "key")] {
+            let to = config["tls"][to].as_str().expect("a path");
+            let mount = json!(format!("./secrets/{server}.{kind}:{to}:ro"));
+            assert!(volumes.contains(&mount), "{server}: {mount}");
+        }
+    }
+}
+
+/// Nothing that goes to a server can be read on the way.
+#[test]
+fn servers_are_spoken_to_by_tls_only() {
+    let config = configuration();
+    let begins = |value: &toml::Value, scheme: &str| {
+        assert!(value.as_str().expect("a URL").starts_with(scheme), "{value}");
+    };
+    begins(&config["broker"]["url"], "tls://");
+    begins(&config["state"]["kv"], "rediss://");
+    begins(&config["state"]["limiter"], "rediss://");
+    let compose = &yaml("compose.yaml")[0];
+    let command = |server: &str| compose["services"][server]["command"].to_string();
+    assert!(command("postgres").contains("\"ssl=on\""));
+    assert!(command("redis").contains("\"--port\",\"0\",\"--tls-port\""));
+    let file = |name: &str| std::fs::read_to_string(deploy(name)).expect("a file of deploy/");
+    assert!(file("compose/nats.conf").contains("verify: true"));
+    assert!(file("compose/databases.sh").contains("hostssl all all all"));
+    let operating = build::root().join("docs/operating.md");
+    let operating = std::fs::read_to_string(operating).expect("docs/operating.md");
+    let ca = config["tls"]["ca"].as_str().expect("a path");
+    assert!(operating.contains(&format!("?sslmode=verify-full&sslrootcert={ca}")));
+}
+
+/// An alert that nobody knows what to do about, or about a metric that is called otherwise, is none.
+#[test]
+fn alerts_are_about_what_the_page_says() {
+    let page = std::fs::read_to_string(build::root().join("docs/operating.md"));
+    let page = page.expect("docs/operating.md");
+    let anchors: BTreeSet<String> = (page.lines().filter(|line| line.starts_with('#')))
+        .map(|line| {
+            let title = line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-");
+            let kept = title.chars().filter(|letter| letter.is_alphanumeric() || *letter == '-');
+            format!("docs/operating.md#{}", kept.collect::<String>())
+        })
+        .collect();
+    let rules = &yaml("prometheus-rules.yaml")[0]["groups"][0]["rules"];
+    let rules = rules.as_array().expect("rules");
+    assert!(rules.len() >= 20, "{}", rules.len());
+    for rule in rules {
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let (alert, expression) = (text(&rule["alert"]), text(&rule["expr"]));
+        let runbook = text(&rule["annotations"]["runbook"]);
+        assert!(anchors.contains(&runbook), "{alert}: {runbook} is no part of the page");
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let metrics: Vec<&str> = (expression.split(|letter| !is_name(letter)))
+            .filter(|name| name.starts_with("pillion_"))
+            .map(|name| name.trim_end_matches("_bucket").trim_end_matches("_count"))
+            .collect();
+        assert!(!metrics.is_empty(), "{alert}: {expression}");
+        for metric in metrics {
+            assert!(page.contains(metric), "{alert}: the page does not know {metric}");
+        }
     }
 }
 
@@ -173,8 +247,14 @@ fn plugins_and_chains_are_those_of_the_project() {
 fn the_program_takes_the_configuration() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let made = System::bare(&["certs", "service-key", &path("service.key")]);
-    assert!(made.status.success(), "{}", words(&made));
+    for arguments in [
+        ["certs", "service-key", &path("service.key")].as_slice(),
+        &["certs", "init", "--dir", &path("")],
+        &["certs", "issue", "tweets", "--dir", &path("")],
+    ] {
+        let made = System::bare(arguments);
+        assert!(made.status.success(), "{}", words(&made));
+    }
     let text = std::fs::read_to_string(deploy("pillion.toml")).expect("deploy/pillion.toml");
     let plugins = build::plugin("auth");
     let plugins = plugins.parent().expect("a folder").display().to_string();
@@ -182,6 +262,9 @@ fn the_program_takes_the_configuration() {
     let moved = [
         ("/opt/pillion/plugins", &plugins),
         ("/etc/pillion/service-key/service.key", &path("service.key")),
+        ("/etc/pillion/tls/ca.crt", &path("ca.pem")),
+        ("/etc/pillion/tls/tls.crt", &path("tweets.pem")),
+        ("/etc/pillion/tls/tls.key", &path("tweets.key")),
     ];
     let text = moved.iter().fold(text, |text, (from, to)| {
         assert!(text.contains(from), "{from}");
@@ -191,4 +274,9 @@ fn the_program_takes_the_configuration() {
     let checked = System::bare(&["check", "--config", &path("pillion.toml")]);
     assert!(checked.status.success(), "{}", words(&checked));
     assert!(words(&checked).contains("9 services in order"), "{}", words(&checked));
+    // A file that is not there, or not what it should be, is found before a start.
+    std::fs::write(folder.path().join("ca.pem"), "no certificate").expect("a folder of the test");
+    let checked = System::bare(&["check", "--config", &path("pillion.toml")]);
+    assert!(!checked.status.success(), "{}", words(&checked));
+    assert!(words(&checked).contains("ca.pem holds no certificate as PEM"), "{}", words(&checked));
 }

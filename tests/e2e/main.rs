@@ -9,6 +9,7 @@
 
 mod accounts;
 mod bad_input;
+mod encrypted;
 mod new_plugin;
 mod operator;
 mod policy;

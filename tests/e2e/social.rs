@@ -18,6 +18,9 @@ mod search;
 mod servers;
 mod streams;
 
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -31,6 +34,8 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
 /// Services with events.
 const SERVICES: [&str; 7] =
     ["users", "tweets", "graph", "engagements", "timelines", "search", "notifications"];
+/// Names the folder of a fleet that the tests share.
+const FLEET: &str = "PILLION_TESTS_FLEET";
 /// More pages than any list here has.
 const PAGES_MAX: usize = 100;
 
@@ -49,30 +54,57 @@ struct Person {
     token: String,
 }
 
+/// As others mention them.
+impl fmt::Display for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.username)
+    }
+}
+
 /// A running system.
 #[derive(Debug)]
 struct World {
     system: System,
+    /// What people's handles end with, where others have been before.
+    tag: String,
 }
 
 impl World {
-    /// On files; or as a fleet each, where the variable says so: that takes its time.
+    /// On files; or, where the variable names a folder, on the fleet there, which tests share: each
+    /// is alone with it for its time, and what others left is still there.
     fn start() -> Self {
-        let system = match std::env::var_os("PILLION_TESTS_FLEET") {
-            None => System::start_with(without_limits),
-            Some(_) => System::start_as_fleet(without_limits),
+        Self::start_with(without_limits)
+    }
+
+    /// The same with the configuration changed as text, for which a fleet is restarted.
+    fn start_with(change: impl Fn(&str) -> String + Send + Sync) -> Self {
+        static TESTS: AtomicU32 = AtomicU32::new(0);
+        let Some(folder) = std::env::var_os(FLEET) else {
+            return Self::of(System::start_with(change));
         };
-        Self { system }
+        let system = System::start_on_fleet(Path::new(&folder), change);
+        Self { system, tag: format!("_{:02}", TESTS.fetch_add(1, Ordering::Relaxed)) }
+    }
+
+    /// Nobody has been there before.
+    fn of(system: System) -> Self {
+        Self { system, tag: String::new() }
     }
 
     /// New accounts.
-    async fn people<const N: usize>(&self, usernames: [&str; N]) -> [Person; N] {
+    async fn people<const N: usize>(&self, names: [&str; N]) -> [Person; N] {
         let mut people = Vec::new();
-        for username in usernames {
-            let (id, token) = self.system.register(username).await;
-            people.push(Person { id, username: username.to_owned(), token });
+        for name in names {
+            let username = format!("{name}{}", self.tag);
+            let (id, token) = self.system.register(&username).await;
+            people.push(Person { id, username, token });
         }
         people.try_into().expect("as many as there are names")
+    }
+
+    /// Somebody who has logged in again: after a restart tokens are those of an earlier time.
+    async fn again(&self, who: &Person) -> Person {
+        Person { token: self.system.login(&who.username, "").await, ..who.clone() }
     }
 
     /// A request with a token and, unless it is null, a body.

@@ -37,4 +37,5 @@ pub(crate) async fn the_other_one_carries_on(world: &mut World) {
     println!("{} processes killed: {} requests, {failed} failed", BUSY.len(), done.requests);
     world.keep(&done);
     world.hold().await;
+    world.rebuilds_the_same();
 }

@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::world::Person;
+use crate::world::{Cast, Person};
 
 /// How often a gateway is asked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two things that one person does.
 const PAUSE: Duration = Duration::from_millis(60);
-/// Between two new accounts.
-const REGISTRATION_PAUSE: Duration = Duration::from_secs(1);
+/// Between two new accounts, two handles, two requests to follow.
+const SAGA_PAUSE: Duration = Duration::from_secs(1);
 
 /// The gateways, and which of them are ready.
 #[derive(Clone, Debug)]
@@ -102,6 +102,8 @@ pub(crate) struct Done {
     pub(crate) log: Vec<Line>,
     pub(crate) requests: u64,
     pub(crate) failures: Vec<Failure>,
+    /// Handles that somebody asked for who may have them now, for all that they were told.
+    pub(crate) handles: Vec<String>,
 }
 
 /// People at work until they are told to stop.
@@ -110,6 +112,7 @@ pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<Mutex<Done>>,
     tasks: Vec<JoinHandle<Vec<Line>>>,
+    renaming: Option<JoinHandle<Vec<String>>>,
 }
 
 /// One of those people.
@@ -121,15 +124,10 @@ struct Worker {
 }
 
 impl Load {
-    /// Two who post, one who likes what the first posts, one who reads, and, if wanted, new people
-    /// every second. `serial` makes keys new.
-    pub(crate) fn start(
-        gateways: &Gateways,
-        [anna, bert]: [Person; 2],
-        rita: &Person,
-        serial: u32,
-        registrations: bool,
-    ) -> Self {
+    /// Two who post, one who likes what the first posts, one who reads, and, if wanted, those who
+    /// keep sagas going: new people, another handle, a request to follow. `serial` makes keys new.
+    pub(crate) fn start(gateways: &Gateways, cast: &Cast, serial: u32, sagas: bool) -> Self {
+        let Cast { anna, bert, rita, olga, frank, rena } = cast.clone();
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let worker =
             Worker { gateways: gateways.clone(), stop: Arc::clone(&stop), done: Arc::clone(&done) };
@@ -138,12 +136,15 @@ impl Load {
             tokio::spawn(worker.clone().post(anna.clone(), serial, Some(tell))),
             tokio::spawn(worker.clone().post(bert, serial, None)),
             tokio::spawn(worker.clone().like(rita.clone(), posted)),
-            tokio::spawn(worker.clone().read(rita.clone(), anna)),
+            tokio::spawn(worker.clone().read(rita, anna)),
         ];
-        if registrations {
-            tasks.push(tokio::spawn(worker.register(serial)));
+        let mut renaming = None;
+        if sagas {
+            tasks.push(tokio::spawn(worker.clone().register(serial)));
+            tasks.push(tokio::spawn(worker.clone().follow(frank, olga)));
+            renaming = Some(tokio::spawn(worker.rename(rena, serial)));
         }
-        Self { stop, done, tasks }
+        Self { stop, done, tasks, renaming }
     }
 
     /// What failed since a moment.
@@ -161,6 +162,9 @@ impl Load {
         }
         let mut done = std::mem::take(&mut *self.done.lock().expect("no panic"));
         done.log = log;
+        if let Some(renaming) = self.renaming {
+            done.handles = renaming.await.expect("no panic");
+        }
         done
     }
 }
@@ -182,6 +186,11 @@ impl Worker {
         let at = Instant::now();
         let mut done = self.done.lock().expect("no panic");
         done.requests += 1;
+        if let Ok(answer) = &answer {
+            // Whatever happens to the shared limiter, callers know where they stand.
+            let left = answer.header("x-rate-limit-remaining");
+            assert!(!left.is_empty(), "{method} {path}: {} without limits", answer.status);
+        }
         let what = match &answer {
             Ok(answer) if answer.status.is_success() => return Ok(answer.clone()),
             Ok(answer) => format!("{method} {path}: {} {}", answer.status, answer.text()),
@@ -297,8 +306,58 @@ impl Worker {
                 answer.json()["data"]["id"].as_str().map(str::to_owned)
             })
             .await;
-            tokio::time::sleep(REGISTRATION_PAUSE).await;
+            tokio::time::sleep(SAGA_PAUSE).await;
         }
         log
+    }
+
+    /// Asks a protected account, who accepts and denies in turn, and takes it back. What fails is
+    /// counted; what came of it is in the databases.
+    async fn follow(self, who: Person, whom: Person) -> Vec<Line> {
+        let following = format!("/2/users/{}/following", who.id);
+        let target = json!({ "target_user_id": whom.id });
+        for verb in ["accept", "deny"].iter().cycle() {
+            if !self.goes_on() {
+                break;
+            }
+            let asked = self.ask(&who.token, Method::POST, &following, target.clone()).await;
+            let is_pending = |answer: Answer| {
+                answer.status.is_success() && answer.json()["data"]["pending_follow"] == json!(true)
+            };
+            if asked.is_ok_and(is_pending) {
+                let path = format!("/pillion/v1/follow-requests/{}/{verb}", who.id);
+                self.ask(&whom.token, Method::POST, &path, Value::Null).await.ok();
+            }
+            tokio::time::sleep(SAGA_PAUSE).await;
+            let path = format!("{following}/{}", whom.id);
+            self.ask(&who.token, Method::DELETE, &path, Value::Null).await.ok();
+        }
+        Vec::new()
+    }
+
+    /// One handle after the other: the one acknowledged last and those of which nobody was told
+    /// what became of them.
+    async fn rename(self, who: Person, serial: u32) -> Vec<String> {
+        let (mut last, mut perhaps) = (who.username.clone(), Vec::new());
+        for n in 0_u32.. {
+            if !self.goes_on() {
+                break;
+            }
+            let handle = format!("rena_{serial}_{n}");
+            let body = json!({ "username": handle });
+            let path = "/pillion/v1/account/username";
+            match self.ask(&who.token, Method::POST, path, body).await {
+                Ok(answer) if answer.status.is_success() => last = handle,
+                // The change before is not over.
+                Ok(answer) if answer.status == 409 => {}
+                Ok(answer) if !answer.status.is_server_error() => {
+                    panic!("{handle}: {} {}", answer.status, answer.text())
+                }
+                Ok(_) | Err(_) => perhaps.push(handle),
+            }
+            tokio::time::sleep(SAGA_PAUSE).await;
+        }
+        perhaps.push(last);
+        perhaps
     }
 }

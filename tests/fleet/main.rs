@@ -1,5 +1,6 @@
-//! Pillion as a fleet: streams that bring what any process took up, restarts that nobody notices,
-//! a process of a pair that dies, and parts that lose each other.
+//! Pillion as a fleet: streams that bring what any process took up, limits that hold over all
+//! gateways, restarts that nobody notices, a process of a pair that dies, and parts that lose each
+//! other.
 
 #![expect(
     clippy::panic,
@@ -10,6 +11,7 @@
 )]
 
 mod kills;
+mod limits;
 mod load;
 mod partitions;
 mod restarts;
@@ -27,6 +29,7 @@ async fn a_fleet_carries_on_while_its_processes_come_and_go() {
     let _alone = ONE.lock().await;
     let mut world = World::start(None).await;
     streams::bring_what_any_process_took_up(&mut world).await;
+    limits::are_exact_over_all_gateways(&world).await;
     restarts::nobody_notices(&mut world).await;
     kills::the_other_one_carries_on(&mut world).await;
     world.fleet.stop().await;

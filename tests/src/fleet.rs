@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pillion_test_servers::{BUSY, Fleet, FleetOptions, Host, Network};
+use pillion_test_servers::{BUSY, Fleet, FleetOptions, FleetTls, Host, Network};
 use serde_json::{Value, json};
 
 use crate::build;
@@ -18,41 +18,29 @@ pub const WITH_EVENTS: [&str; 7] =
 /// What happened has been heard of everywhere within this, after whatever was wrong is right.
 const EVEN_DEADLINE: Duration = Duration::from_mins(2);
 
-/// Starts one in a folder, with two processes of each busy service and a second address of the
-/// others. In a network, its services show each other certificates.
-pub async fn start(
+/// One in a folder, with two processes of each busy service and a second address of the others. Its
+/// services show each other certificates.
+pub fn options(
     folder: &Path,
     network: Option<Arc<Network>>,
     change: impl FnOnce(&str) -> String,
-) -> Fleet {
+) -> FleetOptions {
     let config = std::fs::read_to_string(build::root().join("pillion.toml")).expect("a file");
     let plugins = build::plugin("auth").parent().expect("a file is in a folder").to_owned();
     // The servers run as somebody else, who must get to their own folders in it.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     std::fs::set_permissions(folder, mode).expect("a folder of ours");
-    Fleet::start(FleetOptions {
+    FleetOptions {
         program: build::pillion(),
         config: change(&config),
         plugins,
         folder: folder.to_owned(),
         twice: BUSY.to_vec(),
         spare: true,
-        tls: network.is_some(),
+        tls: FleetTls::Services,
         usual_ports: false,
         network,
-    })
-    .await
-}
-
-/// `pillion events ARGUMENTS` of a process, as JSON.
-fn events(host: &Host, arguments: &[&str]) -> Result<Value, String> {
-    let mut command = host.command(&[&["events"], arguments, &["--json"]].concat());
-    let output = command.output().expect("the program runs");
-    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-    if !output.status.success() {
-        return Err(said());
     }
-    serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {}", said()))
 }
 
 /// A process of the service that runs.
@@ -61,11 +49,22 @@ fn of<'a>(fleet: &'a Fleet, service: &str) -> &'a Host {
     hosts.next().unwrap_or_else(|| panic!("no process of {service} runs"))
 }
 
+/// What a process of the service says to `pillion ARGUMENTS --json`.
+pub fn ask(fleet: &Fleet, service: &str, arguments: &[&str]) -> Result<Value, String> {
+    let mut command = of(fleet, service).command(&[arguments, &["--json"]].concat());
+    let output = command.output().expect("the program runs");
+    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        return Err(said());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {}", said()))
+}
+
 /// How far each service has come with the events, in the form of `pillion events lag --json`.
 pub fn lag(fleet: &Fleet) -> Result<Vec<Value>, String> {
     let mut all = Vec::new();
     for service in WITH_EVENTS {
-        let mut lag = events(of(fleet, service), &["lag"])?;
+        let mut lag = ask(fleet, service, &["events", "lag"])?;
         all.append(lag.as_array_mut().expect("a list"));
     }
     Ok(all)
@@ -73,7 +72,7 @@ pub fn lag(fleet: &Fleet) -> Result<Vec<Value>, String> {
 
 /// Makes the tables of a service again of its events: what `pillion events rebuild --json` says.
 pub fn rebuild(fleet: &Fleet, service: &str) -> Result<Value, String> {
-    events(of(fleet, service), &["rebuild", service])
+    ask(fleet, service, &["events", "rebuild", service])
 }
 
 /// Whether every service has heard of everything; none may have given up on an event.

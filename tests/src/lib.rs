@@ -10,6 +10,7 @@ pub mod build;
 pub mod client;
 pub mod fleet;
 pub mod history;
+pub mod ledger;
 pub mod rig;
 pub mod system;
 pub mod token;

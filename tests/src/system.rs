@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pillion_test_servers::{Fleet, Nats, Postgres, PostgresOptions};
 use serde_json::{Value, json};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::client::Client;
 use crate::{build, fleet, token};
@@ -66,11 +67,15 @@ impl Servers {
     }
 }
 
-/// A running `pillion up`, or the same as a fleet. Killed when dropped.
+/// The fleet that the tests of a program take turns with, and its configuration as it was made.
+static SHARED: Mutex<Option<(Fleet, String)>> = Mutex::const_new(None);
+
+/// A running `pillion up`, which is killed when this is dropped; or the same as a fleet, which is
+/// somebody else's then.
 #[derive(Debug)]
 pub struct System {
     child: Option<Child>,
-    fleet: Option<Fleet>,
+    fleet: Option<MappedMutexGuard<'static, Fleet>>,
     config: PathBuf,
     /// For the program, at every start.
     environment: Vec<(String, String)>,
@@ -109,20 +114,32 @@ impl System {
         system
     }
 
-    /// Every service its own process, the busy ones twice, with the configuration changed as text.
-    pub async fn start_fleet(change: impl Fn(&str) -> String) -> Self {
+    /// Every service its own process, the busy ones twice, with the configuration changed as text:
+    /// the fleet of this program, which whoever comes first makes, in this folder, and which ends
+    /// with the program. Everybody waits for their turn, and finds what others left there.
+    pub fn start_on_fleet(folder: &Path, change: impl Fn(&str) -> String + Send + Sync) -> Self {
         let mut system = Self::new(&change, Vec::new());
-        let folder = system.folder().join("fleet");
-        std::fs::create_dir(&folder).expect("a folder in a folder of ours");
-        let started = fleet::start(&folder, None, change).await;
-        system.client = Client::new(&started.urls()[0]);
-        system.fleet = Some(started);
+        let file = folder.join("pillion.toml");
+        let fleet = wait(async {
+            let mut shared = SHARED.lock().await;
+            if shared.is_none() {
+                let options = fleet::options(folder, None, str::to_owned);
+                let made = Fleet::prepare(options).await;
+                *shared = Some((made, std::fs::read_to_string(&file).expect("a configuration")));
+            }
+            let (fleet, made) = shared.as_mut().expect("it was made");
+            let wanted = change(made);
+            if std::fs::read_to_string(&file).expect("a configuration") != wanted {
+                fleet.stop().await;
+                std::fs::write(&file, wanted).expect("a file in a folder of ours");
+            }
+            // Who came before may have left it stopped.
+            fleet.launch().await;
+            MutexGuard::map(shared, |shared| &mut shared.as_mut().expect("it was made").0)
+        });
+        system.client = Client::new(&fleet.urls()[0]);
+        system.fleet = Some(fleet);
         system
-    }
-
-    /// [`Self::start_fleet`] for who cannot wait otherwise.
-    pub fn start_as_fleet(change: impl Fn(&str) -> String + Send) -> Self {
-        wait(Self::start_fleet(change))
     }
 
     /// Not started yet.
@@ -343,6 +360,13 @@ impl System {
         false
     }
 
+    /// How the process has ended by itself, if it has; told once.
+    pub fn ending(&mut self) -> Option<ExitStatus> {
+        let ending = self.child.as_mut()?.try_wait().expect("a child of ours")?;
+        self.child = None;
+        Some(ending)
+    }
+
     /// Starts it like [`Self::launch`]; `false` when it ended before it was ready.
     pub fn try_launch(&mut self) -> bool {
         self.spawn();
@@ -378,26 +402,46 @@ impl System {
         }
     }
 
+    /// The admin API of a process with this service, and its token.
+    pub fn admin_of(&self, service: &str) -> (Client, String) {
+        let Some(fleet) = &self.fleet else { return (self.admin(), self.admin_token()) };
+        let mut hosts = fleet.hosts();
+        let host = hosts.find(|host| host.service() == service && host.is_running());
+        let host = host.unwrap_or_else(|| panic!("no process of {service} runs"));
+        let ready = std::fs::read_to_string(host.ready_file()).expect("it is ready");
+        let ready: Value = serde_json::from_str(&ready).expect("the ready file is whole JSON");
+        let token = ready["admin_token"].as_str().expect("the ready file has it");
+        (Client::new(host.admin_url()), token.to_owned())
+    }
+
+    /// What every process with one of these services lists there.
+    async fn listed(&self, services: &[&str], path: &str) -> Vec<Value> {
+        // All are in one process, unless it is a fleet.
+        let places = if self.fleet.is_some() { services } else { &services[..1] };
+        let mut all = Vec::new();
+        for service in places {
+            let (admin, token) = self.admin_of(service);
+            let answer = admin.get(path).bearer(&token).send().await.expect(200).json();
+            all.extend(answer["data"].as_array().expect("a list").iter().cloned());
+        }
+        all
+    }
+
     /// How far each service has come with the events of others.
     pub async fn events(&self) -> Vec<Value> {
-        if let Some(fleet) = &self.fleet {
-            return fleet::lag(fleet).expect("an answer");
-        }
-        let admin = self.admin();
-        let call =
-            admin.get("/admin/v1/events").bearer(&self.admin_token()).send().await.expect(200);
-        call.json()["data"].as_array().expect("services").clone()
+        self.listed(&fleet::WITH_EVENTS, "/admin/v1/events").await
+    }
+
+    /// Every saga, those at their end, too.
+    pub async fn sagas(&self) -> Vec<Value> {
+        self.listed(&["identity", "users", "graph"], "/admin/v1/sagas?all=true").await
     }
 
     /// Makes the tables of a service again of its events, and says what came of it.
     pub async fn rebuild(&self, service: &str) -> Value {
-        if let Some(fleet) = &self.fleet {
-            return fleet::rebuild(fleet, service).expect("an answer");
-        }
         let path = format!("/admin/v1/events/{service}/rebuild");
-        let admin = self.admin();
-        let call = admin.post(&path).bearer(&self.admin_token()).send().await.expect(200);
-        call.json()["data"].clone()
+        let (admin, token) = self.admin_of(service);
+        admin.post(&path).bearer(&token).send().await.expect(200).json()["data"].clone()
     }
 
     /// Registers an account and logs it in: its id and a token with all scopes.
@@ -427,6 +471,9 @@ impl Drop for System {
         }
         if std::thread::panicking() {
             eprintln!("--- standard error of the system:\n{}", self.log());
+            for host in self.fleet.iter().flat_map(|fleet| fleet.hosts()) {
+                eprintln!("--- standard error of {}:\n{}", host.name(), host.log());
+            }
         }
     }
 }

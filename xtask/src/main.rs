@@ -32,13 +32,17 @@ cargo xtask COMMAND
   plugins             builds the plugins into target/plugins
   bench [ARGUMENTS]   measures what plugins cost and holds it against the budgets; ARGUMENTS are
                       the comparison's: `--rounds N`, `--seconds N`, `--modes wasm,native`
-  bench load|growth   puts a running system under load; or measures how its costs grow with what is
-                      stored and with followers; `--help` after it shows the ARGUMENTS
+  bench load|bounds|growth
+                      puts a running system under load, `--forms embedded,fleet` two forms of it in
+                      turns; or measures what in it cannot be multiplied; or how its costs grow with
+                      what is stored and with followers; `--help` after it shows the ARGUMENTS
   soak crash [KILLS]  kills a running system 1,000 times, or KILLS times, on each back end, and checks
                       that it keeps what it acknowledged
-  soak partition [SECONDS [PART]]
+  soak sagas          ends a running system at every place of every saga, on each back end, and
+                      checks that each saga ends whole
+  soak partition [SECONDS [PART[,PART]]]
                       cuts a fleet between any two of its parts for 60 seconds, or SECONDS, and
-                      checks the same; with a PART, such as tweets-1 or NATS, only where that is one
+                      checks the same; with a PART, such as tweets or NATS, only where that is one
   tidy                checks what compiler and lints cannot see";
 
 fn main() -> ExitCode {

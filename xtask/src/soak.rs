@@ -17,9 +17,12 @@ const OUTAGE_SECONDS_DEFAULT: u32 = 600;
 const PARTITION_SECONDS_DEFAULT: u32 = 60;
 
 /// `soak crash [KILLS]`: kills the system at any moment, so many times on each back end, and
-/// holds what it has against what was acknowledged. `soak partition [SECONDS [PART]]`: the same with
-/// a fleet whose parts lose each other, every pair in its turn, or those of one part. `soak outage
-/// [SECONDS]`: posts go on while the broker is away so long, and are caught up with.
+/// holds what it has against what was acknowledged. `soak partition [SECONDS [PART[,PART]]]`: the same
+/// with a fleet whose parts lose each other, every pair in its turn, or those of one part, or one
+/// pair. `soak outage
+/// [SECONDS]`: posts go on while the broker is away so long, and are caught up with. `soak sagas`:
+/// ends the system at every place of every saga, on each back end. `soak social`: the suite of what
+/// users do with each other, on a fleet.
 pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let number = |text: &str| -> Result<u32> {
         text.parse().with_context(|| format!("`{text}` is not a whole number"))
@@ -28,22 +31,32 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
         [what, rest @ ..] if what == "crash" && rest.len() <= 1 => {
             let kills = rest.first().map_or(Ok(KILLS_DEFAULT), |text| number(text))?;
             let told = format!("{kills} kills on each back end; each takes about half a second");
-            ("crash", "kills_at_any_moment", "PILLION_SOAK_KILLS", kills, told)
+            ("crash", "kills_at_any_moment", "PILLION_SOAK_KILLS", kills.to_string(), told)
+        }
+        [what] if what == "sagas" => {
+            let told = "some hundred crashes on each back end; each takes about a second";
+            let all = "all".to_owned();
+            ("crash", "every_saga_ends_whole", "PILLION_SAGA_CELLS", all, told.to_owned())
+        }
+        [what] if what == "social" => {
+            let told = "what users do with each other, once more on one fleet";
+            let fleet = "fleet".to_owned();
+            ("e2e", "on_a_fleet_everything", "PILLION_SOAK_SOCIAL", fleet, told.to_owned())
         }
         [what, rest @ ..] if what == "outage" && rest.len() <= 1 => {
             let seconds = rest.first().map_or(Ok(OUTAGE_SECONDS_DEFAULT), |text| number(text))?;
             let told = format!("the broker is away for {seconds} s while posts go on");
-            ("crash", "without_its_broker", "PILLION_SOAK_OUTAGE_S", seconds, told)
+            ("crash", "without_its_broker", "PILLION_SOAK_OUTAGE_S", seconds.to_string(), told)
         }
         [what, rest @ ..] if what == "partition" && rest.len() <= 2 => {
             let seconds =
                 rest.first().map_or(Ok(PARTITION_SECONDS_DEFAULT), |text| number(text))?;
-            let told = format!("every pair of parts is cut for {seconds} s, one after the other");
-            ("fleet", "partitions", "PILLION_SOAK_PARTITION_S", seconds, told)
+            let told = format!("every two parts of a fleet lose each other for {seconds} s");
+            ("fleet", "partitions_lose", "PILLION_SOAK_PARTITION_S", seconds.to_string(), told)
         }
         _ => bail!(
-            "say `cargo xtask soak crash [KILLS]`, `cargo xtask soak outage [SECONDS]` or \
-             `cargo xtask soak partition [SECONDS [PART]]`"
+            "say `cargo xtask soak crash [KILLS]`, `soak sagas`, `soak social`, `soak \
+             outage [SECONDS]` or `soak partition [SECONDS [PART[,PART]]]`"
         ),
     };
     tools::ready(project)?;
@@ -53,10 +66,10 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
     run(project.cargo(&["build"]).args(packages), "building the program")?;
     say(&told);
     let mut soak = project.cargo(&["test"]);
-    soak.args(packages).args(["--test", suite, "--", "--nocapture", test]);
+    soak.args(packages).args(["--test", suite, "--", "--nocapture", "--include-ignored", test]);
     if let Some(part) = arguments.get(2) {
         soak.env("PILLION_SOAK_PART", part);
     }
-    run(soak.env(variable, value.to_string()), "soaking")?;
+    run(soak.env(variable, value), "soaking")?;
     Ok(ExitCode::SUCCESS)
 }

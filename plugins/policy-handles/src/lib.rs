@@ -17,10 +17,9 @@
 //! plugins = ["auth", "policy-handles"]
 //! ```
 //!
-//! The saga then ends with its compensation, and whoever asked for the name is told why. A name
-//! that is taken already stays with its owner: the list is about names that are asked for. A step
-//! that the users service takes within its own process, as when somebody changes a handle, is no
-//! request and is not seen here.
+//! The saga, a registration or a change of handle, then ends with its compensation, and whoever
+//! asked for the name is told why. A name that is taken already stays with its owner: the list is
+//! about names that are asked for.
 
 mod config;
 mod query;

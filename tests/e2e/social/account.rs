@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use http::Method;
-use pillion_tests::system::System;
 use serde_json::{Value, json};
 
 use super::{Person, SETTLE_DEADLINE, World, is_not_found, without_limits};
@@ -26,19 +25,17 @@ impl World {
             .json()
     }
 
-    /// How many sagas of a kind ended so.
-    async fn sagas(&self, kind: &str, state: &str) -> usize {
-        let (admin, token) = (self.system.admin(), self.system.admin_token());
-        let listed = admin.get("/admin/v1/sagas?all=true").bearer(&token).send().await.expect(200);
-        let listed = listed.json();
-        let sagas = listed["data"].as_array().expect("sagas").clone();
-        sagas.iter().filter(|saga| saga["saga"] == kind && saga["state"] == state).count()
-    }
-
-    /// Waits until a saga of a kind has ended so.
-    pub(super) async fn saga_ends(&self, kind: &str, state: &str) {
+    /// Waits until the saga of a kind with a key has ended so.
+    pub(super) async fn saga_ends(&self, kind: &str, key: &str, state: &str) {
         let began = Instant::now();
-        while self.sagas(kind, state).await == 0 {
+        // A registration's key is the handle, and the id that it is given.
+        let is_about = |known: &str| known.split('/').next() == Some(key);
+        let is_it = |saga: &Value| {
+            saga["saga"] == kind
+                && saga["key"].as_str().is_some_and(is_about)
+                && saga["state"] == state
+        };
+        while !self.system.sagas().await.iter().any(is_it) {
             assert!(began.elapsed() < SETTLE_DEADLINE, "{kind}: {}", self.system.log());
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -52,7 +49,7 @@ async fn who_comes_back_in_time_has_everything_back() {
     world.follow(&ann, &bob).await;
     world.follow(&bob, &ann).await;
     let anns = world.tweet(&ann, "pear of Ann").await;
-    let bobs = world.tweet(&bob, "pear for @ann").await;
+    let bobs = world.tweet(&bob, &format!("pear for @{ann}")).await;
     world.like(&bob, &anns).await;
     let shared = world.retweet(&bob, &anns).await;
     world.settle().await;
@@ -65,7 +62,7 @@ async fn who_comes_back_in_time_has_everything_back() {
         format!("/2/tweets/{anns}/liking_users"),
         format!("/2/tweets/{anns}/retweeted_by"),
         "/2/tweets/search/recent?query=pear".to_owned(),
-        "/2/users/search?query=bob".to_owned(),
+        format!("/2/users/search?query={bob}"),
     ];
     let mut before = Vec::new();
     for list in &lists {
@@ -94,15 +91,15 @@ async fn who_comes_back_in_time_has_everything_back() {
     // A restart does not make a difference to the time that is left.
     world.system.kill();
     world.system.launch();
-    let ann = Person { token: world.system.login("ann", "").await, ..ann };
+    let ann = world.again(&ann).await;
     is_not_found(&world.get(&ann, &format!("/2/users/{}", bob.id)).await);
-    world.system.login("bob", "").await;
+    world.again(&bob).await;
     world.settle().await;
     for (list, before) in lists.iter().zip(before) {
         assert_eq!(world.ids(&ann, list).await, before, "{list}");
     }
     assert_eq!(world.tweet_metrics(&ann, &anns).await, metrics);
-    world.saga_ends("deactivate_account", "compensated").await;
+    world.saga_ends("deactivate_account", &bob.id, "compensated").await;
     world.rebuilds_the_same().await;
 }
 
@@ -114,59 +111,77 @@ async fn another_handle_is_everywhere() {
     let rename = async |to: &str| {
         world.post(&ann, "/pillion/v1/account/username", json!({ "username": to })).await
     };
-    rename("bob").await.expect(409);
+    rename(&bob.username).await.expect(409);
     rename("no good").await.expect(400);
-    assert_eq!(rename("anna").await.expect(200).json()["data"]["username"], json!("anna"));
+    let new = format!("new_{ann}");
+    assert_eq!(rename(&new).await.expect(200).json()["data"]["username"], json!(new));
     world.settle().await;
-    assert_eq!(world.get(&bob, "/2/users/by/username/anna").await["data"]["id"], json!(ann.id));
-    is_not_found(&world.get(&bob, "/2/users/by/username/ann").await);
-    assert_eq!(world.found(&bob, "from:anna").await, std::slice::from_ref(&tweet));
-    assert_eq!(world.found(&bob, "from:ann").await, Vec::<String>::new());
-    world.system.login("anna", "").await;
-    let old = json!({ "username": "ann", "password": "correct horse battery" });
+    let by_name = async |name: &str| world.get(&bob, &format!("/2/users/by/username/{name}")).await;
+    assert_eq!(by_name(&new).await["data"]["id"], json!(ann.id));
+    is_not_found(&by_name(&ann.username).await);
+    assert_eq!(world.found(&bob, &format!("from:{new}")).await, std::slice::from_ref(&tweet));
+    assert_eq!(world.found(&bob, &format!("from:{ann}")).await, Vec::<String>::new());
+    world.system.login(&new, "").await;
+    let old = json!({ "username": ann.username, "password": "correct horse battery" });
     world.system.client.post("/pillion/v1/login").json(&old).send().await.expect(401);
     // Somebody else may have the old one.
-    world.system.register("ann").await;
+    world.system.register(&ann.username).await;
     world.rebuilds_the_same().await;
 }
 
 #[tokio::test]
 async fn a_plugin_has_a_say_in_who_gets_which_handle() {
     let with_policy = |config: &str| {
-        let chain = "[services.users]\nplugins = [\"auth\"]";
-        assert!(config.contains(chain));
-        let plugin = "[plugins.policy-handles]\ncomponent = \"policy-handles.wasm\"\n\n\
-                      [plugins.policy-handles.config]\nnames = [\"admin\"]\n\n";
-        let chained = "[services.users]\nplugins = [\"auth\", \"policy-handles\"]";
-        without_limits(config).replace(chain, &format!("{plugin}{chained}"))
+        let text = without_limits(config);
+        let (before, users) = text.split_once("[services.users]\n").expect("its section");
+        let (alone, both) = ("plugins = [\"auth\"]", "plugins = [\"auth\", \"policy-handles\"]");
+        let users = users.replacen(alone, both, 1);
+        format!(
+            "{before}[plugins.policy-handles]\ncomponent = \"policy-handles.wasm\"\n\n\
+             [plugins.policy-handles.config]\nnames = [\"admin\"]\n\n[services.users]\n{users}"
+        )
     };
-    let world = World { system: System::start_with(with_policy) };
+    let world = World::start_with(with_policy);
     let account = |username: &str| json!({ "username": username, "name": "Any", "password": "correct horse battery" });
     let register = async |username: &str| {
         world.system.client.post("/pillion/v1/accounts").json(&account(username)).send().await
     };
     let refused = register("Admin").await.expect(403);
     assert!(refused.text().contains("policy"), "{}", refused.text());
-    world.saga_ends("register_account", "compensated").await;
+    world.saga_ends("register_account", "admin", "compensated").await;
     // Nothing is left: nobody of that name can log in, and what it takes up is what it was.
     let login = json!({ "username": "admin", "password": "correct horse battery" });
     world.system.client.post("/pillion/v1/login").json(&login).send().await.expect(401);
     let [ann] = world.people(["ann"]).await;
     is_not_found(&world.get(&ann, "/2/users/by/username/admin").await);
+
+    // Who has an account does not get it either, and keeps what they have.
+    let rename = async |to: &str| {
+        world.post(&ann, "/pillion/v1/account/username", json!({ "username": to })).await
+    };
+    let refused = rename("ADMIN").await.expect(403);
+    assert!(refused.text().contains("policy"), "{}", refused.text());
+    world.saga_ends("change_handle", &ann.id, "compensated").await;
+    world.system.client.post("/pillion/v1/login").json(&login).send().await.expect(401);
+    is_not_found(&world.get(&ann, "/2/users/by/username/admin").await);
+    let by_name = format!("/2/users/by/username/{ann}");
+    assert_eq!(world.get(&ann, &by_name).await["data"]["id"], json!(ann.id));
+    world.again(&ann).await;
+    rename(&format!("new_{ann}")).await.expect(200);
     world.settle().await;
     world.rebuilds_the_same().await;
 }
 
 #[tokio::test]
 async fn with_an_account_everything_of_it_goes_everywhere() {
-    let mut world = World { system: System::start_with(impatient) };
+    let mut world = World::start_with(impatient);
     let [ann, bob, cid] = world.people(["ann", "bob", "cid"]).await;
     world.follow(&ann, &bob).await;
     world.follow(&bob, &ann).await;
     world.follow(&cid, &bob).await;
     let anns = world.tweet(&ann, "apple of Ann").await;
     world.settle().await;
-    let bobs = world.tweet(&bob, "apple for @ann").await;
+    let bobs = world.tweet(&bob, &format!("apple for @{ann}")).await;
     let reply = world.reply(&bob, &anns, "an apple, too").await;
     let quote = world.quote(&bob, &anns, "see this apple").await;
     world.like(&bob, &anns).await;
@@ -190,7 +205,7 @@ async fn with_an_account_everything_of_it_goes_everywhere() {
     };
     delete("wrong horse battery").await.expect(403);
     world.give_up(&bob).await;
-    world.saga_ends("deactivate_account", "completed").await;
+    world.saga_ends("deactivate_account", &bob.id, "completed").await;
     world.settle().await;
 
     let gone = Gone { bob, tweets: [bobs, reply, quote, shared, shared_bobs] };
@@ -213,7 +228,7 @@ async fn with_an_account_everything_of_it_goes_everywhere() {
     world.rebuilds_the_same().await;
     world.system.stop();
     world.system.launch();
-    let ann = Person { token: world.system.login("ann", "").await, ..ann };
+    let ann = world.again(&ann).await;
     assert_eq!(world.home(&ann).await, own);
     gone.is_nowhere(&world, &ann).await;
 }
@@ -232,7 +247,7 @@ impl Gone {
         let mut paths: Vec<String> =
             lists.iter().map(|list| format!("/2/users/{id}/{list}")).collect();
         paths.push(format!("/2/users/{id}"));
-        paths.push("/2/users/by/username/bob".to_owned());
+        paths.push(format!("/2/users/by/username/{}", self.bob));
         for tweet in &self.tweets {
             paths.push(format!("/2/tweets/{tweet}"));
             paths.push(format!("/2/tweets/{tweet}/liking_users"));
@@ -257,12 +272,12 @@ impl Gone {
             format!("/2/tweets/{anns}/liking_users"),
             format!("/2/tweets/{anns}/retweeted_by"),
             format!("/2/tweets/{anns}/quote_tweets"),
-            "/2/users/search?query=bob".to_owned(),
+            format!("/2/users/search?query={}", self.bob),
             "/pillion/v1/notifications".to_owned(),
         ] {
             assert_eq!(world.ids(ann, &path).await, nobody, "{path}");
         }
-        assert_eq!(world.found(ann, "from:bob").await, nobody);
+        assert_eq!(world.found(ann, &format!("from:{}", self.bob)).await, nobody);
         let unread = world.get(ann, "/pillion/v1/notifications/unread_count").await;
         assert_eq!(unread["data"]["unread_count"], json!(0));
         let metrics = world.tweet_metrics(ann, anns).await;
@@ -280,7 +295,7 @@ impl Gone {
 
     /// Also with a token from before, which is good for some minutes more.
     async fn does_nothing(&self, world: &World, ann: &Person, anns: &str) {
-        let login = json!({ "username": "bob", "password": "correct horse battery" });
+        let login = json!({ "username": self.bob.username, "password": "correct horse battery" });
         world.system.client.post("/pillion/v1/login").json(&login).send().await.expect(401);
         let posting = world.post(&self.bob, "/2/tweets", json!({ "text": "still here" })).await;
         assert!(posting.status.is_client_error(), "{}", posting.text());

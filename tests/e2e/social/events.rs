@@ -18,7 +18,7 @@ async fn everything_is_made_anew_of_events_and_stays_the_same() {
     super::home::says_and_shares(&world).await;
     let path = "/admin/v1/events/tweets?count=1000";
     let tail = |world: &World| {
-        let (admin, token) = (world.system.admin(), world.system.admin_token());
+        let (admin, token) = world.system.admin_of("tweets");
         async move { admin.get(path).bearer(&token).send().await.expect(200).json() }
     };
     let before = tail(&world).await;
@@ -66,7 +66,7 @@ async fn until_more_is_written(written: &[Arc<AtomicUsize>]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_while_writes_go_on_is_a_system_of_one_moment() {
-    let world = Arc::new(World::start());
+    let world = Arc::new(World::of(System::start_with(without_limits)));
     let [ann, bob] = world.people(["ann", "bob"]).await;
     world.follow(&ann, &bob).await;
     world.follow(&bob, &ann).await;
@@ -112,9 +112,9 @@ async fn a_backup_while_writes_go_on_is_a_system_of_one_moment() {
     let (passes, said) = bare(&["restore", path(&to), "--data", path(&restored.data())]);
     assert!(passes, "{said}");
     restored.launch();
-    let restored = World { system: restored };
+    let restored = World::of(restored);
     // The same accounts with the same passwords, and their tokens, for the keys are the same.
-    let them = Person { token: restored.system.login("ann", "").await, ..ann.clone() };
+    let them = restored.again(&ann).await;
     restored.settle().await;
     for (person, written) in [&ann, &bob].into_iter().zip(&written) {
         let path = format!("/2/users/{}/tweets?max_results=100", person.id);
@@ -150,7 +150,7 @@ async fn a_backup_while_writes_go_on_is_a_system_of_one_moment() {
 
 #[tokio::test]
 async fn a_damaged_backup_is_refused_and_leaves_nothing() {
-    let mut world = World::start();
+    let mut world = World::of(System::start_with(without_limits));
     let [ann] = world.people(["ann"]).await;
     world.tweet(&ann, "kept").await;
     world.system.stop();
@@ -175,7 +175,7 @@ async fn a_damaged_backup_is_refused_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_newer_or_foreign_schema_is_refused_and_left_alone() {
-    let mut world = World::start();
+    let mut world = World::of(System::start_with(without_limits));
     let [ann] = world.people(["ann"]).await;
     world.tweet(&ann, "kept").await;
     world.system.stop();
@@ -217,7 +217,7 @@ async fn a_newer_or_foreign_schema_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn another_services_database_is_refused() {
-    let mut world = World::start();
+    let mut world = World::of(System::start_with(without_limits));
     world.system.stop();
     let data = world.system.data();
     std::fs::copy(data.join("graph.sqlite"), data.join("search.sqlite")).expect("a copy");

@@ -36,7 +36,7 @@ async fn follows_are_listed_counted_and_taken_back() {
     assert_eq!(counts(&world, &ann).await, (json!(3), json!(1)));
     // With what is asked for of each.
     let full = world.get(&bob, &format!("{followers}?user.fields=public_metrics,created_at")).await;
-    assert_eq!(full["data"][1]["username"], json!("cid"));
+    assert_eq!(full["data"][1]["username"], json!(cid.username));
     assert_eq!(full["data"][1]["public_metrics"]["followers_count"], json!(1));
     assert_eq!(full["data"][1]["public_metrics"]["following_count"], json!(1));
     assert!(full["data"][1]["created_at"].is_string(), "{full}");

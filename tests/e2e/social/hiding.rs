@@ -5,10 +5,11 @@ use serde_json::json;
 
 use super::{Person, World, ids, is_not_authorized, is_not_found, text};
 
-/// Ann follows Bob and Cid, who took turns; Cid has shared one of Bob's. The word `apple` is in
-/// all of Bob's, and all name Ann.
+/// Ann follows Bob and Cid, who took turns; Cid has shared one of Bob's. The fruit is in all of
+/// Bob's, and all name Ann.
 struct Orchard {
     world: World,
+    fruit: &'static str,
     ann: Person,
     bob: Person,
     cid: Person,
@@ -18,20 +19,25 @@ struct Orchard {
 }
 
 impl Orchard {
-    /// So many of each, oldest first.
-    async fn plant(count: usize) -> Self {
+    /// So many of each, oldest first. No other test may say the fruit.
+    async fn plant(fruit: &'static str, count: usize) -> Self {
         let world = World::start();
         let [ann, bob, cid] = world.people(["ann", "bob", "cid"]).await;
         world.follow(&ann, &bob).await;
         world.follow(&ann, &cid).await;
         let (mut by_bob, mut by_cid) = (Vec::new(), Vec::new());
         for n in 0..count {
-            by_bob.push(world.tweet(&bob, &format!("apple {n} for @ann")).await);
+            by_bob.push(world.tweet(&bob, &format!("{fruit} {n} for @{ann}")).await);
             by_cid.push(world.tweet(&cid, &format!("pear {n}")).await);
         }
         let shared = world.retweet(&cid, &by_bob[0]).await;
         world.settle().await;
-        Self { world, ann, bob, cid, by_bob, by_cid, shared }
+        Self { world, fruit, ann, bob, cid, by_bob, by_cid, shared }
+    }
+
+    /// Where the fruit is searched for.
+    fn search(&self, more: &str) -> String {
+        format!("/2/tweets/search/recent?query={}{more}", self.fruit)
     }
 
     /// The first of a list's pages, and where the next is.
@@ -47,18 +53,14 @@ impl Orchard {
         [
             self.begin(&format!("{}?max_results=2", World::home_of(ann))).await,
             self.begin(&format!("/2/users/{}/mentions?max_results=5", ann.id)).await,
-            self.begin("/2/tweets/search/recent?query=apple%20-is:retweet&max_results=10").await,
+            self.begin(&self.search("%20-is:retweet&max_results=10")).await,
         ]
     }
 
     /// Ann sees none of these tweets on the lists that she had begun, nor on new ones.
     async fn ann_never_sees(&self, hidden: &[&String], begun: &[String]) {
         let Self { world, ann, .. } = self;
-        let new = [
-            World::home_of(ann),
-            format!("/2/users/{}/mentions", ann.id),
-            "/2/tweets/search/recent?query=apple".to_owned(),
-        ];
+        let new = [World::home_of(ann), format!("/2/users/{}/mentions", ann.id), self.search("")];
         for path in begun.iter().chain(&new) {
             // The token of the first page takes the place of `all`'s own.
             let seen = if path.contains("pagination_token") {
@@ -87,8 +89,8 @@ impl Orchard {
 
 #[tokio::test]
 async fn what_was_deleted_never_shows() {
-    let orchard = Orchard::plant(12).await;
-    let Orchard { world, ann, bob, cid, by_bob, by_cid, shared } = &orchard;
+    let orchard = Orchard::plant("peach", 12).await;
+    let Orchard { world, ann, bob, cid, by_bob, by_cid, shared, .. } = &orchard;
     world.like(ann, &by_bob[0]).await;
     let quote = world.quote(cid, &by_bob[0], "look at this").await;
     let begun = orchard.begun().await;
@@ -126,8 +128,8 @@ async fn what_was_deleted_never_shows() {
 
 #[tokio::test]
 async fn who_is_blocked_never_shows() {
-    let orchard = Orchard::plant(12).await;
-    let Orchard { world, ann, bob, cid, by_bob, by_cid, shared } = &orchard;
+    let orchard = Orchard::plant("cherry", 12).await;
+    let Orchard { world, ann, bob, cid, by_bob, by_cid, shared, .. } = &orchard;
     let begun = orchard.begun().await;
     world.relate(ann, "blocking", bob).await.expect(200);
     let bobs: Vec<&String> = by_bob.iter().chain([shared]).collect();
@@ -142,7 +144,7 @@ async fn who_is_blocked_never_shows() {
     assert_eq!(world.home(ann).await, expected);
 
     // Bob does not see Ann at all, nor does he get to know that he follows her no more.
-    let by_ann = world.tweet(ann, "apple by Ann").await;
+    let by_ann = world.tweet(ann, "cherry by Ann").await;
     let by_ann_shared = world.retweet(cid, &by_ann).await;
     world.follow(bob, cid).await;
     world.settle().await;
@@ -152,7 +154,7 @@ async fn who_is_blocked_never_shows() {
     is_not_authorized(&world.get(bob, &format!("/2/users/{}/followers", ann.id)).await);
     let seen = world.home(bob).await;
     assert!(!seen.contains(&by_ann_shared), "{seen:?}");
-    let found = world.found(bob, "apple").await;
+    let found = world.found(bob, "cherry").await;
     assert!(found.contains(&by_bob[0]), "{found:?}");
     assert!(!found.contains(&by_ann) && !found.contains(&by_ann_shared), "{found:?}");
     for refused in [
@@ -167,7 +169,7 @@ async fn who_is_blocked_never_shows() {
     // Without the block they see each other again; nobody follows by that.
     world.unrelate(ann, "blocking", bob).await.expect(200);
     world.settle().await;
-    assert_eq!(world.found(ann, "apple from:bob").await.len(), by_bob.len());
+    assert_eq!(world.found(ann, &format!("cherry from:{bob}")).await.len(), by_bob.len());
     // What Cid shared of Bob, and her own tweet: once, though Cid shared it, too.
     assert_eq!(world.home(ann).await.len(), by_cid.len() + 2, "{:?}", world.home(ann).await);
     world.rebuilds_the_same().await;
@@ -175,7 +177,7 @@ async fn who_is_blocked_never_shows() {
 
 #[tokio::test]
 async fn who_is_muted_never_shows_unless_looked_for() {
-    let orchard = Orchard::plant(12).await;
+    let orchard = Orchard::plant("quince", 12).await;
     let Orchard { world, ann, bob, by_bob, shared, .. } = &orchard;
     let before = world.home(ann).await;
     let begun = orchard.begun().await;
@@ -198,16 +200,16 @@ async fn who_is_muted_never_shows_unless_looked_for() {
 
 #[tokio::test]
 async fn what_is_protected_shows_to_followers_only() {
-    let orchard = Orchard::plant(12).await;
+    let orchard = Orchard::plant("medlar", 12).await;
     let Orchard { world, ann, bob, cid, by_bob, shared, .. } = &orchard;
     let before = world.home(ann).await;
     world.like(cid, &by_bob[1]).await;
     let [dan] = world.people(["dan"]).await;
     world.follow(&dan, cid).await;
     world.settle().await;
-    let search = "/2/tweets/search/recent?query=apple%20-is:retweet&max_results=10";
+    let search = orchard.search("%20-is:retweet&max_results=10");
     let second = {
-        let page = world.get(&dan, search).await;
+        let page = world.get(&dan, &search).await;
         format!("{search}&next_token={}", text(&page["meta"]["next_token"]))
     };
     let begun = orchard.begun().await;
@@ -216,7 +218,7 @@ async fn what_is_protected_shows_to_followers_only() {
 
     // Dan follows only Cid, who had shared and liked something of Bob's.
     assert_eq!(world.ids(&dan, &second).await, Vec::<String>::new());
-    assert_eq!(world.found(&dan, "apple").await, Vec::<String>::new());
+    assert_eq!(world.found(&dan, "medlar").await, Vec::<String>::new());
     let seen = world.home(&dan).await;
     assert!(!seen.contains(shared), "{seen:?}");
     assert_eq!(world.all(&dan, &format!("/2/users/{}/mentions", ann.id)).await.len(), 0);
@@ -252,7 +254,7 @@ async fn what_is_protected_shows_to_followers_only() {
     // In public again, everybody sees it.
     world.protect(bob, false).await;
     world.settle().await;
-    assert_eq!(world.found(&dan, "apple -is:retweet").await.len(), by_bob.len());
+    assert_eq!(world.found(&dan, "medlar -is:retweet").await.len(), by_bob.len());
     assert!(world.home(&dan).await.contains(shared));
     world.rebuilds_the_same().await;
 }

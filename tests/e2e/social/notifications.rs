@@ -36,12 +36,13 @@ async fn everything_that_concerns_somebody_is_told_once() {
     world.settle().await;
     world.retweet(&bob, &tweet).await;
     world.settle().await;
-    let reply = world.reply(&bob, &tweet, "hello @ann").await;
-    let quote = world.quote(&bob, &tweet, "look, @ann").await;
-    let mention = world.tweet(&bob, "good morning @ANN").await;
+    let reply = world.reply(&bob, &tweet, &format!("hello @{ann}")).await;
+    let quote = world.quote(&bob, &tweet, &format!("look, @{ann}")).await;
+    let mention =
+        world.tweet(&bob, &format!("good morning @{}", ann.username.to_uppercase())).await;
     // What people do to themselves is no news.
     world.like(&ann, &tweet).await;
-    world.reply(&ann, &tweet, "myself, @ann").await;
+    world.reply(&ann, &tweet, &format!("myself, @{ann}")).await;
     world.settle().await;
     let kinds = ["mention", "quote", "reply", "retweet", "like", "follow"];
     let expected: Vec<(String, String)> =
@@ -111,10 +112,10 @@ async fn nobody_is_told_by_whom_they_blocked_or_muted_or_may_not_see() {
     world.protect(&ann, false).await;
     world.settle().await;
     world.like(&bob, &tweet).await;
-    world.tweet(&bob, "hey @ann").await;
-    world.tweet(&cid, "hey @ann").await;
+    world.tweet(&bob, &format!("hey @{ann}")).await;
+    world.tweet(&cid, &format!("hey @{ann}")).await;
     // Ann does not follow Dan, whose tweets are for followers; a like tells nothing of his.
-    world.tweet(&dan, "hey @ann").await;
+    world.tweet(&dan, &format!("hey @{ann}")).await;
     world.like(&dan, &tweet).await;
     world.settle().await;
     let kinds = ["like", "follow_request"];
@@ -131,11 +132,11 @@ async fn nobody_is_told_by_whom_they_blocked_or_muted_or_may_not_see() {
 async fn news_come_live_and_none_is_missed_by_who_comes_back() {
     let world = World::start();
     let [ann, bob] = world.people(["ann", "bob"]).await;
-    world.tweet(&bob, "before: @ann").await;
+    world.tweet(&bob, &format!("before: @{ann}")).await;
     world.settle().await;
     let mut live = Lines::open(&world, &ann.token, STREAM, "").await;
     assert!(live.content_type.starts_with("text/event-stream"), "{}", live.content_type);
-    let first = world.tweet(&bob, "first: @ann").await;
+    let first = world.tweet(&bob, &format!("first: @{ann}")).await;
     let began = std::time::Instant::now();
     let (id, name, data) = live.event().await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -149,18 +150,18 @@ async fn news_come_live_and_none_is_missed_by_who_comes_back() {
 
     let mut missed = Vec::new();
     for n in 0..3 {
-        missed.push(world.tweet(&bob, &format!("missed {n}: @ann")).await);
+        missed.push(world.tweet(&bob, &format!("missed {n}: @{ann}")).await);
     }
     world.settle().await;
     let mut live = Lines::open(&world, &ann.token, STREAM, &id).await;
     for tweet in &missed {
         assert_eq!(live.event().await.2["tweet_id"], json!(tweet));
     }
-    let last = world.tweet(&bob, "last: @ann").await;
+    let last = world.tweet(&bob, &format!("last: @{ann}")).await;
     assert_eq!(live.event().await.2["tweet_id"], json!(last));
     // Somebody else's stream has none of it.
     let mut bobs = Lines::open(&world, &bob.token, STREAM, "").await;
-    world.tweet(&bob, "for Ann: @ann").await;
+    world.tweet(&bob, &format!("for Ann: @{ann}")).await;
     let follow = world.relate(&ann, "following", &bob).await;
     follow.expect(200);
     let (_, _, data) = bobs.event().await;
@@ -177,12 +178,12 @@ async fn streams_outlive_a_restart_by_their_last_id() {
     let [ann, bob] = world.people(["ann", "bob"]).await;
     world.settle().await;
     let mut live = Lines::open(&world, &ann.token, STREAM, "").await;
-    world.tweet(&bob, "first: @ann").await;
+    world.tweet(&bob, &format!("first: @{ann}")).await;
     let (id, _, _) = live.event().await;
-    let second = world.tweet(&bob, "second: @ann").await;
+    let second = world.tweet(&bob, &format!("second: @{ann}")).await;
     world.system.kill();
     world.system.launch();
-    let ann = Person { token: world.system.login("ann", "").await, ..ann };
+    let ann = world.again(&ann).await;
     world.settle().await;
     let mut live = Lines::open(&world, &ann.token, STREAM, &id).await;
     assert_eq!(live.event().await.2["tweet_id"], json!(second));

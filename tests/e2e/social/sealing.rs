@@ -9,13 +9,13 @@ use pillion_tests::system::System;
 use serde_json::json;
 
 use super::account::impatient;
-use super::{SERVICES, World};
+use super::{SERVICES, World, without_limits};
 
 const WORD: &str = "quintessence";
 
 #[tokio::test]
 async fn what_is_said_is_in_no_log_and_no_broker() {
-    let world = World::start();
+    let world = World::of(System::start_with(without_limits));
     let [ann, bob] = world.people(["ann", "bob"]).await;
     let tweet = world.tweet(&ann, &format!("the {WORD} of it")).await;
     let profile = json!({ "description": format!("looks for the {WORD}") });
@@ -51,7 +51,7 @@ fn is_in(world: &World, file: &str) -> bool {
 
 #[tokio::test]
 async fn who_is_erased_leaves_no_key_and_no_text() {
-    let mut world = World { system: System::start_with(impatient) };
+    let mut world = World::of(System::start_with(impatient));
     let [ann, bob] = world.people(["ann", "bob"]).await;
     let tweet = world.tweet(&ann, &format!("the {WORD} of it")).await;
     let profile = json!({ "description": format!("looks for the {WORD}") });
@@ -60,7 +60,7 @@ async fn who_is_erased_leaves_no_key_and_no_text() {
     assert_eq!(world.found(&bob, WORD).await, [tweet]);
 
     world.give_up(&ann).await;
-    world.saga_ends("deactivate_account", "completed").await;
+    world.saga_ends("deactivate_account", &ann.id, "completed").await;
     world.settle().await;
     assert_eq!(world.found(&bob, WORD).await, [] as [String; 0]);
     // The events are there, and tables can still be made of them.

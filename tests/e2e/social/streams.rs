@@ -24,7 +24,7 @@ async fn what_a_rule_matches_comes_whole_as_it_is_posted() {
     let app = world.app(&ann).await;
     let rules = json!({ "add": [
         { "value": "apple -is:retweet", "tag": "fruit" },
-        { "value": "from:bob", "tag": "Bob" },
+        { "value": format!("from:{bob}"), "tag": "Bob" },
     ]});
     let made = change(&world, &app, rules).await;
     assert_eq!(made["meta"]["summary"]["created"], json!(2), "{made}");
@@ -50,7 +50,7 @@ async fn what_a_rule_matches_comes_whole_as_it_is_posted() {
     assert_eq!(line["data"]["edit_history_tweet_ids"], json!([both]));
     assert_eq!(line["data"]["public_metrics"]["like_count"], json!(0));
     assert!(line["data"]["created_at"].is_string(), "{line}");
-    assert_eq!(line["includes"]["users"][0]["username"], json!("bob"));
+    assert_eq!(line["includes"]["users"][0]["username"], json!(bob.username));
     assert!(line["includes"]["users"][0]["created_at"].is_string(), "{line}");
     let mut matching = line["matching_rules"].as_array().expect("rules").clone();
     matching.sort_by_key(|rule| text(&rule["tag"]));
@@ -183,6 +183,6 @@ async fn a_sample_of_everything_comes_without_rules() {
         }
     };
     assert!(text(&line["data"]["text"]).starts_with("number "), "{line}");
-    assert_eq!(line["includes"]["users"][0]["username"], json!("ann"), "{line}");
+    assert_eq!(line["includes"]["users"][0]["username"], json!(ann.username), "{line}");
     assert_eq!(line.get("matching_rules"), None, "{line}");
 }

@@ -21,7 +21,8 @@ use self::settings::Made;
 use self::watch::Watch;
 use crate::network::Network;
 use crate::place::Place;
-use crate::{Nats, Postgres, PostgresOptions, Redis, port};
+use crate::postgres::secret;
+use crate::{Nats, Postgres, PostgresOptions, Redis, ServerFiles, ServerOptions, port};
 
 /// The services, the one that faces clients first, and their usual ports.
 pub const SERVICES: [(&str, u16); 9] = [
@@ -47,6 +48,17 @@ const OPERATORS: u16 = 1_000;
 /// The ports of whoever has an address for itself.
 const OWN_PORTS: (u16, u16) = (8080, 8081);
 
+/// Which connections within a fleet are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FleetTls {
+    /// None.
+    None,
+    /// Those between services.
+    Services,
+    /// Those, and those to the servers, which then ask for passwords, too.
+    Everything,
+}
+
 /// What a fleet is made of.
 #[derive(Debug)]
 pub struct FleetOptions {
@@ -63,8 +75,8 @@ pub struct FleetOptions {
     /// Whether callers know a second address of the other services, too, where a process may take
     /// over.
     pub spare: bool,
-    /// Whether services show each other certificates; clients need none for the gateway.
-    pub tls: bool,
+    /// Who shows certificates; clients need none for the gateway.
+    pub tls: FleetTls,
     /// Whether processes have the services' usual ports where those are free.
     pub usual_ports: bool,
     /// A network in which every process and every server is a part of its own.
@@ -97,20 +109,30 @@ impl Fleet {
         fleet
     }
 
-    /// Everything but the processes of Pillion.
-    async fn prepare(options: FleetOptions) -> Self {
+    /// Everything but the processes of Pillion: [`Self::launch`] starts those.
+    pub async fn prepare(options: FleetOptions) -> Self {
         let FleetOptions { program, folder, network, twice, .. } = &options;
         let place = || network.as_ref().map_or_else(Place::default, |network| network.place());
         let within = folder.join("servers");
         fs::create_dir_all(&within).unwrap_or_else(|error| {
             panic!("cannot make the folder {}: {error}", within.display());
         });
-        let at = Some(within);
-        let postgres = PostgresOptions { fsync: true, within: at.clone(), place: place() };
+        let places = [place(), place(), place()];
+        let certificates = folder.join("certs");
+        certify(&options, &certificates, &places);
+        let server = |name: &str, place: Place| ServerOptions {
+            within: Some(within.clone()),
+            place,
+            tls: (options.tls == FleetTls::Everything)
+                .then(|| ServerFiles::of(&certificates, name)),
+            password: (options.tls == FleetTls::Everything).then(secret),
+        };
+        let [postgres, nats, redis] = places;
         let (postgres, nats, redis) = (
-            Postgres::start(postgres).await,
-            Nats::start_at(at.clone(), place()).await,
-            Redis::start_at(at, place()).await,
+            Postgres::start(PostgresOptions { fsync: true, server: server("postgres", postgres) })
+                .await,
+            Nats::start_with(server("nats", nats)).await,
+            Redis::start_with(server("redis", redis)).await,
         );
         let mut databases = BTreeMap::new();
         for (service, _) in SERVICES.into_iter().skip(1) {
@@ -147,7 +169,6 @@ impl Fleet {
             }
         }
         let key = folder.join("service.key");
-        let certificates = folder.join("certs");
         let made = Made { addresses, service_key: &key, certificates: &certificates };
         let text = settings::text(&options, &made, &nats.url(), &redis.url());
         fs::write(&config, text).expect("a file in a folder of ours");
@@ -165,16 +186,9 @@ impl Fleet {
         // One of an earlier run in this folder is as good.
         if !key.exists() {
             let key = key.display().to_string();
-            fleet.succeeds(Command::new(program).args(["certs", "service-key", &key]));
+            succeeds(Command::new(program).args(["certs", "service-key", &key]));
         }
-        if options.tls && !certificates.exists() {
-            let within = ["--dir", &certificates.display().to_string()];
-            fleet.succeeds(Command::new(program).args(["certs", "init"]).args(within));
-            let services = SERVICES.map(|(service, _)| service);
-            let mut issue = Command::new(program);
-            fleet.succeeds(issue.args(["certs", "issue"]).args(services).args(within));
-        }
-        fleet.succeeds(&mut fleet.pillion(&["migrate"]));
+        succeeds(&mut fleet.pillion(&["migrate"]));
         fleet
     }
 
@@ -267,25 +281,52 @@ impl Fleet {
         command
     }
 
+    /// The URL of each service's database.
+    pub fn databases(&self) -> &BTreeMap<&'static str, String> {
+        &self.databases
+    }
+
     /// The folder of everything.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+}
 
-    fn succeeds(&self, command: &mut Command) {
-        let output = command.output().unwrap_or_else(|error| {
-            panic!("cannot start {}: {error}", self.program.display());
-        });
-        let said = String::from_utf8_lossy(&output.stderr);
-        // Not the command itself: its variables hold passwords.
-        let what = command.get_args().next().unwrap_or_default().to_string_lossy();
-        assert!(output.status.success(), "`pillion {what}` failed:\n{said}");
+/// The certificates that `options` ask for. An authority of an earlier run in this folder is as good
+/// as a new one.
+fn certify(options: &FleetOptions, folder: &Path, servers: &[Place]) {
+    if options.tls == FleetTls::None {
+        return;
     }
+    let within = ["--dir", &folder.display().to_string()];
+    let certs = |arguments: &[&str]| {
+        succeeds(Command::new(&options.program).arg("certs").args(arguments).args(within));
+    };
+    if !folder.exists() {
+        certs(&["init"]);
+        let services = SERVICES.map(|(service, _)| service);
+        certs(&[&["issue"], &services[..]].concat());
+    }
+    let addresses: Vec<String> =
+        servers.iter().map(|place| format!("--ip={}", place.address())).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    certs(&[&["issue", "postgres", "nats", "redis"], &addresses[..]].concat());
+}
+
+fn succeeds(command: &mut Command) {
+    let program = command.get_program().to_owned();
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("cannot start {}: {error}", program.display());
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Not the command itself: its variables hold passwords.
+    let what = command.get_args().next().unwrap_or_default().to_string_lossy();
+    assert!(output.status.success(), "`pillion {what}` failed:\n{said}");
 }
 
 /// How a process is spoken to: clients come to the gateway, and to the others only services.
-fn scheme(service: &str, tls: bool) -> &'static str {
-    if tls && service != "gateway" { "https" } else { "http" }
+fn scheme(service: &str, tls: FleetTls) -> &'static str {
+    if tls != FleetTls::None && service != "gateway" { "https" } else { "http" }
 }
 
 /// The variable with a service's database.

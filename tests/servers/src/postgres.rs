@@ -1,5 +1,6 @@
 //! `PostgreSQL`: a cluster of its own, and databases in it, each with a role of its own.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
 use crate::folder::Folder;
-use crate::place::Place;
+use crate::options::{ServerFiles, ServerOptions};
 use crate::process::{Kind, Process, Program};
 use crate::program::{self, Owner};
 use crate::server::{Server, aside};
@@ -34,10 +35,8 @@ pub struct PostgresOptions {
     /// Whether what is committed is on the disk, as a test of crashes must have it. Without it
     /// everything is faster.
     pub fsync: bool,
-    /// The folder in which it makes its own; the system's for temporary files by default.
-    pub within: Option<PathBuf>,
-    /// Where it is; this machine's loopback by default.
-    pub place: Place,
+    /// How it is started.
+    pub server: ServerOptions,
 }
 
 /// A [`Server`] of our own.
@@ -46,6 +45,8 @@ pub struct Postgres {
     server: Server,
     psql: PathBuf,
     password: String,
+    /// What URLs end with.
+    query: String,
     databases: AtomicU32,
 }
 
@@ -60,15 +61,21 @@ impl Postgres {
     pub async fn start(options: PostgresOptions) -> Self {
         let (psql, password) = (programs().join("psql"), secret());
         let secret = password.clone();
+        let query = options
+            .server
+            .tls
+            .as_ref()
+            .map(|files| format!("?sslmode=verify-full&sslrootcert={}", files.ca.display()));
+        let query = query.unwrap_or_default();
         let server = Server::start(move || process(&options, &secret)).await;
-        let made = Self { server, psql, password, databases: AtomicU32::new(0) };
+        let made = Self { server, psql, password, query, databases: AtomicU32::new(0) };
         // A role sees the databases that are its own, and no other.
         made.sql("postgres", "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC").await;
         made
     }
 
     /// The URL of a fresh, empty database and of the role that owns it, which no other database
-    /// lets in: `postgres://ROLE:PASSWORD@HOST:PORT/DATABASE`.
+    /// lets in: `postgres://ROLE:PASSWORD@HOST:PORT/DATABASE`; with TLS as the URL says behind it.
     pub async fn database(&self) -> String {
         let number = self.databases.fetch_add(1, Ordering::Relaxed) + 1;
         let (role, password) = (format!("role_{number}"), secret());
@@ -80,12 +87,13 @@ impl Postgres {
             format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"),
         ])
         .await;
-        format!("postgres://{role}:{password}@{}/{database}", self.server.authority())
+        format!("postgres://{role}:{password}@{}/{database}{}", self.server.authority(), self.query)
     }
 
     /// Runs statements as the cluster's superuser in a database such as `postgres`, or that of a
     /// URL of [`Self::database`]; gives the rows, one a line, columns separated by `|`.
     pub async fn sql(&self, database: &str, statements: &str) -> String {
+        let (database, _) = database.split_once('?').unwrap_or((database, ""));
         let database = database.rsplit('/').next().unwrap_or(database).to_owned();
         let statements = statements.to_owned();
         let psql = self.psql(&database);
@@ -117,13 +125,22 @@ impl Deref for Postgres {
 fn process(options: &PostgresOptions, password: &str) -> Process {
     let programs = programs();
     let owner = Owner::unprivileged("postgres");
-    let folder = Folder::new(options.within.as_deref(), owner, KIND.end.1);
+    let ServerOptions { within, place, tls, .. } = &options.server;
+    let folder = Folder::new(within.as_deref(), owner, KIND.end.1);
     make_cluster(&programs, owner, folder.path(), password);
     let data = folder.path().join("data");
-    let place = options.place.clone();
-    fs::write(data.join("postgresql.conf"), configuration(options.fsync, place.address()))
-        .expect("a file in a folder of ours");
-    if !place.is_here() {
+    let place = place.clone();
+    let mut settings = configuration(options.fsync, place.address());
+    if let Some(files) = tls {
+        let ServerFiles { certificate, key, .. } = files.give(owner, &data);
+        let (certificate, key) = (certificate.display(), key.display());
+        write!(settings, "ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\n")
+            .expect("a String takes everything");
+        fs::write(data.join("pg_hba.conf"), "hostssl all all 0.0.0.0/0 scram-sha-256\n")
+            .expect("a file in a folder of ours");
+    }
+    fs::write(data.join("postgresql.conf"), settings).expect("a file in a folder of ours");
+    if !place.is_here() && tls.is_none() {
         // By itself it lets in its own machine only.
         let file = fs::OpenOptions::new().append(true).open(data.join("pg_hba.conf"));
         let others = b"host all all 0.0.0.0/0 scram-sha-256\n";
@@ -238,6 +255,6 @@ fn configuration(fsync: bool, host: Ipv4Addr) -> String {
 }
 
 /// A password that no other server of ours has: who has it talks to this one.
-fn secret() -> String {
+pub(crate) fn secret() -> String {
     format!("{:016x}", RandomState::new().hash_one(()))
 }

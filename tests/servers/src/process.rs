@@ -87,6 +87,10 @@ impl Process {
         self.port
     }
 
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.running().as_ref().map(Child::id)
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.program.place
     }

@@ -2,12 +2,11 @@
 
 use std::ffi::OsString;
 use std::ops::Deref;
-use std::path::PathBuf;
 
 use rustix::process::Signal;
 
 use crate::folder::Folder;
-use crate::place::Place;
+use crate::options::{ServerFiles, ServerOptions};
 use crate::process::{Kind, Process, Program};
 use crate::program::{self, Owner};
 use crate::server::Server;
@@ -23,17 +22,21 @@ const KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct Redis {
     server: Server,
+    /// `redis://` or `rediss://`, with the password.
+    begin: String,
 }
 
 impl Redis {
     /// Starts an empty one.
     pub async fn start() -> Self {
-        Self::start_at(None, Place::default()).await
+        Self::start_with(ServerOptions::default()).await
     }
 
-    /// Starts one at a place, that makes its folder in another than the system's for temporary
-    /// files.
-    pub async fn start_at(within: Option<PathBuf>, place: Place) -> Self {
+    /// Starts one as `options` say. With TLS it asks for a certificate, as it does by itself.
+    pub async fn start_with(options: ServerOptions) -> Self {
+        let scheme = if options.tls.is_some() { "rediss" } else { "redis" };
+        let password = options.password.as_ref().map(|password| format!(":{password}@"));
+        let begin = format!("{scheme}://{}", password.unwrap_or_default());
         let server = Server::start(move || {
             let found = program::find("redis-server").or_else(|| program::find("valkey-server"));
             let path = found.unwrap_or_else(|| {
@@ -43,22 +46,35 @@ impl Redis {
                      elsewhere put `redis-server` or `valkey-server` on PATH"
                 )
             });
+            let ServerOptions { within, place, tls, password } = options;
             let folder = Folder::new(within.as_deref(), Owner::SELF, KIND.end.1);
             let host = place.address().to_string();
             let arguments = ["--bind", &host, "--save", "", "--appendonly", "no"];
             let mut arguments: Vec<OsString> = arguments.map(Into::into).to_vec();
-            // It has no password, and takes nobody from elsewhere unless it is told to.
+            // Without a password it takes nobody from elsewhere unless it is told to.
             arguments.extend(["--protected-mode", "no"].map(Into::into));
+            if let Some(password) = password {
+                arguments.extend(["--requirepass".into(), password.into()]);
+            }
+            let port_argument = if let Some(ServerFiles { ca, certificate, key }) = tls {
+                arguments.extend(["--port", "0", "--tls-ca-cert-file"].map(Into::into));
+                arguments.push(ca.into());
+                arguments.extend(["--tls-cert-file".into(), certificate.into()]);
+                arguments.extend(["--tls-key-file".into(), key.into()]);
+                "--tls-port"
+            } else {
+                "--port"
+            };
             let owner = Owner::SELF;
-            let program = Program { path, arguments, port_argument: "--port", owner, place };
+            let program = Program { path, arguments, port_argument, owner, place };
             Process::start(KIND, program, folder)
         });
-        Self { server: server.await }
+        Self { server: server.await, begin }
     }
 
-    /// `redis://HOST:PORT`, the same for as long as it lives.
+    /// `redis://HOST:PORT`, or what `options` made of it, the same for as long as it lives.
     pub fn url(&self) -> String {
-        format!("redis://{}", self.server.authority())
+        format!("{}{}", self.begin, self.server.authority())
     }
 }
 

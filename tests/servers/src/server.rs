@@ -25,6 +25,11 @@ impl Server {
         self.process.port()
     }
 
+    /// The id of its first process while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.pid()
+    }
+
     /// Where it is.
     pub fn place(&self) -> &Place {
         self.process.place()

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, panic};
 
-use pillion_test_servers::{BUSY, Fleet, FleetOptions};
+use pillion_test_servers::{BUSY, Fleet, FleetOptions, FleetTls};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn run(program: &Path, plugins: &Path, config: &Path, folder: &Path) -> std::io:
         folder,
         twice: BUSY.to_vec(),
         spare: false,
-        tls: true,
+        tls: FleetTls::Everything,
         usual_ports: true,
         network: None,
     };

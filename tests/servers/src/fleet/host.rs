@@ -95,6 +95,11 @@ impl Host {
         self.child.is_some()
     }
 
+    /// Its process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Where it is.
     pub fn place(&self) -> &Place {
         &self.spec.place

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::FleetOptions;
+use super::{FleetOptions, FleetTls};
 
 /// So long callers need to turn to the other process of a pair: two health checks.
 const DRAIN_DELAY_MS: u32 = 3_000;
@@ -34,14 +34,14 @@ pub(super) fn text(options: &FleetOptions, made: &Made, nats: &str, redis: &str)
     set("broker", "url", quoted(nats));
     set("state", "kv", quoted(redis));
     set("state", "limiter", quoted(redis));
-    if options.tls {
+    if options.tls != FleetTls::None {
         for (key, file) in
             [("ca", "ca.pem"), ("certificate", "{service}.pem"), ("key", "{service}.key")]
         {
             set("tls", key, path(&made.certificates.join(file)));
         }
     }
-    let scheme = if options.tls { "https" } else { "http" };
+    let scheme = if options.tls == FleetTls::None { "http" } else { "https" };
     for (service, addresses) in &made.addresses {
         let urls: Vec<String> = addresses.iter().map(|it| format!("\"{scheme}://{it}\"")).collect();
         set(&format!("services.{service}"), "url", format!("[{}]", urls.join(", ")));
