@@ -1,19 +1,10 @@
-//! The same on PostgreSQL and NATS, in one process and as a fleet.
-
-use std::fs;
-use std::process::Command;
-use std::time::{Duration, Instant};
+//! The same on PostgreSQL and NATS, in one process.
 
 use pillion_tests::system::{FREE, Servers, System};
 use serde_json::json;
 
 use super::lines::Lines;
-use super::{FLEET, World, without_limits};
-
-/// Tests of the suite that say nothing about one process only.
-const TESTS_MIN: usize = 30;
-/// When a test program has gone, so has what it started within this.
-const END_DEADLINE: Duration = Duration::from_secs(20);
+use super::{World, without_limits};
 
 /// A variable that the program gets at every start.
 fn variable(system: &System, name: &str) -> String {
@@ -81,41 +72,6 @@ async fn schemas_and_roles_that_are_not_right_are_refused_on_servers() {
 async fn on_servers_everything_is_as_on_files() {
     let servers = Servers::start().await;
     is_as_on_files(World::of(System::start_on(&servers, without_limits))).await;
-}
-
-/// Tests about the files of one process.
-const OF_ONE_PROCESS: [&str; 6] = [
-    "events::a_backup_while_writes_go_on_is_a_system_of_one_moment",
-    "events::a_damaged_backup_is_refused_and_leaves_nothing",
-    "events::a_newer_or_foreign_schema_is_refused_and_left_alone",
-    "events::another_services_database_is_refused",
-    "sealing::",
-    "servers::",
-];
-
-/// All other tests of this suite once more, on one fleet.
-#[test]
-#[ignore = "two minutes of a machine for itself: `cargo xtask soak social`"]
-fn on_a_fleet_everything_is_as_in_one_process() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = std::env::current_exe().expect("a test program knows its path");
-    let mut suite = Command::new(program);
-    suite.args(["social::", "--test-threads", "1"]).env(FLEET, folder.path());
-    for test in OF_ONE_PROCESS {
-        suite.args(["--skip", &format!("social::{test}")]);
-    }
-    let output = suite.output().expect("a test program starts");
-    let said =
-        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-    assert!(output.status.success(), "some failed on a fleet:\n{}", said.concat());
-    let passed = said[0].lines().filter(|line| line.ends_with(" ... ok")).count();
-    assert!(passed >= TESTS_MIN, "{passed} tests are not the suite");
-    // What it had started is ended by others when it has gone.
-    let began = Instant::now();
-    while let Err(error) = fs::remove_dir_all(folder.path()) {
-        assert!(began.elapsed() < END_DEADLINE, "{}: {error}", folder.path().display());
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 async fn is_as_on_files(mut world: World) {
