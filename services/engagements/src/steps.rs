@@ -3,8 +3,7 @@
 
 use async_trait::async_trait;
 use pillion_chassis::saga::{Command, Participant, StepError};
-use pillion_chassis::{Transaction, UserId, personal};
-use serde::Deserialize;
+use pillion_chassis::{Transaction, personal};
 use serde_json::Value;
 
 use crate::store;
@@ -13,11 +12,6 @@ use crate::store;
 #[derive(Debug)]
 pub(crate) struct Steps;
 
-#[derive(Deserialize)]
-struct Data {
-    user_id: UserId,
-}
-
 #[async_trait]
 impl Participant for Steps {
     async fn execute(
@@ -25,7 +19,7 @@ impl Participant for Steps {
         transaction: &mut Transaction,
         command: &Command,
     ) -> Result<Value, StepError> {
-        let Data { user_id } = command.read()?;
+        let user_id = command.user_id()?;
         if command.step != "purge" {
             return Err(command.unknown());
         }
@@ -34,13 +28,5 @@ impl Participant for Steps {
         }
         personal::shred(transaction, user_id).await?;
         Ok(Value::Null)
-    }
-
-    async fn compensate(
-        &self,
-        _transaction: &mut Transaction,
-        command: &Command,
-    ) -> Result<(), StepError> {
-        Err(command.unknown())
     }
 }

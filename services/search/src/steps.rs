@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use pillion_chassis::saga::{Command, Participant, StepError};
-use pillion_chassis::{Transaction, UserId, personal};
+use pillion_chassis::{Transaction, personal};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,11 +13,6 @@ use crate::store::{self, Account};
 /// Does them.
 #[derive(Debug)]
 pub(crate) struct Steps;
-
-#[derive(Deserialize)]
-struct Data {
-    user_id: UserId,
-}
 
 #[derive(Deserialize)]
 struct Renamed {
@@ -31,7 +26,7 @@ impl Participant for Steps {
         transaction: &mut Transaction,
         command: &Command,
     ) -> Result<Value, StepError> {
-        let Data { user_id } = command.read()?;
+        let user_id = command.user_id()?;
         let account = store::account(transaction, user_id).await?;
         match command.step.as_str() {
             "index" => match account {
@@ -56,13 +51,5 @@ impl Participant for Steps {
             _ => return Err(command.unknown()),
         }
         Ok(Value::Null)
-    }
-
-    async fn compensate(
-        &self,
-        _transaction: &mut Transaction,
-        command: &Command,
-    ) -> Result<(), StepError> {
-        Err(command.unknown())
     }
 }

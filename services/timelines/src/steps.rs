@@ -16,11 +16,6 @@ use crate::store::follows;
 pub(crate) struct Steps(pub(crate) Journal);
 
 #[derive(Deserialize)]
-struct Data {
-    user_id: UserId,
-}
-
-#[derive(Deserialize)]
 struct Follow {
     target_user_id: UserId,
     /// Where the graph service's log tells of the follow.
@@ -34,7 +29,7 @@ impl Participant for Steps {
         transaction: &mut Transaction,
         command: &Command,
     ) -> Result<Value, StepError> {
-        let Data { user_id } = command.read()?;
+        let user_id = command.user_id()?;
         let standing = accounts::standing(&mut *transaction, user_id).await?;
         match command.step.as_str() {
             "provision" if standing == Standing::Unknown => {
@@ -73,7 +68,7 @@ impl Participant for Steps {
         transaction: &mut Transaction,
         command: &Command,
     ) -> Result<(), StepError> {
-        let Data { user_id } = command.read()?;
+        let user_id = command.user_id()?;
         let standing = accounts::standing(&mut *transaction, user_id).await?;
         match command.step.as_str() {
             "provision" if standing == Standing::There => {

@@ -3,8 +3,7 @@
 
 use async_trait::async_trait;
 use pillion_chassis::saga::{Command, Participant, StepError};
-use pillion_chassis::{Transaction, UserId, personal};
-use serde::Deserialize;
+use pillion_chassis::{Transaction, personal};
 use serde_json::Value;
 
 use crate::store::Store;
@@ -13,11 +12,6 @@ use crate::store::Store;
 #[derive(Debug)]
 pub(crate) struct Steps(pub(crate) Store);
 
-#[derive(Deserialize)]
-struct Data {
-    user_id: UserId,
-}
-
 #[async_trait]
 impl Participant for Steps {
     async fn execute(
@@ -25,7 +19,7 @@ impl Participant for Steps {
         transaction: &mut Transaction,
         command: &Command,
     ) -> Result<Value, StepError> {
-        let Data { user_id } = command.read()?;
+        let user_id = command.user_id()?;
         match command.step.as_str() {
             "hide" => self.0.hide_author(transaction, user_id, command.at).await?,
             "purge" => {
@@ -47,7 +41,7 @@ impl Participant for Steps {
         transaction: &mut Transaction,
         command: &Command,
     ) -> Result<(), StepError> {
-        let Data { user_id } = command.read()?;
+        let user_id = command.user_id()?;
         match command.step.as_str() {
             "hide" => Ok(self.0.unhide_author(transaction, user_id, command.at).await?),
             _ => Err(command.unknown()),

@@ -1,6 +1,8 @@
 //! What participants have in common: reading what a saga carries, and the ways to say no.
 
 use http::StatusCode;
+use pillion_events::UserId;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::participant::{Command, StepError};
@@ -16,6 +18,15 @@ impl Command {
                 format!("The step {step} of {saga} cannot go by the saga's data: {error}.");
             StepError::Refused(Problem::plain(StatusCode::BAD_REQUEST, detail))
         })
+    }
+
+    /// The account that the saga is about, which all name `user_id`.
+    pub fn user_id(&self) -> Result<UserId, StepError> {
+        #[derive(Deserialize)]
+        struct About {
+            user_id: UserId,
+        }
+        self.read().map(|About { user_id }| user_id)
     }
 
     /// The step is none of this build's: a newer one will know it.

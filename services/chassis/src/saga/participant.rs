@@ -57,7 +57,11 @@ pub trait Participant: Send + Sync + std::fmt::Debug + 'static {
         &self,
         transaction: &mut Transaction,
         command: &Command,
-    ) -> Result<(), StepError>;
+    ) -> Result<(), StepError> {
+        // Of a service whose steps all come after the pivot.
+        let _ = transaction;
+        Err(command.unknown())
+    }
 
     /// The service whose part it is: its crate's name says so.
     #[cfg(feature = "crash-points")]
