@@ -1,5 +1,6 @@
 //! Puts the sources of the plugin SDK and of the contract into the binary, for
-//! `pillion plugin new`: as long as the SDK is in no registry, a new plugin brings it along.
+//! `pillion plugin new`: as long as the SDK is in no registry, a new plugin brings it along. And
+//! has the linker keep one copy of functions that came out alike.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -30,9 +31,25 @@ fn main() -> Result<()> {
     writeln!(code, "/// The SDK's manifest without a workspace around it.")?;
     writeln!(code, "pub(super) const SDK_MANIFEST: &str = {manifest:?};")?;
     fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join("sources.rs"), code)?;
+    fold_identical_code()?;
     println!("cargo::rerun-if-changed=build.rs");
     for watched in ["sdk", "wit", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
+    }
+    Ok(())
+}
+
+/// Generic code is made for many types and often comes out the same: about a megabyte here. Only
+/// where Rust's own choice of a linker knows the option, and not where a build should be quick.
+fn fold_identical_code() -> Result<()> {
+    let variable = |name: &str| std::env::var(name);
+    let platform = [
+        variable("CARGO_CFG_TARGET_ARCH")?,
+        variable("CARGO_CFG_TARGET_OS")?,
+        variable("CARGO_CFG_TARGET_ENV")?,
+    ];
+    if platform == ["x86_64", "linux", "gnu"] && variable("PROFILE")? == "release" {
+        println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
     }
     Ok(())
 }
