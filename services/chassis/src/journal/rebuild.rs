@@ -307,7 +307,10 @@ impl Source {
                     let page = page.map_err(failed)?;
                     self.keep(page);
                 }
-                Err(_) => break,
+                Err(_) => {
+                    let silent = format!("it has sent nothing for {BROKER_TIME_MAX:?}");
+                    return Err(failed(BrokerError::Unavailable(silent.into())));
+                }
             }
         }
         self.found(name, position)

@@ -168,6 +168,23 @@ async fn a_server_that_is_silent_does_not_hold_anybody_up() {
     .await;
 }
 
+/// Who reads on so late has lost what was sent ahead: the client gives a pull up after ten seconds,
+/// read or not. Nothing that comes later tells of it here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_was_busy_for_long_misses_nothing() {
+    const BUSY_TIME: Duration = Duration::from_secs(11);
+    in_time(async {
+        let (_server, broker, source) = nats().await;
+        let log = log(&source, 10);
+        relay(&*broker, &log, 10).await;
+        let mut subscription = broker.subscribe(&source, 0).await.unwrap();
+        assert_eq!(collect(&mut *subscription, 1, 1).await, log[..1]);
+        tokio::time::sleep(BUSY_TIME).await;
+        assert_eq!(collect(&mut *subscription, 9, 10).await, log[1..]);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_starts_without_its_broker() {
     in_time(async {

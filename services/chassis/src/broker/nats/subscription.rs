@@ -8,6 +8,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{NatsBroker, failed, position, sequence, stream};
 use crate::broker::{BrokerError, Subscription, decode};
@@ -18,6 +19,9 @@ const PULL_COUNT_MAX: usize = 256;
 /// How long the server keeps a pull waiting. A pull that it has lost (it was killed, and the
 /// connection did not break) is noticed five seconds later; a lost connection at once.
 const PULL_TIME_MAX: Duration = Duration::from_secs(5);
+/// A pull that ends later than this after it was asked for was not read in time. The client ends it
+/// by a clock of its own then, whatever of it is here and unread, and the server sends that once.
+const PULL_READ_TIME_MAX: Duration = Duration::from_secs(6);
 /// The server forgets a consumer that has not pulled for this long. A subscriber who is slower
 /// than that gets another one.
 const CONSUMER_IDLE_TIME_MAX: Duration = Duration::from_mins(1);
@@ -38,6 +42,8 @@ struct Pull {
     consumer: PullConsumer,
     /// What it was asked for last, until that comes to its end.
     batch: Option<Batch>,
+    /// When it was asked.
+    asked: Instant,
     /// Changes with every new connection.
     connected: watch::Receiver<()>,
     /// Whether it has sent nothing yet.
@@ -76,12 +82,14 @@ impl NatsSubscription {
             let mut connected = self.broker.connected.clone();
             connected.mark_unchanged();
             self.broker.connection().await?;
-            Pull { consumer: self.consumer().await?, batch: None, connected, is_new: true }
+            let consumer = self.consumer().await?;
+            Pull { consumer, batch: None, asked: Instant::now(), connected, is_new: true }
         };
         let batch = if let Some(batch) = pull.batch.take() {
             batch
         } else {
             self.broker.connection().await?;
+            pull.asked = Instant::now();
             let batch = pull.consumer.batch();
             let batch = batch.max_messages(PULL_COUNT_MAX).expires(PULL_TIME_MAX);
             batch.messages().await.map_err(failed)?
@@ -124,8 +132,9 @@ impl NatsSubscription {
                 _ => Err(BrokerError::Unavailable(error)),
             },
             None => {
-                if let Some(pull) = self.pull.as_mut() {
-                    pull.batch = None;
+                match self.pull.as_mut() {
+                    Some(pull) if pull.asked.elapsed() < PULL_READ_TIME_MAX => pull.batch = None,
+                    _ => self.pull = None,
                 }
                 Ok(None)
             }
