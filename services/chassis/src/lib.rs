@@ -4,6 +4,7 @@
 //! because at least two services need it.
 
 pub mod answer;
+pub mod backlog;
 pub mod backup;
 pub mod broker;
 pub mod caller;

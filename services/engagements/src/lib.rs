@@ -16,6 +16,7 @@ mod own;
 mod projection;
 mod retweet;
 mod routes;
+mod settle;
 mod steps;
 mod store;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use pillion_chassis::page::PageTokens;
 use pillion_chassis::saga::participate;
 use pillion_chassis::{Clock, Deps, Ids, Journal, Peers, Service, StartError};
+use tokio::sync::Notify;
 
 use projection::Tables;
 use store::Store;
@@ -50,20 +52,22 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
     database.migrate(&store::MIGRATIONS).await?;
     let pages = PageTokens::load(&database, &*random).await?;
     let pages = Arc::new(pages.by(clock.clone()));
-    let journal = Journal::new(NAME, database.clone(), Arc::new(Tables));
+    let unsettled = Arc::new(Notify::new());
+    let journal = Journal::new(NAME, database.clone(), Arc::new(Tables::new(unsettled.clone())));
     let store = Store::new(journal.clone());
     // The clock may have gone back while the service was down, and later retweets need larger ids.
     if let Some(last) = store.last_retweet_id().await? {
         ids.start_after(last.get());
     }
     let all = participate(routes::routes(), database, clock.clone(), Arc::new(steps::Steps));
+    let workers = vec![settle::worker(store.clone(), clock.clone(), unsettled)];
     let engagements = Engagements { store, clock, ids, peers, pages };
     let (router, route_ids) = all.finish(engagements);
     Ok(Service {
         name: NAME,
         router,
         routes: route_ids,
-        workers: Vec::new(),
+        workers,
         journal: Some(journal),
         sagas: None,
     })

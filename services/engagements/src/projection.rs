@@ -1,11 +1,14 @@
 //! The tables as a fold over this service's events and those of the tweets and users services.
 
-mod accounts;
+pub(crate) mod accounts;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use pillion_chassis::sql::query;
 use pillion_chassis::{ApplyError, DatabaseError, Projection, Recorded, Transaction, TweetId};
 use pillion_events::{Engagement, EngagementEvent, Retweet, TweetEvent};
+use tokio::sync::Notify;
 
 use crate::NAME;
 use crate::accounts::USERS;
@@ -14,7 +17,16 @@ use crate::tweet::TWEETS;
 
 /// What makes the tables.
 #[derive(Debug)]
-pub(crate) struct Tables;
+pub(crate) struct Tables {
+    unsettled: Arc<Notify>,
+}
+
+impl Tables {
+    /// Wakes who waits for this when there may be more of an account to settle.
+    pub(crate) fn new(unsettled: Arc<Notify>) -> Self {
+        Self { unsettled }
+    }
+}
 
 #[async_trait]
 impl Projection for Tables {
@@ -27,7 +39,7 @@ impl Projection for Tables {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["engagement", "tweet_count", "user_count", "deleted_tweet", "account"]
+        &["engagement", "tweet_count", "user_count", "deleted_tweet", "account", "settling"]
     }
 
     async fn apply(
@@ -57,6 +69,16 @@ impl Projection for Tables {
         }
         Ok(())
     }
+
+    fn applied(&self, event: &Recorded) {
+        let name = event.name.as_str();
+        let of_user = matches!(name, "user.deactivated" | "user.reactivated" | "user.deleted");
+        if of_user && event.is_of(USERS)
+            || name == "engagement.account_settled" && event.is_of(NAME)
+        {
+            self.unsettled.notify_one();
+        }
+    }
 }
 
 async fn apply_engagement(
@@ -79,6 +101,9 @@ async fn apply_engagement(
         }
         EngagementEvent::Unretweeted(event) => {
             end(transaction, Kind::Retweet, &engagement(event)).await
+        }
+        EngagementEvent::AccountSettled(event) => {
+            accounts::settle(transaction, event.user_id).await
         }
     }
 }

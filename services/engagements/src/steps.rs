@@ -26,6 +26,9 @@ impl Participant for Steps {
         if !store::is_deleted(transaction, user_id).await? {
             return Err(command.too_early("user.deleted"));
         }
+        if store::is_unsettled(transaction, user_id).await? {
+            return Err(command.too_early("the end of what the account did"));
+        }
         personal::shred(transaction, user_id).await?;
         Ok(Value::Null)
     }

@@ -1,5 +1,15 @@
 //! What the service reads in its database, and how it changes it: by events.
 
+/// Whether an engagement is for others to see: neither who did it nor who wrote the tweet is gone.
+macro_rules! is_for_all {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM account AS a
+                     WHERE a.user_id IN (engagement.user_id, engagement.author_id)
+                       AND (a.hidden OR a.deleted))"
+    };
+}
+pub(crate) use is_for_all;
+
 use std::collections::HashMap;
 
 use pillion_chassis::page::Window;
@@ -8,7 +18,7 @@ use pillion_chassis::{
     AppendError, Database, DatabaseError, Journal, Migrations, Problem, Timestamp, Transaction,
     TweetId, UserId,
 };
-use pillion_events::EngagementEvent;
+use pillion_events::{AccountSettled, EngagementEvent};
 
 use crate::error::Error;
 use crate::tweet::Source;
@@ -57,6 +67,24 @@ pub(crate) struct Found {
     pub(crate) retweet_id: Option<TweetId>,
 }
 
+/// A part of the list of what is engaged with, or who engages, with its position.
+macro_rules! part {
+    ($what:literal, $of:literal, $order:literal) => {
+        concat!(
+            "SELECT ",
+            $what,
+            ", position FROM engagement
+             WHERE ",
+            $of,
+            " = $1 AND kind = $2 AND position > $3 AND position < $4 AND ",
+            is_for_all!(),
+            " ORDER BY position ",
+            $order,
+            " LIMIT $5"
+        )
+    };
+}
+
 /// The service's database.
 #[derive(Debug, Clone)]
 pub(crate) struct Store(Journal);
@@ -76,6 +104,25 @@ impl Store {
     pub(crate) async fn change(&self) -> Result<Change, DatabaseError> {
         let transaction = self.database().write().await?;
         Ok(Change { journal: self.0.clone(), transaction })
+    }
+
+    /// Settles some more of an account that is unsettled; whether there was one.
+    pub(crate) async fn settle_some(&self, at: Timestamp) -> Result<bool, AppendError> {
+        const NEXT: &str = "SELECT user_id FROM settling ORDER BY user_id LIMIT 1";
+        // Nobody waits while there is nothing to do.
+        if query(NEXT).fetch_optional::<(i64,)>(self.database()).await?.is_none() {
+            return Ok(false);
+        }
+        let mut change = self.change().await?;
+        let found = query(NEXT).fetch_optional::<(i64,)>(&mut change.transaction).await?;
+        let Some((user_id,)) = found else {
+            return Ok(false);
+        };
+        let user_id = user(user_id)?;
+        let event = EngagementEvent::AccountSettled(AccountSettled { user_id, at });
+        change.record(user_id, event, at).await?;
+        change.commit().await?;
+        Ok(true)
     }
 
     /// The tweet that this one retweets; itself when it is no retweet. All retweets begin here,
@@ -112,12 +159,8 @@ impl Store {
         user_id: UserId,
         window: &Window,
     ) -> Result<Vec<(TweetId, i64)>, DatabaseError> {
-        const NEWEST_FIRST: &str = "SELECT tweet_id, position FROM engagement
-             WHERE user_id = $1 AND kind = $2 AND position > $3 AND position < $4 AND shown
-             ORDER BY position DESC LIMIT $5";
-        const OLDEST_FIRST: &str = "SELECT tweet_id, position FROM engagement
-             WHERE user_id = $1 AND kind = $2 AND position > $3 AND position < $4 AND shown
-             ORDER BY position ASC LIMIT $5";
+        const NEWEST_FIRST: &str = part!("tweet_id", "user_id", "DESC");
+        const OLDEST_FIRST: &str = part!("tweet_id", "user_id", "ASC");
         let statement = if window.newest_first { NEWEST_FIRST } else { OLDEST_FIRST };
         let rows = self.part(statement, user_id.as_i64(), kind, window).await?;
         rows.into_iter().map(|(id, position)| Ok((tweet(id)?, position))).collect()
@@ -130,12 +173,8 @@ impl Store {
         tweet_id: TweetId,
         window: &Window,
     ) -> Result<Vec<(UserId, i64)>, DatabaseError> {
-        const NEWEST_FIRST: &str = "SELECT user_id, position FROM engagement
-             WHERE tweet_id = $1 AND kind = $2 AND position > $3 AND position < $4 AND shown
-             ORDER BY position DESC LIMIT $5";
-        const OLDEST_FIRST: &str = "SELECT user_id, position FROM engagement
-             WHERE tweet_id = $1 AND kind = $2 AND position > $3 AND position < $4 AND shown
-             ORDER BY position ASC LIMIT $5";
+        const NEWEST_FIRST: &str = part!("user_id", "tweet_id", "DESC");
+        const OLDEST_FIRST: &str = part!("user_id", "tweet_id", "ASC");
         let statement = if window.newest_first { NEWEST_FIRST } else { OLDEST_FIRST };
         let rows = self.part(statement, tweet_id.as_i64(), kind, window).await?;
         rows.into_iter().map(|(id, position)| Ok((user(id)?, position))).collect()
@@ -305,6 +344,18 @@ pub(crate) async fn is_deleted(
             .fetch_optional(transaction)
             .await?;
     Ok(deleted.is_some())
+}
+
+/// Whether not all of what has to do with an account is settled yet.
+pub(crate) async fn is_unsettled(
+    transaction: &mut Transaction,
+    user_id: UserId,
+) -> Result<bool, DatabaseError> {
+    let found = query("SELECT user_id FROM settling WHERE user_id = $1")
+        .bind(user_id)
+        .fetch_optional::<(i64,)>(transaction)
+        .await?;
+    Ok(found.is_some())
 }
 
 fn user(column: i64) -> Result<UserId, DatabaseError> {

@@ -7,5 +7,6 @@ mod engaging;
 mod harness;
 mod listing;
 mod refusing;
+mod settling;
 mod statements;
 mod storing;

@@ -21,6 +21,9 @@ pub enum EngagementEvent {
     Retweeted(Retweet),
     /// The user takes that back.
     Unretweeted(Retweet),
+    /// Some more of what the user did, and of what others did with the user's tweets, counts, does
+    /// not count, or is gone, as the account's return or going wants it.
+    AccountSettled(AccountSettled),
 }
 
 /// Who, and with which tweet. The wire form of likes and bookmarks, version 1.
@@ -51,6 +54,15 @@ pub struct Retweet {
     pub at: Timestamp,
 }
 
+/// `engagement.account_settled`, version 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountSettled {
+    /// Whose account.
+    pub user_id: UserId,
+    /// When.
+    pub at: Timestamp,
+}
+
 impl Event for EngagementEvent {
     fn name(&self) -> &'static str {
         match self {
@@ -60,6 +72,7 @@ impl Event for EngagementEvent {
             Self::Unbookmarked(_) => "engagement.unbookmarked",
             Self::Retweeted(_) => "engagement.retweeted",
             Self::Unretweeted(_) => "engagement.unretweeted",
+            Self::AccountSettled(_) => "engagement.account_settled",
         }
     }
 
@@ -74,6 +87,7 @@ impl Event for EngagementEvent {
             | Self::Bookmarked(event)
             | Self::Unbookmarked(event) => serde_json::to_string(event),
             Self::Retweeted(event) | Self::Unretweeted(event) => serde_json::to_string(event),
+            Self::AccountSettled(event) => serde_json::to_string(event),
         }
     }
 
@@ -87,6 +101,9 @@ impl Event for EngagementEvent {
             }
             ("engagement.retweeted", 1) => decode_as(name, version, data).map(Self::Retweeted),
             ("engagement.unretweeted", 1) => decode_as(name, version, data).map(Self::Unretweeted),
+            ("engagement.account_settled", 1) => {
+                decode_as(name, version, data).map(Self::AccountSettled)
+            }
             _ => Err(DecodeError::unknown(name, version)),
         }
     }
@@ -123,6 +140,18 @@ mod tests {
             assert_eq!(event.encode().unwrap(), wire);
             assert_eq!(EngagementEvent::decode(name, 1, wire).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn the_wire_form_of_accounts_stays_as_it_is() {
+        const WIRE: &str = r#"{"user_id":"12","at":"2026-07-01T10:00:01.000Z"}"#;
+        let user_id = UserId::new(12).unwrap();
+        let at = "2026-07-01T10:00:01.000Z".parse().unwrap();
+        let event = EngagementEvent::AccountSettled(AccountSettled { user_id, at });
+        assert_eq!((event.name(), event.version()), ("engagement.account_settled", 1));
+        assert_eq!(event.encode().unwrap(), WIRE);
+        let decoded = EngagementEvent::decode("engagement.account_settled", 1, WIRE).unwrap();
+        assert_eq!(decoded, event);
     }
 
     #[test]

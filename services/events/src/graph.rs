@@ -48,14 +48,17 @@ pub enum GraphAccountEvent {
     Hidden(AccountHiding),
     /// It is there again as it was.
     Unhidden(AccountHiding),
+    /// Some more of its relations are counted, not counted, or gone, as its return or going wants
+    /// it.
+    Settled(AccountHiding),
 }
 
-/// Whose account, and when. The wire form of both, version 1.
+/// Whose account, and when. The wire form of all of these, version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountHiding {
     /// Whose account.
     pub user_id: UserId,
-    /// When it was hidden or shown again.
+    /// When it was hidden, shown again or settled.
     pub at: Timestamp,
 }
 
@@ -63,7 +66,7 @@ impl GraphAccountEvent {
     /// Whose account, and when.
     pub const fn hiding(&self) -> &AccountHiding {
         match self {
-            Self::Hidden(hiding) | Self::Unhidden(hiding) => hiding,
+            Self::Hidden(hiding) | Self::Unhidden(hiding) | Self::Settled(hiding) => hiding,
         }
     }
 }
@@ -73,6 +76,7 @@ impl Event for GraphAccountEvent {
         match self {
             Self::Hidden(_) => "graph.account_hidden",
             Self::Unhidden(_) => "graph.account_unhidden",
+            Self::Settled(_) => "graph.account_settled",
         }
     }
 
@@ -88,6 +92,7 @@ impl Event for GraphAccountEvent {
         let event = match (name, version) {
             ("graph.account_hidden", 1) => Self::Hidden,
             ("graph.account_unhidden", 1) => Self::Unhidden,
+            ("graph.account_settled", 1) => Self::Settled,
             _ => return Err(DecodeError::unknown(name, version)),
         };
         decode_as(name, version, data).map(event)
@@ -187,6 +192,7 @@ mod tests {
         for (event, name) in [
             (GraphAccountEvent::Hidden(hiding), "graph.account_hidden"),
             (GraphAccountEvent::Unhidden(hiding), "graph.account_unhidden"),
+            (GraphAccountEvent::Settled(hiding), "graph.account_settled"),
         ] {
             assert_eq!((event.name(), event.version()), (name, 1));
             assert_eq!(event.encode().unwrap(), WIRE);

@@ -15,7 +15,7 @@ mod timelines;
 mod tweets;
 mod users;
 
-pub use engagements::{Engagement, EngagementEvent, Retweet};
+pub use engagements::{AccountSettled, Engagement, EngagementEvent, Retweet};
 pub use event::{DecodeError, Event, Personal};
 pub use graph::{AccountHiding, GraphAccountEvent, GraphEvent, Relation};
 pub use id::{ID_MAX, IdError, NotificationId, TweetId, UserId};

@@ -17,6 +17,8 @@ pub enum TimelineEvent {
     Hidden(TimelineChange),
     /// The user is back, and all of it as if nothing had happened.
     Unhidden(TimelineChange),
+    /// Some more of a user whose account was deleted is gone.
+    Settled(TimelineChange),
 }
 
 /// Whose timelines, and when. The wire form of all of them, version 1.
@@ -35,7 +37,8 @@ impl TimelineEvent {
             Self::Provisioned(change)
             | Self::Dropped(change)
             | Self::Hidden(change)
-            | Self::Unhidden(change) => change,
+            | Self::Unhidden(change)
+            | Self::Settled(change) => change,
         }
     }
 }
@@ -47,6 +50,7 @@ impl Event for TimelineEvent {
             Self::Dropped(_) => "timeline.dropped",
             Self::Hidden(_) => "timeline.hidden",
             Self::Unhidden(_) => "timeline.unhidden",
+            Self::Settled(_) => "timeline.settled",
         }
     }
 
@@ -64,6 +68,7 @@ impl Event for TimelineEvent {
             ("timeline.dropped", 1) => Self::Dropped,
             ("timeline.hidden", 1) => Self::Hidden,
             ("timeline.unhidden", 1) => Self::Unhidden,
+            ("timeline.settled", 1) => Self::Settled,
             _ => return Err(DecodeError::unknown(name, version)),
         };
         decode_as(name, version, data).map(event)
@@ -87,6 +92,7 @@ mod tests {
             (TimelineEvent::Dropped(change), "timeline.dropped"),
             (TimelineEvent::Hidden(change), "timeline.hidden"),
             (TimelineEvent::Unhidden(change), "timeline.unhidden"),
+            (TimelineEvent::Settled(change), "timeline.settled"),
         ] {
             assert_eq!((event.name(), event.version()), (name, 1));
             assert_eq!(event.encode().unwrap(), WIRE);

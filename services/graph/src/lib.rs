@@ -6,7 +6,6 @@
 mod accounts;
 mod answer_request;
 mod block;
-mod end_requests;
 mod error;
 mod follow;
 mod follow_counts;
@@ -18,6 +17,7 @@ mod own;
 mod projection;
 mod relation;
 mod routes;
+mod settle;
 mod steps;
 mod store;
 #[cfg(test)]
@@ -75,8 +75,8 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
     let Deps { clock, ids, random, database, peers, service_tokens: tokens, .. } = deps;
     database.migrate(&store::MIGRATIONS).await?;
     let pages = Arc::new(PageTokens::load(&database, &*random).await?.by(clock.clone()));
-    let deleted = Arc::new(Notify::new());
-    let journal = Journal::new(NAME, database.clone(), Arc::new(Tables::new(deleted.clone())));
+    let unsettled = Arc::new(Notify::new());
+    let journal = Journal::new(NAME, database.clone(), Arc::new(Tables::new(unsettled.clone())));
     let store = Store::new(journal.clone());
     let participant = Arc::new(Steps::new(store.clone()));
     let sagas = SagaDeps {
@@ -90,7 +90,7 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
     let sagas = Sagas::new(sagas, &[&FOLLOW_PROTECTED]);
     let service = saga::participate(routes::routes(), database, clock.clone(), participant);
     let graph = Graph { store, sagas: sagas.clone(), clock, peers, pages, config };
-    let workers = vec![sagas.worker(), end_requests::worker(graph.clone(), deleted)];
+    let workers = vec![sagas.worker(), settle::worker(graph.clone(), unsettled)];
     let (router, route_ids) = service.finish(graph);
     Ok(Service {
         name: NAME,

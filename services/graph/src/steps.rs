@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::follow_protected::Asked;
-use crate::store::{self, Account, Store};
+use crate::store::{self, Account, Store, settling};
 
 /// Does the steps.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Steps {
             return Err(refused(format!("the account {} was deleted", hiding.user_id)));
         }
         if !account.hidden {
-            self.store.record_hiding(transaction, GraphAccountEvent::Hidden(hiding)).await?;
+            self.store.record_account(transaction, GraphAccountEvent::Hidden(hiding)).await?;
         }
         Ok(Value::Null)
     }
@@ -84,7 +84,7 @@ impl Steps {
     ) -> Result<(), StepError> {
         let account = store::account(&mut *transaction, hiding.user_id).await?.unwrap_or_default();
         if account.hidden {
-            self.store.record_hiding(transaction, GraphAccountEvent::Unhidden(hiding)).await?;
+            self.store.record_account(transaction, GraphAccountEvent::Unhidden(hiding)).await?;
         }
         Ok(())
     }
@@ -126,15 +126,15 @@ impl Participant for Steps {
     }
 }
 
-/// Done once the deletion was taken up, and the last request from or to the account is over.
+/// Done once the deletion was taken up, and nothing of the account is left.
 async fn purge(transaction: &mut Transaction, command: &Command) -> Result<Value, StepError> {
     let OfAccount { user_id } = command.read()?;
     let account = store::account(&mut *transaction, user_id).await?;
     if !account.is_some_and(|Account { deleted, .. }| deleted) {
         return Err(command.too_early("user.deleted"));
     }
-    if store::has_requests(transaction, user_id).await? {
-        return Err(command.too_early("the end of the account's requests to follow"));
+    if settling::is_unsettled(transaction, user_id).await? {
+        return Err(command.too_early("the end of the account's relations"));
     }
     personal::shred(transaction, user_id).await?;
     Ok(Value::Null)

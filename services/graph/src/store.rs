@@ -1,5 +1,7 @@
 //! What the service reads in its database, and how it changes it: by events.
 
+pub(crate) mod settling;
+
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
@@ -158,7 +160,8 @@ impl Store {
         Self(journal)
     }
 
-    fn database(&self) -> &Database {
+    /// The database, for what is read beside others.
+    pub(crate) fn database(&self) -> &Database {
         self.0.database()
     }
 
@@ -178,8 +181,8 @@ impl Store {
         self.append(transaction, user_id, &event, at).await
     }
 
-    /// Records that an account is hidden or shown again.
-    pub(crate) async fn record_hiding(
+    /// Records what happens to a whole account.
+    pub(crate) async fn record_account(
         &self,
         transaction: &mut Transaction,
         event: GraphAccountEvent,
@@ -266,19 +269,22 @@ impl Store {
             return rows.into_iter().map(|(id,)| Ok((user(id)?, Reason::Protected))).collect();
         };
         let rows: Vec<(i64, String)> = query(
-            "SELECT source_id, 'blocked_by' FROM relation
-             WHERE target_id = $1 AND kind = 'block'
-               AND source_id IN (SELECT CAST(value AS BIGINT) FROM json_each($2))
-             UNION ALL
-             SELECT user_id, 'protected' FROM account
-             WHERE protected AND user_id <> $1
-               AND user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($2))
-               AND NOT EXISTS (SELECT 1 FROM relation WHERE source_id = $1
-                               AND target_id = account.user_id AND kind = 'follow')
-             UNION ALL
-             SELECT target_id, kind FROM relation
-             WHERE source_id = $1 AND kind IN ('block', 'mute')
-               AND target_id IN (SELECT CAST(value AS BIGINT) FROM json_each($2))",
+            "SELECT id, reason FROM (
+                 SELECT source_id AS id, 'blocked_by' AS reason FROM relation
+                 WHERE target_id = $1 AND kind = 'block'
+                   AND source_id IN (SELECT CAST(value AS BIGINT) FROM json_each($2))
+                 UNION ALL
+                 SELECT user_id, 'protected' FROM account
+                 WHERE protected AND user_id <> $1
+                   AND user_id IN (SELECT CAST(value AS BIGINT) FROM json_each($2))
+                   AND NOT EXISTS (SELECT 1 FROM relation WHERE source_id = $1
+                                   AND target_id = account.user_id AND kind = 'follow')
+                 UNION ALL
+                 SELECT target_id, kind FROM relation
+                 WHERE source_id = $1 AND kind IN ('block', 'mute')
+                   AND target_id IN (SELECT CAST(value AS BIGINT) FROM json_each($2))
+             ) AS reasons
+             WHERE NOT EXISTS (SELECT 1 FROM account AS a WHERE a.user_id = id AND a.deleted)",
         )
         .bind(caller)
         .bind(list(users))
@@ -359,45 +365,6 @@ pub(crate) async fn account<'c>(
         .bind(user_id)
         .fetch_optional(on)
         .await
-}
-
-/// Requests from and to accounts that were deleted: each with who asks whom, and its position.
-pub(crate) async fn requests_of_deleted(
-    transaction: &mut Transaction,
-    count_max: u32,
-) -> Result<Vec<(UserId, UserId, i64)>, DatabaseError> {
-    let rows: Vec<(i64, i64, i64)> = query(
-        "SELECT r.source_id, r.target_id, r.position FROM account AS a
-         JOIN relation AS r ON r.source_id = a.user_id AND r.kind = 'request'
-         WHERE a.deleted
-         UNION
-         SELECT r.source_id, r.target_id, r.position FROM account AS a
-         JOIN relation AS r ON r.target_id = a.user_id AND r.kind = 'request'
-         WHERE a.deleted
-         LIMIT $1",
-    )
-    .bind(count_max)
-    .fetch_all(transaction)
-    .await?;
-    rows.into_iter()
-        .map(|(source, target, position)| Ok((user(source)?, user(target)?, position)))
-        .collect()
-}
-
-/// Whether there is a request from or to this account.
-pub(crate) async fn has_requests(
-    transaction: &mut Transaction,
-    user_id: UserId,
-) -> Result<bool, DatabaseError> {
-    let found = query(
-        "SELECT kind FROM relation WHERE source_id = $1 AND kind = 'request'
-         UNION
-         SELECT kind FROM relation WHERE target_id = $1 AND kind = 'request'",
-    )
-    .bind(user_id)
-    .fetch_optional::<(String,)>(transaction)
-    .await?;
-    Ok(found.is_some())
 }
 
 /// What is between the two accounts, seen from the first.

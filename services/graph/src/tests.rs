@@ -12,5 +12,6 @@ mod plans;
 mod races;
 mod requests;
 mod sagas;
+mod settling;
 mod statements;
 mod storing;

@@ -11,6 +11,7 @@ mod home;
 mod mentions;
 mod projection;
 mod routes;
+mod settle;
 mod steps;
 mod store;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use pillion_chassis::page::PageTokens;
 use pillion_chassis::saga::participate;
 use pillion_chassis::{Deps, Journal, Service, StartError};
+use tokio::sync::Notify;
 
 use projection::TimelinesProjection;
 use store::Store;
@@ -70,17 +72,19 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
     database.migrate(&store::MIGRATIONS).await?;
     let pages = PageTokens::load(&database, &*random).await?;
     let pages = Arc::new(pages.by(clock.clone()));
-    let projection = Arc::new(TimelinesProjection::new(config));
+    let unsettled = Arc::new(Notify::new());
+    let projection = Arc::new(TimelinesProjection::new(config, unsettled.clone()));
     let journal = Journal::new(NAME, database.clone(), projection);
     let steps = Arc::new(steps::Steps(journal.clone()));
-    let all = participate(routes::routes(), database.clone(), clock, steps);
+    let all = participate(routes::routes(), database.clone(), clock.clone(), steps);
+    let workers = vec![settle::worker(journal.clone(), clock, unsettled)];
     let shared = Timelines { store: Store::new(database), pages };
     let (router, route_ids) = all.finish(shared);
     Ok(Service {
         name: NAME,
         router,
         routes: route_ids,
-        workers: Vec::new(),
+        workers,
         journal: Some(journal),
         sagas: None,
     })

@@ -1,25 +1,30 @@
 //! The service's tables as a fold over what happens to tweets, follows, retweets and accounts.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use pillion_chassis::database::Transaction;
 use pillion_chassis::event_log::Recorded;
 use pillion_chassis::journal::{ApplyError, Projection};
 use pillion_events::{EngagementEvent, GraphEvent, Retweet, TimelineEvent, TweetEvent, UserEvent};
+use tokio::sync::Notify;
 
 use crate::store::posts::Post;
-use crate::store::{accounts, follows, mentions, posts};
+use crate::store::{accounts, follows, mentions, posts, settling};
 use crate::{Config, NAME};
 
 /// Keeps the homes.
 #[derive(Debug)]
 pub(crate) struct TimelinesProjection {
     config: Config,
+    unsettled: Arc<Notify>,
 }
 
 impl TimelinesProjection {
-    /// With these settings. Others make other tables, but the same timelines.
-    pub(crate) fn new(config: Config) -> Self {
-        Self { config }
+    /// With these settings. Others make other tables, but the same timelines. Wakes who waits for
+    /// `unsettled` when something may be left of a deleted account.
+    pub(crate) fn new(config: Config, unsettled: Arc<Notify>) -> Self {
+        Self { config, unsettled }
     }
 
     async fn tweet(
@@ -65,7 +70,8 @@ impl TimelinesProjection {
             EngagementEvent::Liked(_)
             | EngagementEvent::Unliked(_)
             | EngagementEvent::Bookmarked(_)
-            | EngagementEvent::Unbookmarked(_) => {}
+            | EngagementEvent::Unbookmarked(_)
+            | EngagementEvent::AccountSettled(_) => {}
         }
         Ok(())
     }
@@ -106,7 +112,16 @@ impl Projection for TimelinesProjection {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["home", "mention", "post", "follow", "account", "hidden_user", "deleted_tweet"]
+        &[
+            "home",
+            "mention",
+            "post",
+            "follow",
+            "account",
+            "hidden_user",
+            "deleted_tweet",
+            "settling",
+        ]
     }
 
     async fn apply(
@@ -125,6 +140,12 @@ impl Projection for TimelinesProjection {
             "user.registered" | "user.deleted" => user(transaction, event.decode()?).await,
             _ if event.is_of(NAME) => own(transaction, event.decode()?).await,
             _ => Ok(()),
+        }
+    }
+
+    fn applied(&self, event: &Recorded) {
+        if matches!(event.name.as_str(), "user.deleted" | "timeline.settled") {
+            self.unsettled.notify_one();
         }
     }
 }
@@ -149,6 +170,7 @@ async fn own(transaction: &mut Transaction, event: TimelineEvent) -> Result<(), 
         TimelineEvent::Dropped(_) => accounts::forget(transaction, user_id).await?,
         TimelineEvent::Hidden(_) => accounts::set_hidden(transaction, user_id, true).await?,
         TimelineEvent::Unhidden(_) => accounts::set_hidden(transaction, user_id, false).await?,
+        TimelineEvent::Settled(_) => settling::settle(transaction, user_id).await?,
     }
     Ok(())
 }

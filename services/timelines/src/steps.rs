@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::store::accounts::{self, Standing};
-use crate::store::follows;
+use crate::store::{follows, settling};
 
 /// Does them.
 #[derive(Debug)]
@@ -55,6 +55,9 @@ impl Participant for Steps {
             "purge_all" => {
                 if standing != Standing::Deleted {
                     return Err(command.too_early("user.deleted"));
+                }
+                if settling::is_unsettled(transaction, user_id).await? {
+                    return Err(command.too_early("the end of the account's timelines"));
                 }
                 personal::shred(transaction, user_id).await?;
             }

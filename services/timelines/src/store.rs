@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod follows;
 pub(crate) mod mentions;
 pub(crate) mod posts;
+pub(crate) mod settling;
 
 use std::collections::{BTreeSet, HashMap};
 

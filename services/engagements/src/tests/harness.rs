@@ -138,6 +138,12 @@ impl Harness {
         reply.data()[0]["like_count"].as_i64().unwrap()
     }
 
+    /// Settles some of an account, as the worker does; whether there was one to settle.
+    pub(super) async fn settle_some(&self) -> bool {
+        let store = crate::store::Store::new(self.journal.clone());
+        store.settle_some(self.clock.now()).await.unwrap()
+    }
+
     /// The service's own events.
     pub(super) async fn events(&self) -> Vec<EngagementEvent> {
         let events = event_log::read_after(self.journal.database(), crate::NAME, 0, 10_000);

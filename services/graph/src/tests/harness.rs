@@ -10,17 +10,20 @@ use axum::extract::Query;
 use axum::routing::get;
 use axum::{Extension, Router};
 use http::{HeaderMap, StatusCode};
+use pillion_chassis::page::PageTokens;
 use pillion_chassis::saga::{Sagas, State};
 use pillion_chassis::service::ShutdownTrigger;
 use pillion_chassis::testing::{self, Reply, TestDatabase, told};
 use pillion_chassis::{
-    Caller, Clock as _, FakeClock, InProcessPeers, Journal, Json, Recorded, Shutdown, event_log,
+    Caller, Clock as _, Database, FakeClock, InProcessPeers, Journal, Json, Recorded, Shutdown,
+    SystemRandom, event_log,
 };
 use pillion_events::{GraphAccountEvent, GraphEvent, Relation, UserEvent};
 use serde_json::{Value, json};
 
 use super::elsewhere::Elsewhere;
-use crate::store::Store;
+use crate::store::{Store, settling};
+use crate::{Config, Graph, settle};
 
 pub(super) const ANN: u64 = 11;
 pub(super) const BOB: u64 = 12;
@@ -33,7 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a test on a service of its own on each back end.
 pub(super) async fn on_each(test: impl AsyncFn(Harness)) {
-    testing::on_each(Harness::start, test).await;
+    testing::on_each(async |empty| Harness::start(empty, true).await, test).await;
+}
+
+/// The same, but accounts are settled only when the test says so.
+pub(super) async fn on_each_unsettled(test: impl AsyncFn(Harness)) {
+    testing::on_each(async |empty| Harness::start(empty, false).await, test).await;
 }
 
 pub(super) struct Harness {
@@ -49,12 +57,14 @@ pub(super) struct Harness {
     /// How often the users service was asked.
     asked: Arc<AtomicUsize>,
     delivered: Mutex<Vec<Recorded>>,
+    /// Whether accounts are settled without the test's doing.
+    settles: bool,
     _workers: ShutdownTrigger,
-    _test: TestDatabase,
+    test: TestDatabase,
 }
 
 impl Harness {
-    async fn start(test: TestDatabase) -> Self {
+    pub(super) async fn start(test: TestDatabase, settles: bool) -> Self {
         let clock = Arc::new(FakeClock::at("2026-07-01T10:00:01.000Z".parse().unwrap()));
         let peers = Arc::new(InProcessPeers::new());
         let accounts =
@@ -68,7 +78,9 @@ impl Harness {
         peers.register("graph", service.router.clone().layer(by_itself));
         let (workers, shutdown) = Shutdown::new();
         for worker in service.workers {
-            tokio::spawn(worker.run(shutdown.clone()));
+            if settles || worker.name != settle::WORKER {
+                tokio::spawn(worker.run(shutdown.clone()));
+            }
         }
         Self {
             router: service.router,
@@ -80,8 +92,9 @@ impl Harness {
             accounts,
             asked,
             delivered: Mutex::default(),
+            settles,
             _workers: workers,
-            _test: test,
+            test,
         }
     }
 
@@ -95,6 +108,24 @@ impl Harness {
         let waited = tokio::time::timeout(PATIENCE, wait).await;
         let sagas = self.sagas.list(true).await;
         assert!(waited.is_ok(), "not within {PATIENCE:?}: {what}; sagas: {sagas:?}");
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.test.database
+    }
+
+    /// Settles some of an account, as the worker does; whether there was one to settle.
+    pub(super) async fn settle_some(&self) -> bool {
+        let pages = PageTokens::load(self.database(), &SystemRandom).await.unwrap();
+        let graph = Graph {
+            store: Store::new(self.journal.clone()),
+            sagas: self.sagas.clone(),
+            clock: self.clock.clone(),
+            peers: self.peers.clone(),
+            pages: Arc::new(pages),
+            config: Config::default(),
+        };
+        settle::settle_some(&graph).await.unwrap()
     }
 
     /// The states of all sagas, in the order in which they began.
@@ -264,8 +295,20 @@ impl Harness {
 
     /// Asserts that the tables are what a fold of all events makes of them.
     pub(super) async fn assert_rebuilds(&self) {
+        if self.settles {
+            let is_settled = async || settling::next(self.database()).await.unwrap().is_none();
+            self.until("all accounts are settled", is_settled).await;
+        }
         let delivered = self.delivered.lock().unwrap().clone();
         testing::assert_rebuilds(&self.journal, &delivered).await;
+    }
+}
+
+impl Drop for Harness {
+    /// The service can call itself, and would otherwise keep its connections to the server until
+    /// the last test has ended. The server has no room for so many.
+    fn drop(&mut self) {
+        self.peers.clear();
     }
 }
 

@@ -3,7 +3,7 @@
 use pillion_chassis::sql::{On, query};
 use pillion_chassis::{DatabaseError, Transaction, UserId};
 
-use super::posts;
+use super::settling;
 
 /// Makes sure that the account is known; `false` when it was deleted, and then nothing must be
 /// kept for it.
@@ -29,49 +29,21 @@ pub(crate) async fn ensure(
     Ok(true)
 }
 
-/// Takes away everything of an account: its tweets and the retweets of these, its home and
-/// mentions, and its follows in both directions.
+/// An account is gone for good, and nobody sees anything of it any more. What is left of it goes by
+/// and by.
 pub(crate) async fn delete(
     transaction: &mut Transaction,
     user_id: UserId,
 ) -> Result<(), DatabaseError> {
-    // An account that many follow takes as long as it takes to remove.
-    transaction.take_time().await?;
-    posts::remove_author(transaction, user_id).await?;
-    leave_conversations(transaction, user_id).await?;
-    query("DELETE FROM home WHERE user_id = $1").bind(user_id).execute(&mut *transaction).await?;
-    query("DELETE FROM mention WHERE user_id = $1")
-        .bind(user_id)
-        .execute(&mut *transaction)
-        .await?;
-    query("DELETE FROM mention WHERE author_id = $1")
-        .bind(user_id)
-        .execute(&mut *transaction)
-        .await?;
-    query(
-        "UPDATE account SET followers = followers - 1
-         WHERE user_id IN (SELECT followee_id FROM follow
-                           WHERE follower_id = $1 AND followee_id <> $1)",
-    )
-    .bind(user_id)
-    .execute(&mut *transaction)
-    .await?;
     for sql in [
-        "DELETE FROM follow WHERE follower_id = $1",
-        "DELETE FROM follow WHERE followee_id = $1",
-        "DELETE FROM hidden_user WHERE user_id = $1",
+        "INSERT INTO account (user_id, deleted) VALUES ($1, TRUE)
+         ON CONFLICT (user_id) DO UPDATE SET deleted = TRUE",
+        "INSERT INTO hidden_user (user_id) VALUES ($1) ON CONFLICT DO NOTHING",
+        "INSERT INTO settling (user_id) VALUES ($1) ON CONFLICT DO NOTHING",
     ] {
         query(sql).bind(user_id).execute(&mut *transaction).await?;
     }
-    query(
-        "INSERT INTO account (user_id, deleted) VALUES ($1, TRUE)
-         ON CONFLICT (user_id) DO UPDATE
-         SET deleted = TRUE, followers = 0, merged = FALSE",
-    )
-    .bind(user_id)
-    .execute(&mut *transaction)
-    .await?;
-    Ok(())
+    settling::settle(transaction, user_id).await
 }
 
 /// An account was never there: nothing of it remains.
@@ -80,6 +52,10 @@ pub(crate) async fn forget(
     user_id: UserId,
 ) -> Result<(), DatabaseError> {
     delete(transaction, user_id).await?;
+    // Who was never registered has next to nothing.
+    while settling::is_unsettled(transaction, user_id).await? {
+        settling::settle(transaction, user_id).await?;
+    }
     query("DELETE FROM account WHERE user_id = $1").bind(user_id).execute(transaction).await?;
     Ok(())
 }
@@ -130,21 +106,4 @@ pub(crate) async fn standing<'c>(
         Some((false, true)) => Standing::Hidden,
         Some((false, false)) => Standing::There,
     })
-}
-
-/// Takes the replies to an account out of the homes of its followers, who had them because they
-/// follow both ends. They stay at home with those who wrote them.
-async fn leave_conversations(
-    transaction: &mut Transaction,
-    user_id: UserId,
-) -> Result<(), DatabaseError> {
-    query(
-        "DELETE FROM home
-         WHERE user_id IN (SELECT follower_id FROM follow WHERE followee_id = $1)
-           AND reply_to_author_id = $1 AND author_id <> user_id",
-    )
-    .bind(user_id)
-    .execute(&mut *transaction)
-    .await?;
-    Ok(())
 }

@@ -46,6 +46,10 @@ pub(crate) const DOOM_OLDEST: &str = "UPDATE post SET doomed = TRUE
        AND tweet_id <= (SELECT tweet_id FROM post WHERE author_id = $1
                         ORDER BY tweet_id DESC LIMIT 1 OFFSET $2)";
 
+/// Dooms retweets of an author's tweets, up to one of them.
+pub(crate) const DOOM_RETWEETS: &str = "UPDATE post SET doomed = TRUE
+     WHERE retweeted_author_id = $1 AND tweet_id <= $2";
+
 /// Takes the doomed tweets out of the homes.
 pub(crate) const SWEEP_HOMES: &str = "DELETE FROM home WHERE (user_id, tweet_id) IN
          (SELECT f.follower_id, p.tweet_id FROM post AS p CROSS JOIN follow AS f
@@ -157,16 +161,26 @@ pub(crate) async fn remove_retweet(
     sweep(transaction, doomed).await
 }
 
-/// An author is gone, and so are the tweets and everybody's retweets of them.
+/// The tweets of an author who is gone, whom nobody follows any more.
 pub(super) async fn remove_author(
     transaction: &mut Transaction,
     author_id: UserId,
 ) -> Result<(), DatabaseError> {
+    let doomed = query("UPDATE post SET doomed = TRUE WHERE author_id = $1")
+        .bind(author_id)
+        .execute(&mut *transaction)
+        .await?;
+    sweep(transaction, doomed).await
+}
+
+/// The retweets by others of the tweets of an author who is gone, up to the one of that id.
+pub(super) async fn remove_retweets_of(
+    transaction: &mut Transaction,
+    author_id: UserId,
+    up_to: i64,
+) -> Result<(), DatabaseError> {
     let doomed =
-        query("UPDATE post SET doomed = TRUE WHERE author_id = $1 OR retweeted_author_id = $1")
-            .bind(author_id)
-            .execute(&mut *transaction)
-            .await?;
+        query(DOOM_RETWEETS).bind(author_id).bind(up_to).execute(&mut *transaction).await?;
     sweep(transaction, doomed).await
 }
 

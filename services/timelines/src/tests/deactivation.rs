@@ -1,9 +1,11 @@
 //! Users who are registered, deactivated, back and gone: what sagas ask of the service.
 
 use pillion_chassis::sql::query;
+use pillion_chassis::testing::{BACKENDS, told};
 use serde_json::{Value, json};
 
-use super::harness::Harness;
+use super::harness::{AT, Harness};
+use crate::Config;
 
 const ANN: u64 = 11;
 const BOB: u64 = 12;
@@ -135,7 +137,6 @@ async fn purges_and_backfills_wait_for_the_news() {
 /// The tables of a build before this one.
 #[tokio::test]
 async fn homes_of_an_earlier_version_know_what_their_retweets_share() {
-    use pillion_chassis::testing::BACKENDS;
     use pillion_chassis::{Migrations, testing};
     use sqlx::migrate::Migrator;
 
@@ -162,5 +163,53 @@ async fn homes_of_an_earlier_version_know_what_their_retweets_share() {
                 .await
                 .unwrap();
         assert_eq!(homes, [(1, None, None), (2, Some(9), Some(13))]);
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_many_follow_goes_at_once_and_is_gone_by_and_by() {
+    for backend in BACKENDS {
+        let h = Harness::start(backend, Config::default()).await;
+        h.register(BOB).await;
+        h.follow(BOB, ANN).await;
+        for follower in 100..120 {
+            h.follow(follower, BOB).await;
+            h.follow(follower, CID).await;
+            h.follow(BOB, follower).await;
+        }
+        h.post(1, BOB).await;
+        h.post(2, CID).await;
+        h.reply(3, CID, (1, BOB)).await;
+        for follower in 100..105 {
+            h.retweet(follower, follower, (1, BOB)).await;
+            h.mention(follower + 100, BOB, &[follower]).await;
+        }
+        assert_eq!(h.home(110).await, [204, 203, 202, 201, 200, 3, 2, 1]);
+        h.step(1, "purge", &about(BOB)).await.data();
+        h.deliver("users", &told::user_deleted(BOB, AT)).await;
+        let mut settled = 0;
+        loop {
+            for follower in [100, 104, 110, 119] {
+                assert_eq!(h.home(follower).await, [2], "{follower}");
+                assert!(h.mentions(follower).await.is_empty());
+            }
+            let purged = h.step(2, "purge_all", &about(BOB)).await;
+            if purged.status == 200 {
+                break;
+            }
+            assert_eq!(purged.status, 503, "{}", purged.body);
+            assert!(h.settle_some().await, "a purge waits for what nobody does");
+            settled += 1;
+            if settled % 5 == 0 {
+                h.check_rebuild().await;
+            }
+        }
+        assert!(settled > 15, "{settled}");
+        let left = "SELECT (SELECT count(*) FROM home) + (SELECT count(*) FROM mention)
+                         + (SELECT count(*) FROM hidden_user)";
+        let (left,): (i64,) = query(left).fetch_one(&h.test.database).await.unwrap();
+        // Cid's two tweets in her own home, and the one of them that is no reply in 20 others.
+        assert_eq!(left, 22);
+        h.check_rebuild().await;
     }
 }

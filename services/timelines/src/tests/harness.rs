@@ -100,8 +100,15 @@ impl Harness {
         self.deliver("users", &told::registered(id, &format!("u{id}"), AT)).await;
     }
 
+    /// A user is deleted, and nothing is left.
     pub(super) async fn delete_user(&self, id: u64) {
         self.deliver("users", &told::user_deleted(id, AT)).await;
+        while self.settle_some().await {}
+    }
+
+    /// Lets some of a deleted user go, as the worker does; whether something was left of one.
+    pub(super) async fn settle_some(&self) -> bool {
+        crate::settle::settle_some(&self.journal, AT).await.unwrap()
     }
 
     /// Does a step of a saga.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use pillion_chassis::sql::query;
 use pillion_chassis::testing::BACKENDS;
 use pillion_chassis::testing::told::{self, tweet, user};
 use pillion_events::{
@@ -200,6 +201,9 @@ async fn deliver(h: &Harness, world: &mut World, dice: &mut Dice, share: usize) 
             2 => next(h, "engagements", &mut world.engagement_log).await,
             _ => next(h, "users", &mut world.user_log).await,
         }
+        if dice.roll(8) == 0 {
+            h.settle_some().await;
+        }
     }
 }
 
@@ -232,6 +236,33 @@ async fn check(h: &Harness, world: &World, what: &str) -> usize {
     shown
 }
 
+/// Of deleted users nothing is left but that they are.
+async fn check_gone(h: &Harness, world: &World) {
+    for id in &world.deleted {
+        let (left,): (i64,) = query(
+            "SELECT (SELECT count(*) FROM home WHERE $1 IN (user_id, author_id)
+                                                  OR retweeted_author_id = $1
+                                                  OR reply_to_author_id = $1
+                                                     AND author_id <> user_id)
+                  + (SELECT count(*) FROM mention WHERE $1 IN (user_id, author_id))
+                  + (SELECT count(*) FROM post WHERE author_id = $1 OR retweeted_author_id = $1)
+                  + (SELECT count(*) FROM follow WHERE $1 IN (follower_id, followee_id))
+                  + (SELECT count(*) FROM hidden_user WHERE user_id = $1)
+                  + (SELECT count(*) FROM account WHERE user_id = $1 AND NOT deleted)
+                  + (SELECT count(*) FROM settling)
+                  + (SELECT count(*) FROM account AS a
+                     WHERE followers <> (SELECT count(*) FROM follow
+                                         WHERE followee_id = a.user_id
+                                           AND follower_id <> a.user_id))",
+        )
+        .bind(user(*id))
+        .fetch_one(&h.test.database)
+        .await
+        .unwrap();
+        assert_eq!(left, 0, "of {id}");
+    }
+}
+
 #[tokio::test]
 async fn homes_hold_what_they_are_defined_to_in_any_order_of_delivery() {
     for backend in BACKENDS {
@@ -254,6 +285,11 @@ async fn homes_hold_what_they_are_defined_to_in_any_order_of_delivery() {
             let what = format!("{backend:?}, seed {seed}");
             let hidden: Vec<u64> = world.hidden.keys().copied().collect();
             check(&h, &world, &what).await;
+            h.check_rebuild().await;
+            while h.settle_some().await {
+                check(&h, &world, &what).await;
+            }
+            check_gone(&h, &world).await;
             for user in hidden {
                 toggle(&h, &mut world, user, 0).await;
             }

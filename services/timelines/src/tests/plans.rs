@@ -6,7 +6,7 @@ use pillion_chassis::{Backend, Database};
 
 use super::harness::Harness;
 use crate::Config;
-use crate::store::{self, follows, mentions, posts};
+use crate::store::{self, follows, mentions, posts, settling};
 
 /// How a back end goes about a statement on tables that are nearly empty.
 async fn plan(database: &Database, sql: &str, bind: impl Fn(Query) -> Query) -> String {
@@ -136,4 +136,35 @@ async fn writes_touch_the_followers_only() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_left_of_an_account_goes_by_ranges_of_indexes() {
+    for backend in BACKENDS {
+        let h = Harness::start(backend, Config::default()).await;
+        let two = |query: Query| query.bind(11_i64).bind(100_i64);
+        let three = |query: Query| two(query).bind(100_i64);
+        for (sql, index) in [
+            (settling::NTH_FOLLOWER, "follow_by_followee"),
+            (settling::LEAVE_HOMES, "follow_by_followee"),
+            (settling::LEAVE_FOLLOWERS, "follow_by_followee"),
+            (settling::RETWEETS, "post_by_retweeted_author"),
+            (posts::DOOM_RETWEETS, "post_by_retweeted_author"),
+            (settling::NTH_MENTION, "mention_by_author"),
+        ] {
+            check_found(&plan(&h.test.database, sql, two).await, index);
+        }
+        let ended = plan(&h.test.database, settling::END_MENTIONS, three).await;
+        check_found(&ended, "mention_by_author");
+        let own = if backend == Backend::Sqlite { "PRIMARY KEY" } else { "follow_pkey" };
+        for sql in [settling::NTH_FOLLOWEE, settling::UNCOUNT, settling::LEAVE_FOLLOWEES] {
+            check_found(&plan(&h.test.database, sql, two).await, own);
+        }
+    }
+}
+
+/// The rows are found by this index, and nothing is read whole.
+fn check_found(plan: &str, index: &str) {
+    let is_whole = plan.contains("SCAN") || plan.contains("Seq Scan");
+    assert!(plan.contains(index) && !is_whole, "{plan}");
 }
