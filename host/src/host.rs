@@ -16,6 +16,7 @@ use wasmtime::Engine;
 use crate::artifacts::Artifacts;
 use crate::backends::{Backends, Outside};
 use crate::chain::Chain;
+use crate::changes::Changes;
 use crate::engine;
 use crate::error::{ActivateError, HostError, LoadError, LoadErrorReason};
 use crate::generation::{Cause, Generation, Record, Records};
@@ -234,7 +235,14 @@ impl Host {
         let active = self.generation().id;
         let records =
             self.0.records.ids().into_iter().rev().filter_map(|id| self.0.records.read(id));
-        records.map(|record| GenerationInfo::of(&record, active)).collect()
+        records.map(|record| self.told(&record, active)).collect()
+    }
+
+    /// With what it changed.
+    fn told(&self, record: &Record, active: u64) -> GenerationInfo {
+        let before = record.previous.and_then(|id| self.0.records.read(id));
+        let changes = before.map(|before| Changes::between(&before.spec, &record.spec));
+        GenerationInfo { changes, ..GenerationInfo::of(record, active) }
     }
 
     /// The plugins' part of `/metrics`, in Prometheus' text format.
@@ -382,7 +390,7 @@ impl Host {
     ) -> Result<GenerationInfo, ActivateError> {
         self.0.records.activate(&record)?;
         let old = self.0.current.swap(generation);
-        let mut info = GenerationInfo::of(&record, record.id);
+        let mut info = self.told(&record, record.id);
         (info.still_draining, info.streams) = self.drain(&old);
         tracing::info!(generation = record.id, cause = %record.cause, "activated");
         let before = activation.record.replace(record);

@@ -25,6 +25,7 @@
 mod artifacts;
 mod backends;
 mod chain;
+mod changes;
 mod edits;
 mod engine;
 mod error;
@@ -53,6 +54,7 @@ mod trace;
 mod wit;
 
 pub use artifacts::{Compiler, compile_in_child};
+pub use changes::Changes;
 pub use error::{ActivateError, ConfigProblem, HostError, LoadError, LoadErrorReason};
 pub use exchange::{Caller, ClientAddress, RequestId};
 pub use fields::Phase;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::backends::{self, Outside};
+use crate::changes::Changes;
 use crate::error::LoadError;
 use crate::fields::Phase;
 use crate::generation::{Cause, Generation, Record};
@@ -33,6 +34,10 @@ pub struct GenerationInfo {
     pub cause: Cause,
     /// Digest of each plugin's component.
     pub plugins: BTreeMap<String, String>,
+    /// Digest of each plugin's configuration.
+    pub configs: BTreeMap<String, Digest>,
+    /// How it differs from the generation that ran before; `None` when that is not on record.
+    pub changes: Option<Changes>,
     /// Requests that were still on the generation before when the drain deadline was over.
     pub still_draining: usize,
     /// Streams that were still on it then; they end on the generation that they began on.
@@ -97,6 +102,9 @@ pub struct ComponentReport {
 
 impl GenerationInfo {
     pub(crate) fn of(record: &Record, active: u64) -> Self {
+        let digest = |config: &serde_json::Value| Digest::of(config.to_string().as_bytes());
+        let plugins = record.spec.plugins.iter();
+        let configs = plugins.map(|(name, plugin)| (name.clone(), digest(&plugin.config)));
         Self {
             generation: record.id,
             active: record.id == active,
@@ -113,6 +121,8 @@ impl GenerationInfo {
                     )
                 })
                 .collect(),
+            configs: configs.collect(),
+            changes: None,
             still_draining: 0,
             streams: 0,
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::middleware::from_fn;
-use pillion_chassis::ids::SLOTS;
+use pillion_chassis::ids::{LeaseError, SLOTS};
+use pillion_chassis::start::{START_TIME_MAX, patiently};
 use pillion_chassis::{
     Backend, Database, Deps, HttpPeers, Ids, InProcessPeers, Journal, NodeLease, Peers, Sagas,
     Service, ServiceKeys, ServiceTokens, SystemClock, SystemRandom, Tls, Worker, personal,
@@ -50,6 +51,7 @@ pub(crate) async fn open(
     let mut opened = Opened { services: Vec::new(), databases: Vec::new(), identity: None };
     for name in names {
         let database = storage::database(loaded, data, name, schema).await?;
+        let place = database.place().to_owned();
         opened.databases.push(database.clone());
         let numbers = Numbers::of(name, clock.clone(), &database)?;
         let tokens = &loaded.config.tokens;
@@ -99,12 +101,24 @@ pub(crate) async fn open(
         let mut service = service.with_context(|| format!("the service {name} cannot start"))?;
         if let (Numbers::Leased(lease), Schema::Start) = (numbers, schema) {
             let drain = loaded.config.server.drain();
-            lease.take().await.with_context(|| format!("the service {name} cannot start"))?;
+            take(&lease, &place)
+                .await
+                .with_context(|| format!("the service {name} cannot start"))?;
             service.workers.push(lease.worker(drain));
         }
         opened.services.push(personal::exchange(service, peers.clone(), service_tokens));
     }
     Ok(opened)
+}
+
+/// Takes a node number, when its database has the time.
+async fn take(lease: &NodeLease, place: &str) -> Result<()> {
+    let passes = |error: &anyhow::Error| match error.downcast_ref() {
+        Some(LeaseError::Database(error)) => error.is_passing(),
+        _ => false,
+    };
+    let once = async || lease.take().await.with_context(|| format!("the database {place}"));
+    patiently(START_TIME_MAX, once, passes).await
 }
 
 /// Where the ids of a service come from. Each service has node numbers of its own, so that ids of

@@ -178,7 +178,7 @@ async fn rebuild(
 #[derive(Default)]
 struct Page([String; METRICS.len()]);
 
-const METRICS: [(&str, &str, &str); 6] = [
+const METRICS: [(&str, &str, &str); 7] = [
     ("pillion_events_recorded_total", "counter", "Events in a service's log."),
     (
         "pillion_events_unpublished",
@@ -198,12 +198,18 @@ const METRICS: [(&str, &str, &str); 6] = [
     ),
     ("pillion_events_attempts", "gauge", "Tries of the event at which a source stands still."),
     ("pillion_broker_up", "gauge", "Whether the broker answers."),
+    (
+        "pillion_events_diverged",
+        "gauge",
+        "Whether the broker's last event is none of the log's: nothing is published until somebody \
+         acts.",
+    ),
 ];
 
 impl Page {
     fn add(&mut self, status: &Status) {
         let service = status.service;
-        let [recorded, unpublished, lag, parked, attempts, up] = &mut self.0;
+        let [recorded, unpublished, lag, parked, attempts, up, diverged] = &mut self.0;
         let own = format!("service=\"{service}\"");
         // Writing to a String cannot fail.
         let _ = writeln!(recorded, "pillion_events_recorded_total{{{own}}} {}", status.recorded);
@@ -213,6 +219,8 @@ impl Page {
         if let Some(published) = status.published {
             let left = status.recorded - published;
             let _ = writeln!(unpublished, "pillion_events_unpublished{{{own}}} {left}");
+            let differs = u8::from(status.diverged);
+            let _ = writeln!(diverged, "pillion_events_diverged{{{own}}} {differs}");
         }
         for source in &status.sources {
             let both = format!("{own},source=\"{}\"", source.source);

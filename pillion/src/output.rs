@@ -33,7 +33,7 @@ pub(crate) fn table(columns: &[&str], rows: &[Value]) -> String {
 }
 
 /// One value for people: a digest short, a list joined, an object as `name=value`.
-fn cell(value: Option<&Value>) -> String {
+pub(crate) fn cell(value: Option<&Value>) -> String {
     /// Enough of a digest to tell two apart.
     const DIGEST_CHARACTERS: usize = "sha256:".len() + 12;
     match value {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use pillion_chassis::broker::{EmbeddedBroker, NatsBroker, NatsOptions};
+use pillion_chassis::start::START_TIME_MAX;
 use pillion_chassis::{Broker, Database};
 
 use crate::config::Loaded;
@@ -36,7 +37,8 @@ pub(crate) async fn database(
             Database::open(&path).await.with_context(|| format!("cannot open {}", path.display()))
         }
         Some(url) => {
-            let database = Database::connect_with(&url, &loaded.server_tls(Some(service)))
+            let tls = loaded.server_tls(Some(service));
+            let database = Database::connect_with(&url, &tls, START_TIME_MAX)
                 .await
                 .with_context(|| format!("cannot use the database of the service {service}"))?;
             Ok(match schema {
@@ -47,7 +49,8 @@ pub(crate) async fn database(
     }
 }
 
-/// Opens or reaches the broker, for a service or for a process of all.
+/// Opens or reaches the broker, for a service or for a process of all. A server is not waited for:
+/// services do without it, for their logs are the queue.
 pub(crate) async fn broker(
     loaded: &Loaded,
     data: &DataDir,

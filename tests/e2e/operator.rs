@@ -121,9 +121,11 @@ async fn the_commands_list_swap_show_history_and_roll_back() {
     };
     assert_eq!(limit(token.clone()).await, "7");
     let (passed, shown, _) = output(&["history"]);
-    assert!(passed && shown.contains("swap"), "{shown}");
+    let swapped = shown.lines().find(|line| line.contains("swap of ratelimit")).expect("the swap");
+    // The component is the same: it is told that the configuration is not.
+    assert!(passed && swapped.contains(" ratelimit (config sha256:"), "{shown}");
     let (passed, shown, said) = output(&["rollback"]);
-    assert!(passed, "{shown}{said}");
+    assert!(passed && shown.contains(" ratelimit (config sha256:"), "{shown}{said}");
     assert_eq!(limit(token.clone()).await, "75");
 
     // A bad one changes nothing and says why.

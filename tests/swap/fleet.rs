@@ -455,10 +455,15 @@ async fn the_document_may_be_in_nats() {
     fleet.kill("b");
     fleet.start("b", "pillion.toml").await;
     assert_eq!(fleet.node("b").stamp().await, stamp, "from its cache");
-    assert!(fleet.refused("new").await.contains("fleet.json is missing"));
-    nats.start_again().await;
-    fleet.all_current(2).await;
-    fleet.start("new", "pillion.toml").await;
+    // One that has nothing to start on waits for the server.
+    tokio::join!(fleet.start("new", "pillion.toml"), async {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        nats.start_again().await;
+    });
+    let log = fleet.log("new");
+    let waited = log.lines().find(|line| line.contains("the start waits for a server"));
+    let authority = nats.url().replace("nats://", "");
+    assert!(waited.is_some_and(|line| line.contains(&authority)), "{log}");
     fleet.all_current(3).await;
     fleet.until_stamp("new", stamp.parse().expect("a number")).await;
     fleet.stop("new").await;

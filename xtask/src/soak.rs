@@ -19,13 +19,12 @@ const OUTAGE_SECONDS_DEFAULT: u32 = 600;
 /// How long a partition lasts, unless another time is given: longer than every time-out and lease.
 const PARTITION_SECONDS_DEFAULT: u32 = 60;
 
-/// `soak crash [KILLS]`: kills the system at any moment, so many times on each back end, and
-/// holds what it has against what was acknowledged. `soak partition [SECONDS [PART[,PART]]]`: the same
-/// with a fleet whose parts lose each other, every pair in its turn, or those of one part, or one
-/// pair. `soak outage
-/// [SECONDS]`: posts go on while the broker is away so long, and are caught up with. `soak sagas`:
-/// ends the system at every place of every saga, on each back end. `soak social`: the suite of what
-/// users do with each other, on a fleet.
+/// `soak crash [KILLS]`: kills the system at any moment, so many times on each back end, and holds
+/// what it has against what was acknowledged. `soak outage [SECONDS]`: posts go on while the broker
+/// is away so long, and are caught up with. `soak partition [SECONDS [PART[,PART]]]`: the parts of a
+/// fleet lose each other for so long, every pair in its turn, or those of one part, or one pair.
+/// `soak sagas`: ends the system at every place of every saga, on each back end. `soak social`: the
+/// suite of what users do with each other, on a fleet.
 pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let number = |text: &str| -> Result<u32> {
         text.parse().with_context(|| format!("`{text}` is not a whole number"))
@@ -86,8 +85,8 @@ const OF_ONE_PROCESS: [&str; 6] = [
 /// Whoever ended the fleet's processes has gone by then.
 const END_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The social suite on one fleet, a test after the other. It wants a machine for itself: 14 processes
-/// and three servers answer 503 when they get no time.
+/// The social suite on one fleet, a test after the other. It wants a machine for itself: 14
+/// processes and three servers answer 503 when they get no time.
 fn social(project: &Project) -> Result<ExitCode> {
     tools::ready(project)?;
     plugins::build(project)?;

@@ -51,6 +51,8 @@ fn lag_rows(status: &Value) -> Vec<Value> {
         "unpublished": match unpublished {
             None => json!("broker down"),
             Some(left) if left < 0 => json!(format!("broker {} ahead", -left)),
+            // It has as many, and others.
+            Some(_) if status.get("diverged") == Some(&Value::Bool(true)) => json!("broker differs"),
             Some(left) => json!(left),
         },
         "parked": status.get("parked"),
@@ -196,6 +198,9 @@ mod tests {
         assert_eq!((&rows[1]["service"], &rows[1]["source"]), (&json!(""), &json!("graph")));
         let restored = json!({ "service": "users", "recorded": 5, "published": 7, "sources": [] });
         assert_eq!(lag_rows(&restored)[0]["unpublished"], json!("broker 2 ahead"));
+        let outgrown =
+            json!({ "service": "users", "recorded": 9, "published": 7, "diverged": true });
+        assert_eq!(lag_rows(&outgrown)[0]["unpublished"], json!("broker differs"));
         let alone = json!({ "service": "users", "recorded": 5, "published": null, "sources": [] });
         let rows = lag_rows(&alone);
         assert_eq!((rows.len(), &rows[0]["unpublished"]), (1, &json!("broker down")));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use pillion_chassis::random::Random as _;
+use pillion_chassis::start::{START_TIME_MAX, patiently};
 use pillion_chassis::{Clock as _, Shutdown, SystemClock, SystemRandom, Worker};
 use pillion_host::{Cause, Digest, GenerationSpec, Host, PluginSpec};
 
@@ -122,7 +123,12 @@ impl Follower {
     /// should stand before a service does not serve it.
     pub(crate) async fn start(&mut self, host: &Host, configured: GenerationSpec) -> Result<()> {
         let cached = self.cached();
-        let away = match self.source.document().await {
+        // A host that has something to start on does not wait for a server.
+        let time_max = if cached.is_some() { Duration::ZERO } else { START_TIME_MAX };
+        let source = &self.source;
+        let document =
+            patiently(time_max, async || source.document().await, |_| source.may_come()).await;
+        let away = match document {
             Ok(Some(document)) => {
                 self.standing.known().desired = Some(document.revision);
                 let Err(refusal) = self.activate(host, &document).await else {

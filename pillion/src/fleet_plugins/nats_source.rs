@@ -102,6 +102,11 @@ impl NatsSource {
         answer
     }
 
+    /// Whether it is not reached yet: a server that starts late, and none that refuses us.
+    pub(super) fn may_come(&self) -> bool {
+        self.client.connection_state() != Connection::Connected && !self.trouble.is_refusal()
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Buckets>> {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -108,6 +108,14 @@ impl Source {
         })
     }
 
+    /// Whether one that has just failed may answer a little later, without anybody's doing.
+    pub(super) fn may_come(&self) -> bool {
+        match self {
+            Self::File(_) => false,
+            Self::Nats(source) => source.may_come(),
+        }
+    }
+
     /// The document, if there is one.
     pub(super) async fn document(&self) -> Result<Option<Document>> {
         within(ANSWER_TIME_MAX, async {

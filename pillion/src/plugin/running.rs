@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::config_argument;
 use crate::admin::SwapBody;
 use crate::cli::{Running, Swap};
+use crate::output::cell;
 use crate::running::{ask, show};
 
 pub(super) fn list(process: &Running) -> Result<()> {
@@ -77,12 +78,21 @@ fn plugin_row(plugin: &Value) -> Value {
     row
 }
 
-const GENERATION_COLUMNS: [&str; 5] = ["generation", "active", "activated", "cause", "plugins"];
+const GENERATION_COLUMNS: [&str; 6] =
+    ["generation", "active", "activated", "cause", "changed", "plugins"];
 
 /// Of a generation that has just been activated: also what is left on the one before, which it
 /// did not wait for any longer.
-const ACTIVATED_COLUMNS: [&str; 7] =
-    ["generation", "active", "activated", "cause", "still_draining", "streams", "plugins"];
+const ACTIVATED_COLUMNS: [&str; 8] = [
+    "generation",
+    "active",
+    "activated",
+    "cause",
+    "changed",
+    "still_draining",
+    "streams",
+    "plugins",
+];
 
 /// Writes the time and the cause for people.
 fn generation_row(generation: &Value) -> Value {
@@ -102,10 +112,36 @@ fn generation_row(generation: &Value) -> Value {
         "active": if generation.get("active") == Some(&Value::Bool(true)) { "yes" } else { "" },
         "activated": activated_us.map(|at| Timestamp::from_micros(at).to_string()),
         "cause": cause,
+        "changed": changed(generation),
         "still_draining": generation.get("still_draining"),
         "streams": generation.get("streams"),
         "plugins": generation.get("plugins"),
     })
+}
+
+/// What differs from the generation before, such as `auth (component), ratelimit (config
+/// sha256:0123456789ab), chain of users`; none when that is not on record.
+fn changed(generation: &Value) -> Option<String> {
+    let changes = generation.get("changes")?.as_object()?;
+    let setting = |plugin: &str, setting: &Value| {
+        let setting = setting.as_str().unwrap_or_default();
+        // Which one it is: one that was there before has the same digest.
+        let digest = generation.get("configs").and_then(|configs| configs.get(plugin));
+        match digest.filter(|_| setting == "config") {
+            Some(digest) => format!("config {}", cell(Some(digest))),
+            None => setting.to_owned(),
+        }
+    };
+    let plugins = changes.get("plugins").and_then(Value::as_object).into_iter().flatten();
+    let plugins = plugins.map(|(plugin, settings)| {
+        let settings = settings.as_array().into_iter().flatten();
+        let settings: Vec<String> = settings.map(|it| setting(plugin, it)).collect();
+        format!("{plugin} ({})", settings.join(", "))
+    });
+    let chains = changes.get("chains").and_then(Value::as_array).into_iter().flatten();
+    let chains = chains.filter_map(Value::as_str).map(|service| format!("chain of {service}"));
+    let all: Vec<String> = plugins.chain(chains).collect();
+    Some(if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
 }
 
 #[cfg(test)]
@@ -137,7 +173,19 @@ mod tests {
         assert_eq!(row["cause"], "swap of auth");
         assert_eq!((&row["still_draining"], &row["streams"]), (&json!(1), &json!(2)));
         assert_eq!(row["activated"], "2021-11-15T19:08:05.000Z");
-        let fleet = generation_row(&json!({ "cause": "fleet", "revision": 7 }));
+        assert_eq!(row["changed"], Value::Null, "nothing is known of the one before");
+        let (digest, short) = (format!("sha256:{}", "ab".repeat(32)), "sha256:abababababab");
+        let fleet = generation_row(&json!({
+            "cause": "fleet", "revision": 7,
+            "changes": {
+                "plugins": { "auth": ["component"], "ratelimit": ["config", "limits"] },
+                "chains": ["users"],
+            },
+            "configs": { "auth": digest, "ratelimit": digest },
+        }));
+        let expected =
+            format!("auth (component), ratelimit (config {short}, limits), chain of users");
+        assert_eq!(fleet["changed"], expected);
         assert_eq!(fleet["cause"], "revision 7 of the fleet");
         let back = generation_row(&json!({ "cause": "rollback", "to": 1 }));
         assert_eq!((&back["cause"], &back["active"]), (&json!("rollback to 1"), &json!("")));

@@ -26,6 +26,9 @@ pub trait Broker: Send + Sync + Debug {
     /// (again).
     async fn last_position(&self, source: &str) -> Result<i64, BrokerError>;
 
+    /// The event that it holds at a position of a source; `None`: none.
+    async fn event(&self, source: &str, position: i64) -> Result<Option<Recorded>, BrokerError>;
+
     /// Appends events of a source, whose positions are `after` + 1, `after` + 2, and so on; all of
     /// them or, when it fails, the first few. When the broker's last position is another than
     /// `after`, it refuses with [`BrokerError::OutOfOrder`]: another relay was faster, or the

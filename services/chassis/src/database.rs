@@ -4,6 +4,7 @@
 
 mod error;
 mod postgres;
+mod said;
 pub(crate) mod sqlite;
 
 use std::path::Path;
@@ -13,10 +14,12 @@ use sqlx::migrate::{AppliedMigration, Migrate, Migrator};
 use sqlx::sqlite::SqliteSynchronous;
 use sqlx::{Postgres, Sqlite};
 
-pub(crate) use error::migration_error;
 use error::open_error;
 pub use error::{DatabaseError, OpenError};
+pub(crate) use error::{file_error, migration_error};
+pub use said::Said;
 
+use crate::start::patiently;
 use crate::tls::ServerTls;
 
 /// How long a request waits for its turn at a connection, so that the caller learns of an
@@ -61,6 +64,8 @@ pub enum Backend {
 pub struct Database {
     place: String,
     has_fixed_schema: bool,
+    /// For how long it is waited for the server at the start.
+    start_time_max: Duration,
     pub(crate) pools: Pools,
 }
 
@@ -90,20 +95,29 @@ impl Database {
         let path = path.as_ref();
         let pools = Pools::Sqlite(sqlite::open(path, SqliteSynchronous::Full).await?);
         let place = path.display().to_string();
-        Ok(Self { place, has_fixed_schema: false, pools })
+        Ok(Self { place, has_fixed_schema: false, start_time_max: Duration::ZERO, pools })
     }
 
-    /// Connects to `postgres://ROLE:PASSWORD@HOST:PORT/DATABASE`, which the role must own. Call
-    /// [`Database::migrate`] next.
+    /// Connects to `postgres://ROLE:PASSWORD@HOST:PORT/DATABASE`, which the role must own, or fails
+    /// at once. Call [`Database::migrate`] next.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
-        Self::connect_with(url, &ServerTls::default()).await
+        Self::connect_with(url, &ServerTls::default(), Duration::ZERO).await
     }
 
     /// [`Database::connect`], with what the server must show where the URL says nothing of it. By
     /// `?sslmode=verify-full` it is asked for.
-    pub async fn connect_with(url: &str, tls: &ServerTls) -> Result<Self, OpenError> {
-        let (place, pools) = postgres::connect(url, tls).await?;
-        Ok(Self { place, has_fixed_schema: false, pools: Pools::Postgres(pools) })
+    ///
+    /// Here and in [`Database::migrate`] a server that is not there yet, or too busy to answer, is
+    /// waited for, `start_time_max` at most. One that refuses the role, the database or the
+    /// certificate is not.
+    pub async fn connect_with(
+        url: &str,
+        tls: &ServerTls,
+        start_time_max: Duration,
+    ) -> Result<Self, OpenError> {
+        let (place, pools) = postgres::connect(url, tls, start_time_max).await?;
+        let pools = Pools::Postgres(pools);
+        Ok(Self { place, has_fixed_schema: false, start_time_max, pools })
     }
 
     /// The same database, whose schema [`Database::migrate`] only checks when it is a server's:
@@ -128,6 +142,11 @@ impl Database {
 
     /// Brings the schema up to date: the tables that all services share, then the service's own.
     pub async fn migrate(&self, own: &Migrations) -> Result<(), OpenError> {
+        let once = async || self.migrate_once(own).await;
+        patiently(self.start_time_max, once, OpenError::is_passing).await
+    }
+
+    async fn migrate_once(&self, own: &Migrations) -> Result<(), OpenError> {
         if self.has_fixed_schema && self.backend() == Backend::Postgres {
             return self.check_schema(own).await;
         }
@@ -282,7 +301,7 @@ pub(crate) fn within<T>(
         }
         let late = std::io::ErrorKind::TimedOut;
         let error = std::io::Error::new(late, "the database server did not answer in time");
-        Err(DatabaseError::Unavailable(sqlx::Error::Io(error)))
+        Err(sqlx::Error::Io(error).into())
     }
 }
 

@@ -28,6 +28,7 @@ pub mod saga;
 pub mod service;
 pub mod service_token;
 pub mod sql;
+pub mod start;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tls;

@@ -1,5 +1,7 @@
 //! The same on PostgreSQL and NATS, in one process.
 
+use std::time::{Duration, Instant};
+
 use pillion_tests::system::{FREE, Servers, System};
 use serde_json::json;
 
@@ -66,6 +68,49 @@ async fn schemas_and_roles_that_are_not_right_are_refused_on_servers() {
     let world = World::of(system);
     world.settle().await;
     world.rebuilds_the_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_a_server_that_comes_late_and_for_no_better_password() {
+    const LATE: Duration = Duration::from_secs(3);
+    let servers = Servers::start().await;
+    let mut system = System::start_on(&servers, without_limits);
+    system.stop();
+    let graph = variable(&system, GRAPH);
+    let (role, place) = graph.rsplit_once('@').expect("a place");
+    let (role, password) = role.rsplit_once(':').expect("a password");
+
+    let began = Instant::now();
+    let said = refused(&system, &format!("{role}:wrong@{place}"));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(said.contains("(SQLSTATE 28P01); correct the role and the password"), "{said}");
+    assert!(said.contains(place) && !said.contains("at line"), "{said}");
+
+    servers.postgres.stop().await;
+    servers.nats.stop().await;
+    let (system, ()) = tokio::join!(
+        async {
+            let launched = tokio::task::spawn_blocking(move || {
+                system.launch();
+                system
+            });
+            launched.await.expect("it starts")
+        },
+        async {
+            tokio::time::sleep(LATE).await;
+            servers.postgres.start_again().await;
+        }
+    );
+    let log = system.log();
+    let waited = log.lines().find(|line| line.contains("the start waits for a server"));
+    let waited = waited.unwrap_or_else(|| panic!("it did not wait:\n{log}"));
+    let (server, _) = place.split_once('/').expect("a database");
+    assert!(waited.contains(server) && waited.contains("refused"), "{waited}");
+    assert!(!log.contains(password), "a password is told");
+    // Without a broker it serves all the same, and catches up.
+    let world = World::of(system);
+    servers.nats.start_again().await;
+    world.settle().await;
 }
 
 #[tokio::test]

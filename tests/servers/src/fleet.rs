@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 pub use host::Host;
+pub use settings::with_key;
 
 use self::host::Spec;
 use self::settings::Made;
@@ -192,6 +193,14 @@ impl Fleet {
         fleet
     }
 
+    /// Makes the configuration's plugins the set that all processes run, where `fleet.plugins` names
+    /// a place for it.
+    pub fn publish_plugins(&self) {
+        let mut publish = Command::new(&self.program);
+        publish.args(["plugin", "publish", "--fleet", "--config"]).arg(&self.config);
+        succeeds(&mut publish);
+    }
+
     /// Starts every process that is one of the fleet and does not run. The first one of each kind
     /// compiles the plugins for the others.
     pub async fn launch(&mut self) {
@@ -284,6 +293,16 @@ impl Fleet {
     /// The URL of each service's database.
     pub fn databases(&self) -> &BTreeMap<&'static str, String> {
         &self.databases
+    }
+
+    /// The configuration of all processes.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The program that they are.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The folder of everything.

@@ -19,7 +19,7 @@ mod program;
 mod redis;
 mod server;
 
-pub use fleet::{BUSY, Fleet, FleetOptions, FleetTls, Host, SERVICES};
+pub use fleet::{BUSY, Fleet, FleetOptions, FleetTls, Host, SERVICES, with_key};
 pub use nats::Nats;
 pub use network::{Cut, Network};
 pub use options::{ServerFiles, ServerOptions};

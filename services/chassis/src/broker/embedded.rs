@@ -14,7 +14,7 @@ use sqlx::sqlite::SqliteSynchronous;
 use tokio::sync::watch;
 
 use super::{Broker, BrokerError, Subscription, check_consecutive, check_name, decode, encode};
-use crate::database::{DatabaseError, migration_error, sqlite};
+use crate::database::{DatabaseError, file_error, migration_error, sqlite};
 use crate::event_log::Recorded;
 
 /// How late an event may be seen that another process has published. In the same process nobody
@@ -74,9 +74,7 @@ async fn turn(path: &Path) -> Result<File, BrokerError> {
         Ok(file)
     });
     let locked = locked.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    locked.map_err(|error| {
-        migration_error(&path.display().to_string(), sqlx::Error::Io(error).into()).into()
-    })
+    locked.map_err(|error| file_error(&path.display().to_string(), error).into())
 }
 
 const LAST_POSITION: &str = "SELECT coalesce(max(position), 0) FROM broker_log WHERE source = $1";
@@ -88,6 +86,17 @@ impl Broker for EmbeddedBroker {
         let (last,) =
             sqlx::query_as(LAST_POSITION).bind(source).fetch_one(&self.pools.readers).await?;
         Ok(last)
+    }
+
+    async fn event(&self, source: &str, position: i64) -> Result<Option<Recorded>, BrokerError> {
+        check_name(source)?;
+        let found: Option<(String,)> =
+            sqlx::query_as("SELECT event FROM broker_log WHERE source = $1 AND position = $2")
+                .bind(source)
+                .bind(position)
+                .fetch_optional(&self.pools.readers)
+                .await?;
+        found.map(|(event,)| decode(source, position, event.as_bytes())).transpose()
     }
 
     async fn publish(

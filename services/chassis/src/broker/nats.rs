@@ -30,7 +30,9 @@ use tokio::sync::watch;
 use self::address::address_error;
 pub use self::address::{NatsAddress, NatsTrouble};
 use self::subscription::NatsSubscription;
-use super::{Broker, BrokerError, Cause, Subscription, check_consecutive, check_name, encode};
+use super::{
+    Broker, BrokerError, Cause, Subscription, check_consecutive, check_name, decode, encode,
+};
 use crate::event_log::Recorded;
 use crate::tls::ServerTls;
 
@@ -283,6 +285,16 @@ impl Broker for NatsBroker {
         self.forget(source);
         self.context.delete_stream(stream::name(source)).await.map_err(failed)?;
         Ok(0)
+    }
+
+    async fn event(&self, source: &str, position: i64) -> Result<Option<Recorded>, BrokerError> {
+        check_name(source)?;
+        self.connection().await?;
+        let sequence = sequence(position)?;
+        match stream::message(&self.context, source, sequence).await? {
+            Some(message) => decode(source, position, &message).map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn publish(

@@ -1,8 +1,13 @@
 //! Why a database cannot be opened, and why one that runs did not do what it was asked.
 
+use std::io;
+
 use http::StatusCode;
 use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgDatabaseError;
+use sqlx::sqlite::SqliteError;
 
+use super::said::Said;
 use crate::problem::Problem;
 use crate::tls::{TlsError, advice};
 
@@ -19,7 +24,7 @@ pub enum OpenError {
         place: String,
         /// What `SQLite` says.
         #[source]
-        source: sqlx::Error,
+        source: Said,
     },
     /// The disk is full.
     #[error("the disk that holds the database {place} is full; make room and start again")]
@@ -36,13 +41,16 @@ pub enum OpenError {
         /// What is wrong with it. Never the URL itself, which holds a password.
         reason: String,
     },
-    /// The server is not there, or refuses the role.
-    #[error("cannot reach the database {place}: {source}")]
+    /// The server is not there, or has too much to do.
+    #[error(
+        "cannot reach the database {place}: {source}; see that the server runs there and that this \
+         machine may connect to it, or correct the address"
+    )]
     Unreachable {
         /// The server and database.
         place: String,
         /// What went wrong.
-        source: sqlx::Error,
+        source: Said,
     },
     /// The server is there, and no TLS with it came about.
     #[error("cannot reach the database {place}: {source}; {advice}")]
@@ -50,7 +58,17 @@ pub enum OpenError {
         /// The server and database.
         place: String,
         /// What went wrong.
-        source: sqlx::Error,
+        source: Said,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The server is there and does not let us in.
+    #[error("cannot enter the database {place}: {source}; {advice}")]
+    Refused {
+        /// The server and database.
+        place: String,
+        /// What it says.
+        source: Said,
         /// What to do.
         advice: &'static str,
     },
@@ -118,17 +136,36 @@ pub enum OpenError {
         place: String,
         /// What it says.
         #[source]
-        source: sqlx::Error,
+        source: Said,
     },
     /// A migration failed; the schema is as it was before it.
-    #[error("cannot bring the database {place} up to date")]
+    #[error("cannot bring the database {place} up to date: migration {migration} failed")]
     Migration {
         /// The file, or the server and database.
         place: String,
+        /// Its number.
+        migration: i64,
         /// What went wrong.
+        #[source]
+        source: Said,
+    },
+    /// What the database says of its migrations cannot be.
+    #[error("cannot bring the database {place} up to date")]
+    Migrations {
+        /// The file, or the server and database.
+        place: String,
+        /// What is wrong.
         #[source]
         source: MigrateError,
     },
+}
+
+impl OpenError {
+    /// Whether the same may go well a little later without anybody's doing: the server starts
+    /// late, or is busy.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
 }
 
 /// Why a running service's database did not do what it was asked. Nothing was written, but for
@@ -137,13 +174,13 @@ pub enum OpenError {
 pub enum DatabaseError {
     /// Too many others are at it.
     #[error("the database is busy")]
-    Busy(#[source] sqlx::Error),
+    Busy(#[source] Said),
     /// The disk is full.
     #[error("the disk is full")]
-    Full(#[source] sqlx::Error),
+    Full(#[source] Said),
     /// The disk does not read or write, or the server is not there.
     #[error("the database cannot be read or written")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Said),
     /// No new ids can be made: the number that tells this process's ids from those of others could
     /// not be renewed in time.
     #[error("the node number for new ids could not be renewed in the database")]
@@ -153,7 +190,7 @@ pub enum DatabaseError {
     Nul,
     /// Anything else: our own mistake, or a damaged file.
     #[error("the database failed")]
-    Failed(#[source] sqlx::Error),
+    Failed(#[source] Said),
     /// A column holds what no column of ours should.
     #[error("the database holds {0}")]
     Corrupt(String),
@@ -168,7 +205,7 @@ impl DatabaseError {
 
     /// Whether a row like that is there already.
     pub fn is_duplicate(&self) -> bool {
-        matches!(self, Self::Failed(error)
+        matches!(self, Self::Failed(Said(error))
             if error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation))
     }
 }
@@ -208,7 +245,7 @@ fn kind_of(error: &sqlx::Error) -> Kind {
         };
     };
     let code = database.code().unwrap_or_default();
-    if database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+    if database.try_downcast_ref::<PgDatabaseError>().is_some() {
         return postgres_kind(&code);
     }
     // The primary result code is the lower eight bits.
@@ -239,22 +276,56 @@ fn postgres_kind(code: &str) -> Kind {
     }
 }
 
-pub(super) fn open_error(place: &str, source: sqlx::Error) -> OpenError {
+/// What to do about a server that does not let us in, by its error code.
+fn refusal(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "28P01" | "28000" => {
+            "correct the role and the password in its URL, or the server's pg_hba.conf"
+        }
+        "3D000" => "make the database, or correct its name in the URL",
+        "42501" => "make the role the owner of the database, or correct the role in its URL",
+        _ => return None,
+    })
+}
+
+pub(super) fn open_error(place: &str, error: sqlx::Error) -> OpenError {
     let place = place.to_owned();
-    if let Some(advice) = advice(&source.to_string()) {
+    let kind = kind_of(&error);
+    let is_of_file = (error.as_database_error())
+        .is_some_and(|it| it.try_downcast_ref::<SqliteError>().is_some());
+    let advised = advice(&error.to_string()).or_else(|| tls_advice(&error));
+    let source = Said(error);
+    if let Some(advice) = advised {
         return OpenError::Tls { place, source, advice };
     }
-    match kind_of(&source) {
+    if let Some(advice) = source.by_postgres().and_then(|said| refusal(said.code())) {
+        return OpenError::Refused { place, source, advice };
+    }
+    match kind {
         Kind::NotWritable => OpenError::NotWritable { place, source },
         Kind::Full => OpenError::DiskFull { place },
         Kind::Foreign => OpenError::Foreign { place },
-        Kind::Unavailable => OpenError::Unreachable { place, source },
-        // The first connection of a pool: nobody else can be at it, so the server is not there.
-        Kind::Busy if matches!(source, sqlx::Error::PoolTimedOut) => {
-            OpenError::Unreachable { place, source }
+        Kind::Unavailable | Kind::Busy if !is_of_file => OpenError::Unreachable { place, source },
+        Kind::Unavailable | Kind::Busy | Kind::Nul | Kind::Other => {
+            OpenError::Other { place, source }
         }
-        Kind::Busy | Kind::Nul | Kind::Other => OpenError::Other { place, source },
     }
+}
+
+/// For what went wrong with TLS in words that are not known.
+fn tls_advice(error: &sqlx::Error) -> Option<&'static str> {
+    let is_of_tls = match error {
+        sqlx::Error::Tls(_) => true,
+        // What a server that speaks something else, or a wrong version, comes to.
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    };
+    is_of_tls.then_some("look at the server's settings for TLS, and into its log")
+}
+
+/// A file beside a database that cannot be made or locked.
+pub(crate) fn file_error(place: &str, error: io::Error) -> OpenError {
+    OpenError::NotWritable { place: place.to_owned(), source: Said(error.into()) }
 }
 
 pub(crate) fn migration_error(place: &str, error: MigrateError) -> OpenError {
@@ -264,23 +335,28 @@ pub(crate) fn migration_error(place: &str, error: MigrateError) -> OpenError {
         MigrateError::VersionMismatch(migration) => {
             OpenError::Different { place: named(), migration }
         }
-        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
-            if !matches!(kind_of(&source), Kind::Other | Kind::Busy) =>
+        MigrateError::ExecuteMigration(source, migration)
+            if matches!(kind_of(&source), Kind::Other | Kind::Busy) =>
         {
+            OpenError::Migration { place: named(), migration, source: Said(source) }
+        }
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
             open_error(place, source)
         }
-        source => OpenError::Migration { place: named(), source },
+        source => OpenError::Migrations { place: named(), source },
     }
 }
 
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
-        match kind_of(&error) {
-            Kind::Busy => Self::Busy(error),
-            Kind::Full => Self::Full(error),
-            Kind::Unavailable | Kind::NotWritable => Self::Unavailable(error),
+        let kind = kind_of(&error);
+        let said = Said(error);
+        match kind {
+            Kind::Busy => Self::Busy(said),
+            Kind::Full => Self::Full(said),
+            Kind::Unavailable | Kind::NotWritable => Self::Unavailable(said),
             Kind::Nul => Self::Nul,
-            Kind::Foreign | Kind::Other => Self::Failed(error),
+            Kind::Foreign | Kind::Other => Self::Failed(said),
         }
     }
 }

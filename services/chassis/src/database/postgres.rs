@@ -1,16 +1,18 @@
 //! A database of a `PostgreSQL` server: one writer at a time over all processes, several readers,
 //! and time-outs on both ends.
 
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Postgres, Transaction};
 
 use super::TURN_TIME_MAX;
 use super::error::{OpenError, open_error};
+use crate::start::patiently;
 use crate::tls::{ServerTls, TlsFiles};
 
 /// Reads of one service at a time in one process. A server takes some hundred connections from
@@ -36,6 +38,9 @@ const SETTINGS: [(&str, &str); 6] = [
 /// place that long.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How long a server may take for one try of a start, on a machine on which everything starts.
+const TRY_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// The lock that a service's writer holds: "Pillion" in ASCII. Every service has a database of
 /// its own, and so a lock of its own.
 const WRITER_LOCK: i64 = 0x0050_696c_6c69_6f6e;
@@ -48,7 +53,11 @@ pub(crate) struct Pools {
 }
 
 /// Connects to the database that the URL names; also its name for messages, without a password.
-pub(super) async fn connect(url: &str, tls: &ServerTls) -> Result<(String, Pools), OpenError> {
+pub(super) async fn connect(
+    url: &str,
+    tls: &ServerTls,
+    start_time_max: Duration,
+) -> Result<(String, Pools), OpenError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         let reason = "it does not begin with postgres://".to_owned();
         return Err(OpenError::Url { reason });
@@ -61,7 +70,20 @@ pub(super) async fn connect(url: &str, tls: &ServerTls) -> Result<(String, Pools
         .disable_statement_logging();
     let database = options.get_database().unwrap_or_else(|| options.get_username());
     let place = format!("{}:{}/{database}", options.get_host(), options.get_port());
-    let failed = |error| open_error(&place, error);
+    let attempt = async || open(&place, &options).await;
+    let pools = patiently(start_time_max, attempt, OpenError::is_passing).await?;
+    Ok((place, pools))
+}
+
+/// The connections, of which one of each kind stands.
+async fn open(place: &str, options: &PgConnectOptions) -> Result<Pools, OpenError> {
+    let failed = |error| open_error(place, error);
+    // By itself first: a pool that has no connection in time cannot say why.
+    let looked = tokio::time::timeout(TRY_TIME_MAX, Box::pin(look(place, options))).await;
+    looked.unwrap_or_else(|_| {
+        let silence = format!("no answer within {TRY_TIME_MAX:?}");
+        Err(failed(io::Error::new(io::ErrorKind::TimedOut, silence).into()))
+    })?;
     let pool = || {
         PgPoolOptions::new()
             .min_connections(1)
@@ -78,14 +100,21 @@ pub(super) async fn connect(url: &str, tls: &ServerTls) -> Result<(String, Pools
             })
     };
     let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
-    claim(&place, &writer).await?;
-    check_settings(&place, &writer).await?;
     let readers = pool()
         .max_connections(READERS_MAX)
-        .connect_with(options.options([("default_transaction_read_only", "on")]))
+        .connect_with(options.clone().options([("default_transaction_read_only", "on")]))
         .await
         .map_err(failed)?;
-    Ok((place, Pools { writer, readers }))
+    Ok(Pools { writer, readers })
+}
+
+/// Whether the database is one of ours, or may become one.
+async fn look(place: &str, options: &PgConnectOptions) -> Result<(), OpenError> {
+    let failed = |error| open_error(place, error);
+    let mut connection = options.connect().await.map_err(failed)?;
+    claim(place, &mut connection).await?;
+    check_settings(place, &mut connection).await?;
+    connection.close().await.map_err(failed)
 }
 
 /// With the files for TLS, if the URL asks for it: those that it names, else the configured ones.
@@ -127,12 +156,12 @@ fn secured(
 }
 
 /// Takes a database that is empty or ours, refuses any other.
-async fn claim(place: &str, pool: &PgPool) -> Result<(), OpenError> {
+async fn claim(place: &str, connection: &mut PgConnection) -> Result<(), OpenError> {
     let (ours, tables): (bool, i64) = sqlx::query_as(
         "SELECT coalesce(bool_or(tablename = '_chassis_migrations'), FALSE), count(*)
          FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
     )
-    .fetch_one(pool)
+    .fetch_one(connection)
     .await
     .map_err(|error| open_error(place, error))?;
     if ours || tables == 0 { Ok(()) } else { Err(OpenError::Foreign { place: place.to_owned() }) }
@@ -140,11 +169,11 @@ async fn claim(place: &str, pool: &PgPool) -> Result<(), OpenError> {
 
 /// What only the server's owner can set is said aloud, for without it an acknowledged write does
 /// not outlive a power cut.
-async fn check_settings(place: &str, pool: &PgPool) -> Result<(), OpenError> {
+async fn check_settings(place: &str, connection: &mut PgConnection) -> Result<(), OpenError> {
     for (setting, show) in [("fsync", "SHOW fsync"), ("full_page_writes", "SHOW full_page_writes")]
     {
-        let (found,): (String,) =
-            sqlx::query_as(show).fetch_one(pool).await.map_err(|error| open_error(place, error))?;
+        let shown = sqlx::query_as(show).fetch_one(&mut *connection).await;
+        let (found,): (String,) = shown.map_err(|error| open_error(place, error))?;
         if found != "on" {
             tracing::warn!(
                 database = place,

@@ -1,6 +1,8 @@
 //! What the database promises: durability, turns, and refusals that leave everything alone. On
 //! both back ends where it means something on both.
 
+mod starting;
+
 use pillion_test_servers::{Postgres, PostgresOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
@@ -243,12 +245,14 @@ async fn a_server_without_tls_or_a_file_that_is_missing_is_told() {
         ("sslmode=require&sslcert=a.pem", "sslcert and sslkey belong together"),
     ] {
         let tls = ServerTls { base: "/certs".into(), ..ServerTls::default() };
-        let error = Database::connect_with(&format!("{url}?{query}"), &tls).await.unwrap_err();
+        let url = format!("{url}?{query}");
+        let error = Database::connect_with(&url, &tls, Duration::ZERO).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
     // What is not asked for is not looked at.
     let tls = ServerTls { ca: Some("/certs/none.pem".into()), ..ServerTls::default() };
-    Database::connect_with(&format!("{url}?sslmode=disable"), &tls).await.unwrap();
+    let url = format!("{url}?sslmode=disable");
+    Database::connect_with(&url, &tls, Duration::ZERO).await.unwrap();
 }
 
 #[tokio::test]

@@ -302,16 +302,11 @@ impl Source {
                 break;
             }
             let next = subscription.next(PAGE_EVENTS_MAX as usize);
-            match tokio::time::timeout(BROKER_TIME_MAX, next).await {
-                Ok(page) => {
-                    let page = page.map_err(failed)?;
-                    self.keep(page);
-                }
-                Err(_) => {
-                    let silent = format!("it has sent nothing for {BROKER_TIME_MAX:?}");
-                    return Err(failed(BrokerError::Unavailable(silent.into())));
-                }
-            }
+            let Ok(page) = tokio::time::timeout(BROKER_TIME_MAX, next).await else {
+                let silent = format!("it has sent nothing for {BROKER_TIME_MAX:?}");
+                return Err(failed(BrokerError::Unavailable(silent.into())));
+            };
+            self.keep(page.map_err(failed)?);
         }
         self.found(name, position)
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Journal;
+use super::{Journal, relay};
 use crate::broker::Broker;
 use crate::database::DatabaseError;
 use crate::event_log;
@@ -18,6 +18,9 @@ pub struct Status {
     /// How far the broker has come; `None` when it cannot be asked. More than there are in the log
     /// says that the database was restored, and the broker was not.
     pub published: Option<i64>,
+    /// Whether the broker's last event is none of the log's: the database was restored, and the
+    /// broker was not. Nothing is published then. False also when the broker cannot be asked.
+    pub diverged: bool,
     /// What it takes of other services.
     pub sources: Vec<SourceStatus>,
     /// Events that are kept aside.
@@ -62,10 +65,18 @@ impl Journal {
             query("SELECT count(*) FROM parked").fetch_one::<(i64,)>(&self.database).await?;
         // In this order: what is recorded and published meanwhile is not ahead of its log.
         let published = published(self.name).await;
+        let diverged = match (broker, published) {
+            (Some(broker), Some(last)) => {
+                let agreed = relay::agree(self, broker, last).await;
+                agreed.is_err_and(|error| error.is_divergence())
+            }
+            _ => false,
+        };
         Ok(Status {
             service: self.name,
             recorded: event_log::last_position(&self.database).await?,
             published,
+            diverged,
             sources,
             parked,
         })

@@ -1,5 +1,7 @@
 //! Events from the log of one service to the tables of another, and back from the log to tables.
 
+mod restored;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -37,6 +37,7 @@ on_both! {
     a_cancelled_wait_loses_nothing
     ten_thousand_events_come_through
     a_cursor_ahead_of_the_broker_waits_for_it
+    it_gives_single_events
     it_says_that_it_is_well
 }
 
@@ -255,6 +256,18 @@ async fn a_cursor_ahead_of_the_broker_waits_for_it(place: Place) {
     assert!(silence.is_err(), "{silence:?}");
     relay(&*broker, &log, 3).await;
     assert_same(&collect(&mut *subscription, 10, 4).await, &log[20..]);
+}
+
+async fn it_gives_single_events(place: Place) {
+    let (broker, source) = (place.open().await, source());
+    assert_eq!(broker.event(&source, 1).await.unwrap(), None);
+    let log = log(&source, 3);
+    relay(&*broker, &log, 3).await;
+    for (position, event) in (1..).zip(&log) {
+        assert_eq!(broker.event(&source, position).await.unwrap().as_ref(), Some(event));
+    }
+    assert_eq!(broker.event(&source, 4).await.unwrap(), None);
+    assert!(matches!(broker.event("a.b", 1).await, Err(BrokerError::Name { .. })));
 }
 
 async fn it_says_that_it_is_well(place: Place) {

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, panic};
 
-use pillion_test_servers::{BUSY, Fleet, FleetOptions, FleetTls};
+use pillion_test_servers::{BUSY, Fleet, FleetOptions, FleetTls, with_key};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// A configuration of the plugin `ratelimit` whose effect is soon seen.
+const STRICT: &str = r#"{"windows": {"default": {"user": 7, "app": 7}}}"#;
 
 fn main() -> ExitCode {
     // What cannot go on says why, and needs no backtrace.
@@ -42,7 +45,8 @@ fn run(program: &Path, plugins: &Path, config: &Path, folder: &Path) -> std::io:
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
     let options = FleetOptions {
         program: fs::canonicalize(program)?,
-        config,
+        // One set of plugins for all of them, as in deploy/.
+        config: with_key(&config, "fleet", "plugins", "\"nats\""),
         plugins: fs::canonicalize(plugins)?,
         folder,
         twice: BUSY.to_vec(),
@@ -61,8 +65,14 @@ fn run(program: &Path, plugins: &Path, config: &Path, folder: &Path) -> std::io:
                 _ = terminate.recv() => {}
             }
         };
+        let start = async {
+            let mut fleet = Fleet::prepare(options).await;
+            fleet.publish_plugins();
+            fleet.launch().await;
+            fleet
+        };
         let mut fleet = tokio::select! {
-            fleet = Fleet::start(options) => fleet,
+            fleet = start => fleet,
             () = stop() => return Ok(()),
         };
         print(&greeting(&fleet))?;
@@ -92,6 +102,7 @@ fn greeting(fleet: &Fleet) -> String {
     let (urls, hosts) = (urls.concat(), hosts.concat());
     let (address, port) = (fleet.postgres.place().address(), fleet.postgres.port());
     let (nats, redis) = (fleet.nats.url(), fleet.redis.url());
+    let (program, config) = (fleet.program().display(), fleet.config().display());
     format!(
         "
 Pillion is ready as a fleet. For clients:
@@ -107,7 +118,16 @@ Its processes, each with the operators' address:
 
 There are no accounts yet. An operator's look at a process:
 
-  pillion events lag --data {folder}/data/tweets-1 --service tweets
+  {program} events lag --data {folder}/data/tweets-1 --service tweets
+  {program} plugin history --data {folder}/data/gateway-1 --service gateway
+
+All processes run one set of plugins, which is kept in NATS:
+
+  export PILLION_CONFIG={config}
+  {program} plugin status --fleet
+  {program} plugin swap ratelimit --config '{STRICT}' --fleet
+  {program} plugin rollback --fleet
+  {program} plugin publish --fleet    # what the file says
 
 Stop all with Ctrl-C; what is in the databases goes with them.
 "

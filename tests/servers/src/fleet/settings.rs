@@ -26,7 +26,7 @@ pub(super) fn text(options: &FleetOptions, made: &Made, nats: &str, redis: &str)
     let path = |path: &Path| format!("{:?}", path.display().to_string());
     let mut text = options.config.clone();
     let mut set = |section: &str, key: &str, value: String| {
-        text = with(&text, section, key, &value);
+        text = with_key(&text, section, key, &value);
     };
     set("server", "drain_delay_ms", DRAIN_DELAY_MS.to_string());
     set("host", "plugin_dir", path(&options.plugins));
@@ -49,9 +49,9 @@ pub(super) fn text(options: &FleetOptions, made: &Made, nats: &str, redis: &str)
     text
 }
 
-/// The text with a key of a section set, in the place of the same key or of a comment that shows
+/// The text of a configuration with a key of a section set, in the place of the same key or of a comment that shows
 /// it, else first.
-fn with(text: &str, section: &str, key: &str, value: &str) -> String {
+pub fn with_key(text: &str, section: &str, key: &str, value: &str) -> String {
     let header = format!("[{section}]");
     let line = format!("{key} = {value}");
     let names = |found: &str| {
@@ -84,9 +84,9 @@ mod tests {
     #[test]
     fn a_key_is_set_where_it_stands_or_is_shown() {
         let text = "[a]\n# Where.\n# x = 1\ny = 2\n\n[b]\nx = 3\n";
-        assert_eq!(with(text, "a", "x", "9"), "[a]\n# Where.\nx = 9\ny = 2\n\n[b]\nx = 3\n");
-        assert_eq!(with(text, "b", "x", "9"), "[a]\n# Where.\n# x = 1\ny = 2\n\n[b]\nx = 9\n");
-        assert_eq!(with("[b]\nx = 3\n", "b", "z", "9"), "[b]\nz = 9\nx = 3\n");
-        assert_eq!(with("[b]\n", "c", "z", "9"), "[b]\n\n[c]\nz = 9\n");
+        assert_eq!(with_key(text, "a", "x", "9"), "[a]\n# Where.\nx = 9\ny = 2\n\n[b]\nx = 3\n");
+        assert_eq!(with_key(text, "b", "x", "9"), "[a]\n# Where.\n# x = 1\ny = 2\n\n[b]\nx = 9\n");
+        assert_eq!(with_key("[b]\nx = 3\n", "b", "z", "9"), "[b]\nz = 9\nx = 3\n");
+        assert_eq!(with_key("[b]\n", "c", "z", "9"), "[b]\n\n[c]\nz = 9\n");
     }
 }

@@ -1,7 +1,7 @@
 //! From the URL of a server to the options of a connection: where it is, who we are, what the server
 //! must show. Passwords are taken out of addresses, which the client writes into its log.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{ConnectOptions, Server, ServerAddr};
@@ -21,28 +21,51 @@ pub struct NatsAddress {
     pub trouble: NatsTrouble,
 }
 
-/// What the last tries to connect came to, in words; clones are the same. Empty while there is
-/// nothing to tell.
+/// What the last tries to connect came to; clones are the same. Nothing while there is nothing to
+/// tell.
 #[derive(Debug, Clone, Default)]
-pub struct NatsTrouble(Arc<Mutex<String>>);
+pub struct NatsTrouble(Arc<Mutex<Trouble>>);
+
+#[derive(Debug, Default)]
+struct Trouble {
+    told: String,
+    is_refusal: bool,
+}
 
 impl NatsTrouble {
     fn note(&self, servers: &[Server]) {
-        let told = servers.iter().filter_map(|server| {
-            let (address, error) = (&server.addr, server.last_error.as_ref()?);
-            let advice = advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
-            Some(format!("{}:{}: {error}{advice}", address.host(), address.port()))
-        });
-        let told: Vec<String> = told.collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = told.join(", ");
+        let failed =
+            servers.iter().filter_map(|server| Some((server, server.last_error.as_ref()?)));
+        let mut trouble = Trouble::default();
+        for (Server { addr, .. }, error) in failed {
+            let advice = advice(error).or_else(|| refusal(error));
+            trouble.is_refusal |= advice.is_some();
+            let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+            let comma = if trouble.told.is_empty() { "" } else { ", " };
+            // Writing to a String cannot fail.
+            let _ = write!(trouble.told, "{comma}{}:{}: {error}{advice}", addr.host(), addr.port());
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
+
+    /// Whether a server is there and refuses us, or is refused by us: no use in waiting for it.
+    pub fn is_refusal(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_refusal
+    }
+}
+
+/// What to do about a server that does not let us in.
+fn refusal(error: &str) -> Option<&'static str> {
+    let error = error.to_lowercase();
+    (error.contains("authorization") || error.contains("authentication"))
+        .then_some("correct the user and the password, or the token, in broker.url")
 }
 
 impl Display for NatsTrouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("there is no connection to it")?;
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_empty() { Ok(()) } else { write!(f, ": {told}") }
+        let trouble = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.told.is_empty() { Ok(()) } else { write!(f, ": {}", trouble.told) }
     }
 }
 

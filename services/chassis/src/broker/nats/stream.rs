@@ -1,12 +1,15 @@
 //! A service's stream at the NATS server: its name, its settings, and which of them must hold.
 
-use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+};
+use async_nats::jetstream::{Context, ErrorCode};
+use bytes::Bytes;
 
 use super::{NatsOptions, failed};
 use crate::broker::BrokerError;
-
-use std::time::Duration;
 
 /// The server remembers the ids of messages this long. The sequence is what keeps an event from
 /// being stored twice; ids are for those who look at the stream, and cost the server's memory.
@@ -50,6 +53,31 @@ pub(super) async fn open(
     let stream = context.get_or_create_stream(&wanted).await.map_err(failed)?;
     check(&wanted, &stream.cached_info().config)?;
     Ok(stream)
+}
+
+/// What the stream of a source holds at a sequence, as its leader has it; `None`: nothing, or there
+/// is no such stream.
+pub(super) async fn message(
+    context: &Context,
+    source: &str,
+    sequence: u64,
+) -> Result<Option<Bytes>, BrokerError> {
+    // Asks nothing of the server.
+    let stream = context.get_stream_no_info(name(source)).await.map_err(failed)?;
+    match stream.get_raw_message(sequence).await {
+        Ok(message) => Ok(Some(message.payload)),
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => Ok(None),
+            RawMessageErrorKind::JetStream(said)
+                if said.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            // It is not in the error's chain.
+            RawMessageErrorKind::JetStream(said) => Err(failed(said)),
+            _ => Err(failed(error)),
+        },
+    }
 }
 
 /// Refuses a stream that somebody made differently and that would lose events, or hold others.
