@@ -7,6 +7,8 @@ use pillion_tests::build;
 use pillion_tests::rig::{Rig, host, plugin, single};
 use serde_json::json;
 
+use crate::at_run::patient;
+
 /// Tries to start with this plugin; the error's text.
 fn refused(spec: PluginSpec) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -123,7 +125,9 @@ fn plugins_that_fail_while_they_are_loaded() {
     for (deed, expected) in
         [("loop", "deadline"), ("trap", "configure"), ("memory", "memory"), ("exit", "exit")]
     {
-        let said = refused(hostile(json!({ "do": deed, "phase": "configure" }), &ALL));
+        let mut spec = hostile(json!({ "do": deed, "phase": "configure" }), &ALL);
+        patient(&mut spec, deed);
+        let said = refused(spec);
         assert!(said.contains("configure") && said.contains(expected), "{deed}: {said}");
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
+use crate::at_run::patient;
 
 /// What does not wait takes less, also on a busy machine: 20 requests that waited would take 20 s.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -238,7 +239,9 @@ async fn a_hostile_plugin_on_a_fiber_costs_its_own_call_only() {
     ] {
         for phase in ["request", "response"] {
             let config = json!({ "do": deed, "phase": phase, "when": "now" });
-            let spec = single(plugin(build::fixture("hostile"), config, &grants));
+            let mut hostile = plugin(build::fixture("hostile"), config, &grants);
+            patient(&mut hostile, deed);
+            let spec = single(hostile);
             let (folder, _) = file();
             let target = pillion_host::SinkTarget::File(folder.path().join("access.log"));
             let node = Node::start(spec, |options| {

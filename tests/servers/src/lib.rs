@@ -12,7 +12,7 @@ mod nats;
 mod network;
 mod options;
 mod place;
-mod port;
+pub mod port;
 mod postgres;
 mod process;
 mod program;
