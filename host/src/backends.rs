@@ -31,11 +31,17 @@ pub(crate) use redis::check_url;
 /// 4,000 calls a second to one that answers nothing, and millions to one that works.
 const IN_FLIGHT_MAX: usize = 1_024;
 
+/// Calls that may wait for one of those to end. Beyond that a call is shed at once.
+const QUEUED_MAX: usize = 1_024;
+
 /// Completion hooks that may be waiting at once; each holds a request's data.
 const COMPLETIONS_MAX: usize = 1_024;
 
 /// How long the host's start waits for a back end's first answer before it goes on without.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// A call that got its turn within this time had all of its own for the answer.
+const CALL_TURN_MAX: Duration = Duration::from_millis(10);
 
 /// How often a back end that is idle or down is asked whether it is there.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
@@ -118,11 +124,23 @@ pub(crate) struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FailureKind {
     /// Nothing: it was about this call.
-    Refused,
+    Call,
     /// It took as long as it may, like a time-out.
     Slow,
+    /// The backend answers, but does not execute commands: out of memory, no permission, not a
+    /// writable replica, a cluster that is down. Other calls will be refused as well.
+    Refused,
     /// The back end itself is gone: there is no use in asking again at once.
     Gone,
+    /// The backend is of a kind that is not supported, which fails a start.
+    Unsupported,
+}
+
+impl FailureKind {
+    /// Whether a single one shows that the backend is down.
+    fn is_down(self) -> bool {
+        matches!(self, Self::Refused | Self::Gone | Self::Unsupported)
+    }
 }
 
 /// What a plugin is told when there is no answer.
@@ -277,6 +295,8 @@ pub(crate) struct Backend {
     handle: Handle,
     call_max: Duration,
     in_flight: Arc<Semaphore>,
+    /// Calls in flight and those that wait to be.
+    admitted: Arc<Semaphore>,
     health: Health,
     counters: Counters,
 }
@@ -308,6 +328,7 @@ impl Backend {
             handle: handle.clone(),
             call_max,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            admitted: Arc::new(Semaphore::new(IN_FLIGHT_MAX + QUEUED_MAX)),
             health: Health::default(),
             counters: Counters::default(),
         });
@@ -316,30 +337,40 @@ impl Backend {
         drop(handle.spawn(async move {
             let mut answered = Some(answered);
             while let Some(backend) = watched.upgrade() {
-                backend.probe().await;
-                if let Some(answered) = answered.take() {
+                // In a task of its own: a panic costs this probe, not all that would follow.
+                let probed = tokio::spawn(async move { backend.probe().await }).await;
+                match (probed, answered.take()) {
+                    (Err(error), _) if error.is_cancelled() => return,
+                    (Err(_), _) => tracing::error!("the probe of the plugins' state panicked"),
                     // Nobody listens when the host's start went on without.
-                    let _gone = answered.send(());
+                    (Ok(probed), Some(answered)) => drop(answered.send(probed)),
+                    (Ok(_), None) => {}
                 }
-                drop(backend);
                 tokio::time::sleep(PROBE_INTERVAL).await;
             }
         }));
-        if first_answer.recv_timeout(FIRST_ANSWER_MAX).is_err() {
-            tracing::warn!(backend = kind, place = backend.place, "has not answered yet");
+        match first_answer.recv_timeout(FIRST_ANSWER_MAX) {
+            Ok(Err(failure)) if failure.kind == FailureKind::Unsupported => {
+                let Failure { reason, .. } = failure;
+                return Err(HostError::State(format!("{kind} at {}: {reason}", backend.place)));
+            }
+            Ok(_) => {}
+            Err(_) => tracing::warn!(backend = kind, place = backend.place, "has not answered yet"),
         }
         Ok(Some(backend))
     }
 
-    /// Asks whether it is there, unless a call has just shown it.
-    async fn probe(&self) {
+    /// Checks that it executes the kind of commands that calls need, unless a call has just shown
+    /// it.
+    async fn probe(&self) -> Result<(), Failure> {
         if self.health.is_up() && self.health.take_answered() {
-            return;
+            return Ok(());
         }
+        let is_up = self.health.is_up();
         let answer = tokio::time::timeout(self.call_max, async {
             match &self.store {
-                Store::Sqlite(sqlite) => sqlite.probe().await,
-                Store::Redis(redis) => redis.probe().await,
+                Store::Sqlite(sqlite) => sqlite.probe(is_up).await,
+                Store::Redis(redis) => redis.probe(self.uses).await,
             }
         });
         match answer.await {
@@ -353,9 +384,17 @@ impl Backend {
                         self.uses.again()
                     );
                 }
+                Ok(())
             }
-            Ok(Err(failure)) => self.failed(failure.reason, true),
-            Err(_) => self.failed(self.slow(), false),
+            Ok(Err(failure)) => {
+                // A probe that fails for whatever reason shows that calls would fail, too.
+                self.failed(failure.reason.clone(), true);
+                Err(failure)
+            }
+            Err(_) => {
+                self.failed(self.slow(), false);
+                Err(Failure { reason: self.slow(), kind: FailureKind::Slow })
+            }
         }
     }
 
@@ -370,10 +409,13 @@ impl Backend {
     }
 
     fn failed(&self, reason: String, gone: bool) {
-        if let Some(reason) = self.health.failed(reason, gone) {
-            if let Store::Redis(redis) = &self.store {
-                redis.disconnect();
-            }
+        let change = self.health.failed(reason, gone);
+        if change.is_down_now
+            && let Store::Redis(redis) = &self.store
+        {
+            redis.disconnect();
+        }
+        if let Some(reason) = change.to_log {
             tracing::error!(
                 backend = self.kind,
                 place = self.place,
@@ -382,6 +424,21 @@ impl Backend {
                 self.uses.without()
             );
         }
+    }
+
+    /// Counts a call that there is no room for, and says so now and then.
+    fn shed(&self) -> String {
+        self.counters.count(Outcome::Busy);
+        if let Some(calls) = self.counters.shed_to_log() {
+            tracing::warn!(
+                backend = self.kind,
+                place = self.place,
+                calls,
+                "too many calls to the plugins' state are in flight; further calls are shed, and \
+                 limits are enforced per host meanwhile"
+            );
+        }
+        format!("{IN_FLIGHT_MAX} calls are in flight and no more can wait")
     }
 
     /// Takes note of a take that this host judged by itself.
@@ -435,16 +492,20 @@ impl Backend {
         if wait_max.is_zero() {
             return unavailable("the hook has waited for as long as it may (limits.wait_ms)");
         }
-        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
-            self.counters.count(Outcome::Busy);
-            return unavailable(&format!("{IN_FLIGHT_MAX} calls are under way already"));
+        let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else {
+            return unavailable(&self.shed());
         };
         let this = Arc::clone(self);
         let task = self.handle.spawn(async move {
             let began = Instant::now();
-            let limit = this.call_max.min(wait_max);
+            let time_max = this.call_max.min(wait_max);
+            let turn = Arc::clone(&this.in_flight).acquire_owned();
+            let Ok(Ok(permit)) = tokio::time::timeout(time_max, turn).await else {
+                return Err(this.shed());
+            };
+            let limit = time_max.saturating_sub(began.elapsed());
             let answer = tokio::time::timeout(limit, work).await;
-            drop(permit);
+            drop((permit, admitted));
             match answer {
                 Ok(Ok(answer)) => {
                     this.health.answered();
@@ -453,17 +514,19 @@ impl Backend {
                     Ok(answer)
                 }
                 Ok(Err(failure)) => {
-                    this.counters.count(Outcome::Failed);
-                    if failure.kind != FailureKind::Refused {
-                        let gone = failure.kind == FailureKind::Gone;
-                        this.failed(failure.reason.clone(), gone);
+                    let is_refusal = failure.kind == FailureKind::Refused;
+                    let outcome = if is_refusal { Outcome::Refused } else { Outcome::Failed };
+                    this.counters.count(outcome);
+                    if failure.kind != FailureKind::Call {
+                        this.failed(failure.reason.clone(), failure.kind.is_down());
                     }
                     Err(failure.reason)
                 }
                 Err(_) => {
                     this.counters.count(Outcome::TimedOut);
-                    // One that only had what was left of a hook's wait proves nothing.
-                    if limit == this.call_max {
+                    // One that only had what was left of a hook's wait, or of its own after it
+                    // waited for its turn, proves nothing.
+                    if limit.saturating_add(CALL_TURN_MAX) >= this.call_max {
                         this.failed(this.slow(), false);
                     }
                     Err(this.slow())

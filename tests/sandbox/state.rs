@@ -6,6 +6,7 @@ mod bounds;
 mod degraded;
 mod exactness;
 mod faults;
+mod refused;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use pillion_host::{GenerationSpec, Host, HostOptions, PluginSpec, RouteTable, StateBackend};
-use pillion_test_servers::Redis;
+use pillion_test_servers::{Redis, ServerOptions};
 use pillion_tests::build;
 use pillion_tests::client::Client;
 use pillion_tests::rig::{plugin, single};

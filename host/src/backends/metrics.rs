@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Backend, Outside};
 
@@ -11,6 +12,8 @@ use super::{Backend, Outside};
 pub(super) enum Outcome {
     Answered,
     Failed,
+    /// The backend answered that it does not execute commands.
+    Refused,
     TimedOut,
     /// Not asked, because it is down.
     Down,
@@ -19,9 +22,10 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Answered, "answered"),
         (Self::Failed, "failed"),
+        (Self::Refused, "refused"),
         (Self::TimedOut, "timed-out"),
         (Self::Down, "down"),
         (Self::Busy, "busy"),
@@ -38,7 +42,23 @@ pub(super) struct Counters {
     micros: AtomicU64,
     /// Takes from the limiter that the host judged by itself.
     local_takes: AtomicU64,
+    /// When it last did.
+    local_take: Mutex<Option<Instant>>,
+    shed: Mutex<Shed>,
 }
+
+/// Calls that were shed and not logged yet.
+#[derive(Debug, Default)]
+struct Shed {
+    calls: u64,
+    logged: Option<Instant>,
+}
+
+/// A host that judged a take by itself within this time is degraded, whatever the reason.
+const DEGRADED_TIME: Duration = Duration::from_secs(5);
+
+/// How often it is logged that calls are shed.
+const SHED_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Counters {
     pub(super) fn count(&self, outcome: Outcome) {
@@ -49,6 +69,24 @@ impl Counters {
 
     pub(super) fn took_locally(&self) {
         self.local_takes.fetch_add(1, Ordering::Relaxed);
+        *self.local_take.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the host has judged a take by itself just now.
+    fn takes_locally(&self) -> bool {
+        let last = self.local_take.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < DEGRADED_TIME)
+    }
+
+    /// Adds a call that was shed; the number of them when it is time to log it.
+    pub(super) fn shed_to_log(&self) -> Option<u64> {
+        let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
+        shed.calls += 1;
+        if shed.logged.is_some_and(|at| at.elapsed() < SHED_LOG_INTERVAL) {
+            return None;
+        }
+        shed.logged = Some(Instant::now());
+        Some(std::mem::take(&mut shed.calls))
     }
 
     /// Takes note of how long an answer took.
@@ -84,11 +122,13 @@ pub(crate) fn render(outside: &Outside, out: &mut String) {
     }
     head("pillion_state_up", "gauge", "1 while a back end of kv or limiter answers.", lines);
     if let Some((labels, backend)) = all.iter().find(|(_, backend)| backend.uses.limiter) {
-        let degraded = u64::from(!backend.health.is_up());
+        let is_degraded = !backend.health.is_up() || backend.counters.takes_locally();
+        let degraded = u64::from(is_degraded);
         head(
             "pillion_limiter_degraded",
             "gauge",
-            "1 while the shared limiter is away and this host limits by itself.",
+            "1 while this host enforces limits by itself, because the shared limiter is \
+             unavailable, refuses commands or has too many calls in flight.",
             format!("pillion_limiter_degraded{{{labels}}} {degraded}\n"),
         );
         let takes = backend.counters.local_takes.load(Ordering::Relaxed);

@@ -5,25 +5,33 @@
 //! restarts empty, or fails over to a replica that lags, begins the windows anew.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, RedisError, Script,
-    ScriptInvocation, ServerErrorKind, TlsCertificates,
+    TlsCertificates,
 };
 
 use super::{
-    Access, Accessed, Condition, Failure, FailureKind, Operation, Quota, Take, Taken, bounded_ttl,
+    Access, Accessed, Condition, Failure, FailureKind, Operation, Quota, Take, Taken, Uses,
+    bounded_ttl,
 };
 use crate::error::HostError;
 use crate::kv::cost;
-use crate::limiter::Verdict;
+use crate::limiter::{Verdict, Window};
 use crate::options::RedisTls;
 
 /// Before every name.
 const PREFIX: &str = "pillion:";
+
+/// Plugin and key of a probe's commands; no plugin can have this name.
+const PROBE: &str = "!probe";
+
+/// A window that is over when the next probe comes, so that each of them writes.
+const PROBE_WINDOW: Window = Window { limit: u32::MAX, length: 1_000_000 };
+const PROBE_TTL_MS: u64 = 1_000;
 
 /// Whether this is a URL that [`Redis::open`] takes. Never repeats it: it may hold a password.
 pub(crate) fn check_url(url: &str) -> Result<(), String> {
@@ -58,20 +66,18 @@ pub(super) struct Redis {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        // A server that cannot be written to, or is not ready, is as good as none.
-        let gone = error.is_unrecoverable_error()
-            || error.is_io_error()
-            || matches!(
-                error.kind(),
-                ErrorKind::Server(
-                    ServerErrorKind::ReadOnly
-                        | ServerErrorKind::BusyLoading
-                        | ServerErrorKind::MasterDown
-                )
-            );
-        let kind = if gone { FailureKind::Gone } else { FailureKind::Refused };
+        let kind = match error.kind() {
+            _ if error.is_unrecoverable_error() || error.is_io_error() => FailureKind::Gone,
+            // What is under this key is not what a script expects; others are.
+            _ if error.to_string().contains("WRONGTYPE") => FailureKind::Call,
+            ErrorKind::UnexpectedReturnType => FailureKind::Call,
+            // The server answers, but does not execute commands: LOADING, READONLY, OOM, NOPERM,
+            // MISCONF, MOVED, CLUSTERDOWN and whatever else it will refuse the next one with.
+            ErrorKind::Server(_) | ErrorKind::Extension => FailureKind::Refused,
+            _ => FailureKind::Gone,
+        };
         let reason = error.to_string();
-        let reason = match advice(&reason) {
+        let reason = match remedy(&error).or_else(|| advice(&reason)) {
             Some(advice) => format!("{reason}; {advice}"),
             None => reason,
         };
@@ -146,23 +152,47 @@ impl Redis {
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Connects if it is not connected, and waits for an answer.
-    pub(super) async fn probe(&self) -> Result<(), Failure> {
+    /// Connects if it is not connected, and has it execute what calls need: one that answers a
+    /// PING may refuse everything else.
+    pub(super) async fn probe(&self, uses: Uses) -> Result<(), Failure> {
         let connected = self.connection().ok();
-        let connection = match connected {
-            Some(mut connection) => {
-                ping(&mut connection).await?;
+        let mut connection = match connected {
+            Some(connection) => connection,
+            None => {
+                let connecting = self.connect(&self.client()?).await;
+                let mut connection = connecting.map_err(|error| {
+                    let is_closed = self.tls.is_none() && error.is_connection_dropped();
+                    let mut failure = Failure::from(error);
+                    if is_closed {
+                        failure.reason += "; a server that wants TLS is at rediss://";
+                    }
+                    failure
+                })?;
+                refuse_cluster(&mut connection).await?;
                 connection
             }
-            None => self.connect(&self.client()?).await.map_err(|error| {
-                let is_closed = self.tls.is_none() && error.is_connection_dropped();
-                let mut failure = Failure::from(error);
-                if is_closed {
-                    failure.reason += "; a server that wants TLS is at rediss://";
-                }
-                failure
-            })?,
         };
+        if uses.limiter {
+            let take = Take {
+                plugin: Arc::from(PROBE),
+                key: PROBE.to_owned(),
+                quota: Quota::Window(PROBE_WINDOW),
+                keys_max: 1,
+            };
+            self.take_on(&mut connection, &take).await?;
+        }
+        if uses.kv {
+            let operation = Operation::Set {
+                value: Vec::new(),
+                ttl_ms: Some(PROBE_TTL_MS),
+                bytes_max: usize::MAX >> 12,
+                condition: Condition::Anything,
+            };
+            for operation in [operation, Operation::Get] {
+                let access = Access { plugin: Arc::from(PROBE), key: PROBE.to_owned(), operation };
+                self.access_on(&mut connection, &access).await?;
+            }
+        }
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
         Ok(())
     }
@@ -170,11 +200,19 @@ impl Redis {
     async fn connect(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {
         let mut connection =
             client.get_multiplexed_async_connection_with_config(&self.config).await?;
-        ping(&mut connection).await?;
+        let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
         Ok(connection)
     }
 
     pub(super) async fn take(&self, take: &Take) -> Result<Taken, Failure> {
+        self.take_on(&mut self.connection()?, take).await
+    }
+
+    async fn take_on(
+        &self,
+        connection: &mut MultiplexedConnection,
+        take: &Take,
+    ) -> Result<Taken, Failure> {
         let Take { plugin, key, quota, keys_max } = take;
         // A bucket and a window of the same key are two cells.
         let (script, cell) = match quota {
@@ -191,7 +229,7 @@ impl Redis {
             Quota::Bucket(bucket) => invocation.arg(bucket.increment).arg(bucket.capacity),
             Quota::Window(window) => invocation.arg(window.limit).arg(window.length / 1_000),
         };
-        let answer = self.run(&invocation).await?;
+        let answer: Vec<i64> = invocation.invoke_async(connection).await?;
         match *answer {
             [allowed, remaining, reset, retry_after, keys] => Ok(Taken::Judged {
                 verdict: Verdict {
@@ -208,12 +246,19 @@ impl Redis {
     }
 
     pub(super) async fn access(&self, access: &Access) -> Result<Accessed, Failure> {
+        self.access_on(&mut self.connection()?, access).await
+    }
+
+    async fn access_on(
+        &self,
+        connection: &mut MultiplexedConnection,
+        access: &Access,
+    ) -> Result<Accessed, Failure> {
         let Access { plugin, key, operation } = access;
         let value_key = format!("{PREFIX}{{{plugin}}}:kv:value:{key}");
         let script = match operation {
             Operation::Get => {
-                let mut connection = self.connection()?;
-                let value = redis::cmd("GET").arg(value_key).query_async(&mut connection).await?;
+                let value = redis::cmd("GET").arg(value_key).query_async(connection).await?;
                 return Ok(Accessed::Value(value));
             }
             Operation::Delete => &self.delete,
@@ -234,22 +279,52 @@ impl Redis {
                 Condition::Equal(expected) => call.arg("equal").arg(expected),
             };
         }
-        let answer = self.run(&call).await?;
+        let answer: Vec<i64> = call.invoke_async(connection).await?;
         match *answer {
             [done, bytes] => Ok(Accessed::Changed { done: done == 1, bytes: bytes.unsigned_abs() }),
             [-1] => Ok(Accessed::Full),
             _ => Err(unexpected(&answer)),
         }
     }
-
-    async fn run(&self, call: &ScriptInvocation<'_>) -> Result<Vec<i64>, Failure> {
-        Ok(call.invoke_async(&mut self.connection()?).await?)
-    }
 }
 
-async fn ping(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    let _pong: String = redis::cmd("PING").query_async(connection).await?;
-    Ok(())
+/// Refuses a node of a Redis Cluster: it would refuse most keys, and the scripts' keys belong to
+/// one server.
+async fn refuse_cluster(connection: &mut MultiplexedConnection) -> Result<(), Failure> {
+    let info: Result<String, RedisError> =
+        redis::cmd("INFO").arg("cluster").query_async(connection).await;
+    // A user without the right to ask: the commands of a probe show what is wrong.
+    let Ok(info) = info else { return Ok(()) };
+    if !info.lines().any(|line| line.trim() == "cluster_enabled:1") {
+        return Ok(());
+    }
+    let reason = "is a node of a Redis Cluster, which is not supported: use a Redis or Valkey with                   `cluster-enabled no`, whose one server has the state of all plugins";
+    Err(Failure { reason: reason.to_owned(), kind: FailureKind::Unsupported })
+}
+
+/// What to do about a command that the server refused with this code.
+fn remedy(error: &RedisError) -> Option<&'static str> {
+    // Old servers put the code of a script's command into the text of another error.
+    const REMEDIES: [(&str, &str); 8] = [
+        (
+            "NOPERM",
+            "its user needs EVAL, EVALSHA, SCRIPT LOAD and what the scripts call, on keys \
+             `pillion:*`",
+        ),
+        ("OOM", "it has no memory left: raise its `maxmemory`, or delete what is not needed"),
+        ("READONLY", "it is a replica: name the primary"),
+        ("MISCONF", "it cannot write its snapshot: see its log and disk"),
+        ("MOVED", "it is a node of a Redis Cluster, which is not supported"),
+        ("CLUSTERDOWN", "it is a node of a Redis Cluster, which is not supported"),
+        ("LOADING", "it is loading its data set"),
+        ("unknown command", "it does not have the commands that are needed: EVAL, EVALSHA, SCRIPT"),
+    ];
+    if error.is_io_error() {
+        return None;
+    }
+    let (code, text) = (error.code().unwrap_or_default(), error.to_string());
+    let matches = |word: &str| code == word || text.contains(word);
+    REMEDIES.iter().find(|(word, _)| matches(word)).map(|(_, remedy)| *remedy)
 }
 
 /// What to do about a connection that failed in these words, where TLS was why.
@@ -281,5 +356,5 @@ fn nanos(number: i64) -> Duration {
 }
 
 fn unexpected(answer: &[i64]) -> Failure {
-    Failure { reason: format!("its script answered {answer:?}"), kind: FailureKind::Refused }
+    Failure { reason: format!("its script answered {answer:?}"), kind: FailureKind::Call }
 }

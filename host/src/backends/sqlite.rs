@@ -8,12 +8,13 @@
 //! moments, because a commit does not wait for the disk.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{
     Access, Accessed, Condition, Failure, FailureKind, IN_FLIGHT_MAX, Operation, Quota, Take,
@@ -43,11 +44,15 @@ const SWEEP_FULL_ROWS: i64 = 1_000;
 /// How long another process may hold the lock, as a part of the bound of one call.
 const LOCK_WAIT_PARTS: u32 = 2;
 
+/// Between a panic of the task and its restart.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
 type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 
 #[derive(Debug)]
 enum Job {
-    Probe(Answer<()>),
+    /// Whether to find out if the file can be written to.
+    Probe(bool, Answer<()>),
     Take(Take, Answer<Taken>),
     Access(Access, Answer<Accessed>),
 }
@@ -68,13 +73,19 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(error) => {
-                // The low byte is the primary result code; 5 is SQLITE_BUSY.
+                // The low byte is the primary result code.
                 let code = error.code().and_then(|code| code.parse::<u32>().ok());
-                let busy = code.is_some_and(|code| code & 0xff == 5);
-                let kind = if busy { FailureKind::Slow } else { FailureKind::Refused };
+                let kind = match code.map(|code| code & 0xff) {
+                    // SQLITE_BUSY
+                    Some(5) => FailureKind::Slow,
+                    // SQLITE_TOOBIG, _CONSTRAINT, _MISMATCH
+                    Some(18..=20) => FailureKind::Call,
+                    // The file or its disk: full, read-only, damaged, no permission.
+                    _ => FailureKind::Refused,
+                };
                 Self { reason: error.message().to_owned(), kind }
             }
-            error => Self { reason: error.to_string(), kind: FailureKind::Refused },
+            error => Self { reason: error.to_string(), kind: FailureKind::Gone },
         }
     }
 }
@@ -109,12 +120,14 @@ impl Sqlite {
             .map_err(|_| refused("the thread for it has ended".to_owned()))?
             .map_err(|failure| refused(failure.reason))?;
         let (jobs, queue) = mpsc::channel(IN_FLIGHT_MAX);
-        drop(handle.spawn(work(options, connection, queue)));
+        drop(handle.spawn(supervise(options, connection, queue)));
         Ok(Self { jobs })
     }
 
-    pub(super) async fn probe(&self) -> Result<(), Failure> {
-        self.ask(Job::Probe).await
+    /// Waits for an answer. While the file is up it is enough to lock it; when it is down, because
+    /// a write failed, another write shows whether that is over.
+    pub(super) async fn probe(&self, is_up: bool) -> Result<(), Failure> {
+        self.ask(|answer| Job::Probe(!is_up, answer)).await
     }
 
     pub(super) async fn take(&self, take: Take) -> Result<Taken, Failure> {
@@ -162,13 +175,32 @@ async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, Failur
     Ok(connection)
 }
 
+/// Has the work done, also after a panic: that costs the calls of one batch their answers.
+async fn supervise(
+    options: SqliteConnectOptions,
+    connection: SqliteConnection,
+    queue: mpsc::Receiver<Job>,
+) {
+    let queue = Arc::new(Mutex::new(queue));
+    let mut connection = Some(connection);
+    while let Err(error) =
+        tokio::spawn(work(options.clone(), connection.take(), Arc::clone(&queue))).await
+    {
+        if error.is_cancelled() {
+            return;
+        }
+        tracing::error!("plugin state task panicked, restarting");
+        tokio::time::sleep(RESTART_DELAY).await;
+    }
+}
+
 /// Does what is asked, in batches, until nobody is left who could ask.
 async fn work(
     options: SqliteConnectOptions,
-    connection: SqliteConnection,
-    mut queue: mpsc::Receiver<Job>,
+    mut connection: Option<SqliteConnection>,
+    queue: Arc<Mutex<mpsc::Receiver<Job>>>,
 ) {
-    let mut connection = Some(connection);
+    let mut queue = queue.lock().await;
     let mut batch = Vec::with_capacity(BATCH_CALLS_MAX);
     while queue.recv_many(&mut batch, BATCH_CALLS_MAX).await > 0 {
         // They are taken from the end.
@@ -213,7 +245,16 @@ async fn transaction(
             continue;
         }
         match job {
-            Job::Probe(answer) => done.push(Done::Probe(answer)),
+            Job::Probe(writes, answer) => {
+                let written = if writes { write(connection).await } else { Ok(()) };
+                match written {
+                    Ok(()) => done.push(Done::Probe(answer)),
+                    Err(failure) => {
+                        batch.push(Job::Probe(writes, answer));
+                        return Err(failure);
+                    }
+                }
+            }
             Job::Take(wanted, answer) => match take(connection, &wanted).await {
                 Ok(taken) => done.push(Done::Take(answer, taken)),
                 Err(failure) => {
@@ -237,7 +278,7 @@ async fn transaction(
 impl Job {
     fn is_abandoned(&self) -> bool {
         match self {
-            Self::Probe(answer) => answer.is_closed(),
+            Self::Probe(_, answer) => answer.is_closed(),
             Self::Take(_, answer) => answer.is_closed(),
             Self::Access(_, answer) => answer.is_closed(),
         }
@@ -245,7 +286,7 @@ impl Job {
 
     fn refuse(self, failure: &Failure) {
         match self {
-            Self::Probe(answer) => send(answer, Err(failure)),
+            Self::Probe(_, answer) => send(answer, Err(failure)),
             Self::Take(_, answer) => send(answer, Err(failure)),
             Self::Access(_, answer) => send(answer, Err(failure)),
         }
@@ -267,6 +308,13 @@ fn send<T>(answer: Answer<T>, result: Result<T, &Failure>) {
         result.map_err(|failure| Failure { reason: failure.reason.clone(), kind: failure.kind });
     // Who asked may have given up waiting.
     drop(answer.send(result));
+}
+
+/// Writes a page without changing anything.
+async fn write(connection: &mut SqliteConnection) -> Result<(), Failure> {
+    let statement = format!("PRAGMA user_version = {SCHEMA_VERSION}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
 }
 
 /// Nanoseconds since 1970, as `SQLite` keeps them.

@@ -113,3 +113,61 @@ fn back_ends_are_closed_on_a_worker_of_another_runtime() {
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async { drop(Backends::open(&options(&path)).unwrap()) });
 }
+
+/// More calls than may be in flight wait for their turn; more than may wait are shed, which
+/// shows in metrics, and the takes are judged by the host as long as it lasts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d03_calls_beyond_those_in_flight_wait_and_beyond_these_are_shed_visibly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.sqlite");
+    let mut options = options(&path);
+    options.state_call_max = Duration::from_secs(30);
+    let backends = Backends::open(&options).unwrap();
+    let backend = backends.outside.limiter.clone().unwrap();
+    assert!(judged(&backend, take("k", window(1))).await.allowed);
+    let metric = |line: &str| {
+        let mut page = String::new();
+        render(&backends.outside, &mut page);
+        let values = page.lines().filter(|found| found.starts_with(line));
+        values.map(|found| found.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+    };
+    assert_eq!(metric("pillion_limiter_degraded{"), 0);
+    // Nothing is answered while another process has the file.
+    let mut other = other_connection(&path).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    let limit = u32::try_from(IN_FLIGHT_MAX + QUEUED_MAX).unwrap();
+    for _ in 0..limit {
+        let backend = Arc::clone(&backend);
+        let call = async move { backend.take(take("all", window(limit)), options_wait()).await };
+        calls.spawn(call);
+    }
+    let began = Instant::now();
+    while backend.admitted.available_permits() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "they are not under way");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..10 {
+        let shed = backend.take(take("all", window(limit)), options_wait()).await.unwrap_err();
+        assert!(shed.0.contains("no more can wait"), "{shed:?}");
+        backend.took_locally();
+    }
+    assert_eq!(metric("pillion_limiter_degraded{"), 1);
+    let busy = format!("backend=\"sqlite\",place=\"{}\",outcome=\"busy\"", path.display());
+    assert_eq!(metric(&format!("pillion_state_calls_total{{{busy}}}")), 10);
+    assert_eq!(metric("pillion_limiter_degraded_takes_total{"), 10);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    let mut allowed = 0;
+    while let Some(call) = calls.join_next().await {
+        match call.unwrap() {
+            Ok(Taken::Judged { verdict, .. }) => allowed += u32::from(verdict.allowed),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(allowed, limit, "each was judged by the one limiter");
+}
+
+/// What a hook may wait: longer than any of these tests takes.
+fn options_wait() -> Duration {
+    Duration::from_mins(1)
+}

@@ -127,6 +127,7 @@ impl Fleet {
             tls: (options.tls == FleetTls::Everything)
                 .then(|| ServerFiles::of(&certificates, name)),
             password: (options.tls == FleetTls::Everything).then(secret),
+            arguments: Vec::new(),
         };
         let [postgres, nats, redis] = places;
         let (postgres, nats, redis) = (

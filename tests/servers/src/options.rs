@@ -1,5 +1,6 @@
 //! How a server is started: where, what it shows, and whom it lets in.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub struct ServerOptions {
     pub tls: Option<ServerFiles>,
     /// What it wants to hear; `PostgreSQL` has a password for each role in any case.
     pub password: Option<String>,
+    /// Further arguments of the program, before its port.
+    pub arguments: Vec<OsString>,
 }
 
 /// PEM files of a server.

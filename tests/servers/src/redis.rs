@@ -46,13 +46,14 @@ impl Redis {
                      elsewhere put `redis-server` or `valkey-server` on PATH"
                 )
             });
-            let ServerOptions { within, place, tls, password } = options;
+            let ServerOptions { within, place, tls, password, arguments: further } = options;
             let folder = Folder::new(within.as_deref(), Owner::SELF, KIND.end.1);
             let host = place.address().to_string();
             let arguments = ["--bind", &host, "--save", "", "--appendonly", "no"];
             let mut arguments: Vec<OsString> = arguments.map(Into::into).to_vec();
             // Without a password it takes nobody from elsewhere unless it is told to.
             arguments.extend(["--protected-mode", "no"].map(Into::into));
+            arguments.extend(further);
             if let Some(password) = password {
                 arguments.extend(["--requirepass".into(), password.into()]);
             }
