@@ -178,7 +178,7 @@ async fn rebuild(
 #[derive(Default)]
 struct Page([String; METRICS.len()]);
 
-const METRICS: [(&str, &str, &str); 7] = [
+const METRICS: [(&str, &str, &str); 8] = [
     ("pillion_events_recorded_total", "counter", "Events in a service's log."),
     (
         "pillion_events_unpublished",
@@ -204,12 +204,17 @@ const METRICS: [(&str, &str, &str); 7] = [
         "Whether the broker's last event is none of the log's: nothing is published until somebody \
          acts.",
     ),
+    (
+        "pillion_events_foreign_messages",
+        "gauge",
+        "Messages in a service's stream that something else published; they are skipped.",
+    ),
 ];
 
 impl Page {
     fn add(&mut self, status: &Status) {
         let service = status.service;
-        let [recorded, unpublished, lag, parked, attempts, up, diverged] = &mut self.0;
+        let [recorded, unpublished, lag, parked, attempts, up, diverged, foreign] = &mut self.0;
         let own = format!("service=\"{service}\"");
         // Writing to a String cannot fail.
         let _ = writeln!(recorded, "pillion_events_recorded_total{{{own}}} {}", status.recorded);
@@ -221,6 +226,8 @@ impl Page {
             let _ = writeln!(unpublished, "pillion_events_unpublished{{{own}}} {left}");
             let differs = u8::from(status.diverged);
             let _ = writeln!(diverged, "pillion_events_diverged{{{own}}} {differs}");
+            let count = status.foreign;
+            let _ = writeln!(foreign, "pillion_events_foreign_messages{{{own}}} {count}");
         }
         for source in &status.sources {
             let both = format!("{own},source=\"{}\"", source.source);

@@ -52,6 +52,13 @@ pub trait Broker: Send + Sync + Debug {
 
     /// Whether the broker answers.
     async fn check(&self) -> Result<(), BrokerError>;
+
+    /// How many messages among those of a source are no events, as far as it has seen when it was
+    /// last asked for the last position or published: somebody else published them. They are
+    /// skipped.
+    fn foreign_messages(&self, _source: &str) -> u64 {
+        0
+    }
 }
 
 /// Events of one source from one position on.

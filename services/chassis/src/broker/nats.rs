@@ -1,8 +1,12 @@
 //! The broker of several machines: NATS `JetStream`, one stream for each service.
 //!
-//! A message's sequence in the stream is the event's position, always: each is published with the
-//! last sequence that must be there before it, so the server refuses whatever would come twice,
-//! too early or too late, however many relays publish at once.
+//! Each event is published with the last sequence that must be there before it, so the server
+//! refuses whatever would come twice, too early or too late, however many relays publish at once. In
+//! a stream that only relays write to, a message's sequence is the event's position.
+//!
+//! What somebody else published to the subject, a *foreign* message, has a sequence and is no event.
+//! It is skipped and counted: by relays, which publish behind it, and by subscriptions. So the
+//! sequence of an event is its position plus the number of foreign messages before it, never less.
 //!
 //! `JetStream` acknowledges before it has synced, unless the server says `sync_interval: always`,
 //! and has lost messages with holes in the middle. Neither costs an event: what is missing at the
@@ -14,8 +18,9 @@
 mod address;
 mod stream;
 mod subscription;
+mod tail;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,9 +35,8 @@ use tokio::sync::watch;
 use self::address::address_error;
 pub use self::address::{NatsAddress, NatsTrouble};
 use self::subscription::NatsSubscription;
-use super::{
-    Broker, BrokerError, Cause, Subscription, check_consecutive, check_name, decode, encode,
-};
+use self::tail::Tail;
+use super::{Broker, BrokerError, Cause, Subscription, check_consecutive, check_name, encode};
 use crate::event_log::Recorded;
 use crate::tls::ServerTls;
 
@@ -43,6 +47,9 @@ const CONNECTION_LOOK_TIME: Duration = Duration::from_millis(10);
 /// Events that are on their way to the server at a time, unacknowledged. Enough to fill the
 /// round trips within a data centre; few enough for the client's queue of 2,048 commands.
 const IN_FLIGHT_COUNT_MAX: usize = 256;
+/// Foreign messages that may come between a relay's look at the stream and its publishing, before
+/// the relay begins again.
+const REFUSALS_MAX: u32 = 8;
 /// The server hears from us this often, and we notice that it is gone without a word.
 const PING_TIME: Duration = Duration::from_secs(5);
 /// By how much the pause between tries to connect grows, and to what at most. A server that comes
@@ -81,8 +88,8 @@ pub struct NatsBroker {
     /// Changes with every new connection.
     connected: watch::Receiver<()>,
     trouble: NatsTrouble,
-    /// The sources whose streams were there and sound when last looked at.
-    known: Arc<Mutex<HashSet<String>>>,
+    /// Where the streams ended that were there and sound when last looked at, by their source.
+    tails: Arc<Mutex<HashMap<String, Tail>>>,
 }
 
 impl NatsBroker {
@@ -122,7 +129,7 @@ impl NatsBroker {
             .timeout(ANSWER_TIME_MAX)
             .max_ack_inflight(IN_FLIGHT_COUNT_MAX)
             .build(client.clone());
-        Ok(Self { client, context, options, connected, trouble, known: Arc::default() })
+        Ok(Self { client, context, options, connected, trouble, tails: Arc::default() })
     }
 
     /// Waits for the connection, but not for long: what is sent without one piles up.
@@ -137,40 +144,58 @@ impl NatsBroker {
             .map_err(|_| BrokerError::Unavailable(self.trouble.to_string().into()))
     }
 
-    fn knows(&self, source: &str) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(source)
+    fn known_tail(&self, source: &str) -> Option<Tail> {
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(source).copied()
     }
 
-    fn remember(&self, source: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(source.to_owned());
+    fn remember(&self, source: &str, tail: Tail) {
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner).insert(source.to_owned(), tail);
     }
 
     fn forget(&self, source: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 
-    /// Publishes events in one go. The server takes them one after the other, each only right
-    /// behind the one before it.
+    /// Where the stream of a source ends now. One that is not sound is deleted first: the relay,
+    /// which asks, fills it again.
+    async fn tail(&self, source: &str) -> Result<Tail, BrokerError> {
+        let stream = stream::open(&self.context, &self.options, source).await?;
+        let found = tail::find(&stream, source, self.known_tail(source)).await?;
+        let Some(tail) = found else {
+            self.forget(source);
+            self.context.delete_stream(stream::name(source)).await.map_err(failed)?;
+            let stream = stream::open(&self.context, &self.options, source).await?;
+            let tail = Tail::empty(&stream);
+            self.remember(source, tail);
+            return Ok(tail);
+        };
+        self.remember(source, tail);
+        Ok(tail)
+    }
+
+    /// Publishes events in one go, behind the message that is the last one. The server takes them
+    /// one after the other, each only right behind the one before it.
     async fn publish_pipelined(
         &self,
         source: &str,
+        last_sequence: u64,
         events: &[Recorded],
     ) -> Result<(), PublishFailure> {
         let subject = stream::subject(source);
         let mut acknowledgements = Vec::with_capacity(events.len());
-        for event in events {
+        for (event, before) in events.iter().zip(last_sequence..) {
             let message = PublishMessage::build()
                 .payload(encode(event)?.into())
                 .message_id(format!("{source}/{}", event.position))
-                .expected_last_sequence(sequence(event.position - 1)?);
+                .expected_last_sequence(before);
             acknowledgements.push(self.context.send_publish(subject.clone(), message).await?);
         }
         // All answers are waited for: only then it is settled what the last position is.
         let mut refused = false;
-        for (event, acknowledgement) in events.iter().zip(acknowledgements) {
+        for (acknowledgement, before) in acknowledgements.into_iter().zip(last_sequence..) {
             match acknowledgement.await.map_err(PublishFailure::from) {
                 // The server knows an id for a while, and then does not look at the sequence.
-                Ok(it) => refused |= it.duplicate || it.sequence != sequence(event.position)?,
+                Ok(it) => refused |= it.duplicate || it.sequence != before + 1,
                 Err(PublishFailure::Refused) => refused = true,
                 Err(failure) => return Err(failure),
             }
@@ -270,31 +295,17 @@ impl Broker for NatsBroker {
     async fn last_position(&self, source: &str) -> Result<i64, BrokerError> {
         check_name(source)?;
         self.connection().await?;
-        let stream = stream::open(&self.context, &self.options, source).await?;
-        let state = &stream.cached_info().state;
-        self.remember(source);
-        if state.messages == state.last_sequence {
-            return position(state.last_sequence);
-        }
-        tracing::warn!(
-            source,
-            last = state.last_sequence,
-            held = state.messages,
-            "the broker has lost events of this service; its stream is deleted and filled again"
-        );
-        self.forget(source);
-        self.context.delete_stream(stream::name(source)).await.map_err(failed)?;
-        Ok(0)
+        Ok(self.tail(source).await?.position)
     }
 
     async fn event(&self, source: &str, position: i64) -> Result<Option<Recorded>, BrokerError> {
         check_name(source)?;
         self.connection().await?;
-        let sequence = sequence(position)?;
-        match stream::message(&self.context, source, sequence).await? {
-            Some(message) => decode(source, position, &message).map(Some),
-            None => Ok(None),
-        }
+        let first = match self.known_tail(source) {
+            Some(tail) if tail.position == position => tail.event_sequence,
+            _ => sequence(position)?,
+        };
+        tail::event(&self.context, source, position, first).await
     }
 
     async fn publish(
@@ -305,22 +316,46 @@ impl Broker for NatsBroker {
     ) -> Result<(), BrokerError> {
         check_consecutive(source, after, events)?;
         self.connection().await?;
-        if !self.knows(source) {
-            stream::open(&self.context, &self.options, source).await?;
-            self.remember(source);
-        }
-        for events in events.chunks(IN_FLIGHT_COUNT_MAX) {
-            match self.publish_pipelined(source, events).await {
-                Ok(()) => {}
-                Err(PublishFailure::Other(error)) => return Err(error),
-                Err(PublishFailure::Refused | PublishFailure::NoStream) => {
+        let mut tail = match self.known_tail(source) {
+            Some(tail) => tail,
+            None => self.tail(source).await?,
+        };
+        let (mut rest, mut refusals) = (events, 0);
+        while !rest.is_empty() {
+            let due = rest.first().map_or(after, |event| event.position - 1);
+            if tail.position != due {
+                // What is known may be old: another relay has published since.
+                tail = self.tail(source).await?;
+                if tail.position != due {
+                    return Err(BrokerError::OutOfOrder { last: tail.position });
+                }
+            }
+            let (batch, others) = rest.split_at(rest.len().min(IN_FLIGHT_COUNT_MAX));
+            match self.publish_pipelined(source, tail.sequence, batch).await {
+                Ok(()) => {
+                    tail.advance(batch.len());
+                    self.remember(source, tail);
+                    rest = others;
+                }
+                Err(PublishFailure::Other(error)) => {
                     self.forget(source);
-                    let last = self.last_position(source).await?;
-                    return Err(BrokerError::OutOfOrder { last });
+                    return Err(error);
+                }
+                Err(PublishFailure::Refused | PublishFailure::NoStream) => {
+                    tail = self.tail(source).await?;
+                    refusals += 1;
+                    // A foreign message came in between: the same again, behind it.
+                    if tail.position != due || refusals > REFUSALS_MAX {
+                        return Err(BrokerError::OutOfOrder { last: tail.position });
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn foreign_messages(&self, source: &str) -> u64 {
+        self.known_tail(source).map_or(0, |tail| tail.foreign())
     }
 
     async fn subscribe(

@@ -21,6 +21,9 @@ pub struct Status {
     /// Whether the broker's last event is none of the log's: the database was restored, and the
     /// broker was not. Nothing is published then. False also when the broker cannot be asked.
     pub diverged: bool,
+    /// Messages in the broker's copy of the log that are no events, because something else
+    /// publishes there. They are skipped.
+    pub foreign: u64,
     /// What it takes of other services.
     pub sources: Vec<SourceStatus>,
     /// Events that are kept aside.
@@ -77,6 +80,7 @@ impl Journal {
             recorded: event_log::last_position(&self.database).await?,
             published,
             diverged,
+            foreign: broker.map_or(0, |broker| broker.foreign_messages(self.name)),
             sources,
             parked,
         })

@@ -81,18 +81,126 @@ async fn a_purged_stream_is_filled_anew() {
     assert_eq!(came, log);
 }
 
+/// What an operator, a health check or another program publishes to the subject of a service.
+async fn publish_foreign(context: &Context, source: &str, payload: &str) {
+    let subject = format!("pillion.events.{source}");
+    context.publish(subject, payload.to_owned().into()).await.unwrap().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_event_stops_the_subscription() {
+async fn d06_foreign_messages_are_skipped_and_counted_and_publishing_goes_on() {
+    let (context, broker, source) = shared().await;
+    let log = log(&source, 40);
+    let copy = serde_json::to_string(&log[2]).unwrap();
+    let of_another = serde_json::to_string(&event("service-of-another", 9)).unwrap();
+    let far = serde_json::to_string(&event(&source, 5_000)).unwrap();
+    let mut early = broker.subscribe(&source, 0).await.unwrap();
+    assert_eq!(broker.last_position(&source).await.unwrap(), 0);
+    // Before the first event, alone and in rows, and while somebody reads.
+    let mut foreign = 0;
+    for (number, payload) in
+        ["not an event", "{}", &of_another, "\u{0}", &copy, ""].into_iter().enumerate()
+    {
+        for _ in 0..=number % 3 {
+            publish_foreign(&context, &source, payload).await;
+            foreign += 1;
+        }
+        let end = (number + 1) * 5;
+        relay(&broker, &log[..end], 3).await;
+        assert_eq!(collect(&mut *early, 5, 10).await, log[end - 5..end], "{payload:?}");
+        assert_eq!(broker.foreign_messages(&source), foreign, "{payload:?}");
+    }
+    // A process that starts now finds out the same by itself, and so does who reads from the
+    // middle or asks for a single event.
+    publish_foreign(&context, &source, "the last one").await;
+    let Place::Server(url) = Place::server().await else { panic!("a server") };
+    let fresh = small(&url).await;
+    assert_eq!(fresh.last_position(&source).await.unwrap(), 30);
+    assert_eq!(fresh.foreign_messages(&source), foreign + 1);
+    for position in [1, 6, 17, 30] {
+        let found = fresh.event(&source, position).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&log[usize::try_from(position).unwrap() - 1]));
+    }
+    assert_eq!(fresh.event(&source, 31).await.unwrap(), None);
+    relay(&fresh, &log[..35], 2).await;
+    // One that was elsewhere meanwhile is no worse off.
+    let refused = broker.publish(&source, 30, &log[30..31]).await;
+    assert!(matches!(refused, Err(BrokerError::OutOfOrder { last: 35 })), "{refused:?}");
+    relay(&broker, &log, 10).await;
+    assert_eq!(collect(&mut *early, 10, 64).await, log[30..]);
+    for after in [0, 4, 5, 17, 39] {
+        let mut late = broker.subscribe(&source, after).await.unwrap();
+        let after = usize::try_from(after).unwrap();
+        assert_eq!(collect(&mut *late, 40 - after, 64).await, log[after..]);
+    }
+    // No relay takes an event that is not due for its own, whoever made it.
+    publish_foreign(&context, &source, &far).await;
+    assert_eq!(broker.last_position(&source).await.unwrap(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d06_relays_and_somebody_else_publish_at_once_and_each_event_comes_once() {
+    let (context, _, source) = shared().await;
+    let Place::Server(url) = Place::server().await else { panic!("a server") };
+    let log = Arc::new(log(&source, 600));
+    let reader = small(&url).await;
+    let mut subscription = reader.subscribe(&source, 0).await.unwrap();
+    let mut relays = Vec::new();
+    for batch in [7, 50] {
+        let (broker, log) = (small(&url).await, Arc::clone(&log));
+        relays.push(tokio::spawn(async move {
+            for end in (20..=600).step_by(20) {
+                relay(&broker, &log[..end], batch).await;
+            }
+        }));
+    }
+    let stranger = tokio::spawn({
+        let source = source.clone();
+        async move {
+            for number in 0..40 {
+                publish_foreign(&context, &source, &format!("foreign {number}")).await;
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        }
+    });
+    let came = collect(&mut *subscription, 600, 64).await;
+    assert_same(&came, &log);
+    for relay in relays {
+        relay.await.unwrap();
+    }
+    stranger.await.unwrap();
+    assert_eq!(reader.last_position(&source).await.unwrap(), 600);
+    assert_eq!(reader.foreign_messages(&source), 40);
+}
+
+/// A stream that is mostly somebody else's is made again, and is full of nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn d06_a_stream_that_ends_in_very_many_foreign_messages_is_filled_again() {
+    let (context, broker, source) = shared().await;
+    let log = log(&source, 6);
+    relay(&broker, &log[..4], 4).await;
+    for _ in 0..300 {
+        publish_foreign(&context, &source, "again and again").await;
+    }
+    let mut subscription = broker.subscribe(&source, 2).await.unwrap();
+    relay(&broker, &log, 4).await;
+    assert_eq!(collect(&mut *subscription, 4, 10).await, log[2..]);
+    assert_eq!(broker.foreign_messages(&source), 0);
+}
+
+/// Damage is no foreign message: whoever reads stops at it, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn d06_an_event_that_is_not_there_stops_the_subscription() {
     let (context, broker, source) = shared().await;
     let log = log(&source, 3);
     relay(&broker, &log[..1], 1).await;
-    let subject = format!("pillion.events.{source}");
-    context.publish(subject, "not an event".into()).await.unwrap().await.unwrap();
+    publish_foreign(&context, &source, "in the place of the second").await;
+    publish_foreign(&context, &source, &serde_json::to_string(&log[2]).unwrap()).await;
     let mut subscription = broker.subscribe(&source, 0).await.unwrap();
     assert_eq!(subscription.next(10).await.unwrap(), log[..1]);
     for _ in 0..2 {
         let stopped = subscription.next(10).await;
-        assert!(matches!(stopped, Err(BrokerError::Corrupt { position: 2, .. })), "{stopped:?}");
+        assert!(matches!(stopped, Err(BrokerError::Gap { after: 1, found: 3, .. })), "{stopped:?}");
     }
 }
 

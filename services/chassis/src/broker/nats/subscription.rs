@@ -10,8 +10,8 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{NatsBroker, failed, position, sequence, stream};
-use crate::broker::{BrokerError, Subscription, decode};
+use super::{NatsBroker, failed, position, sequence, stream, tail};
+use crate::broker::{BrokerError, Subscription};
 use crate::event_log::Recorded;
 
 /// Events that the server sends ahead at a time, until they are asked for again.
@@ -27,7 +27,8 @@ const PULL_READ_TIME_MAX: Duration = Duration::from_secs(6);
 const CONSUMER_IDLE_TIME_MAX: Duration = Duration::from_mins(1);
 
 /// Events of a stream. The position here is the only one that counts: the consumer at the server
-/// acknowledges nothing, and is replaced whenever there is doubt about where it stands.
+/// acknowledges nothing, and is replaced whenever there is doubt about where it stands. Messages
+/// that are no events of the source are skipped.
 #[derive(Debug)]
 pub(super) struct NatsSubscription {
     broker: NatsBroker,
@@ -48,6 +49,8 @@ struct Pull {
     connected: watch::Receiver<()>,
     /// Whether it has sent nothing yet.
     is_new: bool,
+    /// Of the last message that it sent.
+    sequence: u64,
 }
 
 impl NatsSubscription {
@@ -83,7 +86,11 @@ impl NatsSubscription {
             connected.mark_unchanged();
             self.broker.connection().await?;
             let consumer = self.consumer().await?;
-            Pull { consumer, batch: None, asked: Instant::now(), connected, is_new: true }
+            // An event's sequence is never less than its position. Those that are more, because
+            // of foreign messages before them, come behind some that are known.
+            let sequence = sequence(self.position)?;
+            let asked = Instant::now();
+            Pull { consumer, batch: None, asked, connected, is_new: true, sequence }
         };
         let batch = if let Some(batch) = pull.batch.take() {
             batch
@@ -143,34 +150,44 @@ impl NatsSubscription {
 
     /// The event of a message if it is the one that is due.
     fn accept(&mut self, message: &Message) -> Result<Option<Recorded>, BrokerError> {
-        let is_new = self.pull.as_mut().is_some_and(|pull| std::mem::take(&mut pull.is_new));
         let found = match message.info() {
-            Ok(info) => position(info.stream_sequence)?,
+            Ok(info) => info.stream_sequence,
             Err(error) => return Err(BrokerError::Failed(error)),
         };
+        let Some(pull) = self.pull.as_mut() else {
+            return Ok(None);
+        };
+        let (is_new, before) = (std::mem::take(&mut pull.is_new), pull.sequence);
         // Wherever the server lets a consumer begin, nothing comes twice.
-        if found <= self.position {
+        if found <= before {
             return Ok(None);
         }
-        if found > self.position + 1 {
-            self.pull = None;
-            if !is_new {
-                return Ok(None);
-            }
-            // It was asked for the one that is due, and has none.
+        pull.sequence = found;
+        let missing = |found: i64| {
             let (name, after) = (self.source.clone(), self.position);
-            return Err(BrokerError::Gap { name, after, found });
+            Err(BrokerError::Gap { name, after, found })
+        };
+        if found > before + 1 {
+            let gap = missing(position(found)?);
+            self.pull = None;
+            // A new one was asked for the very next message, and there is none.
+            return if is_new { gap } else { Ok(None) };
         }
-        match decode(&self.source, found, &message.payload) {
-            Ok(event) => {
-                self.position = found;
-                Ok(Some(event))
-            }
-            Err(error) => {
-                self.pull = None;
-                Err(error)
-            }
+        let Some(event) = tail::parse(&self.source, &message.payload) else {
+            tracing::debug!(source = self.source, sequence = found, "skipped a foreign message");
+            return Ok(None);
+        };
+        if event.position <= self.position {
+            return Ok(None);
         }
+        if event.position > self.position + 1 {
+            // What was due is damaged, or this was not published by a relay.
+            let gap = missing(event.position);
+            self.pull = None;
+            return gap;
+        }
+        self.position = event.position;
+        Ok(Some(event))
     }
 }
 
