@@ -19,7 +19,7 @@ use crate::Notifications;
 use crate::error::Error;
 use crate::feeds::Seat;
 use crate::notice::Item;
-use crate::store::{Mailbox, Store};
+use crate::store::Store;
 
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 /// Read at once: so many wait in memory for a slow client, no more.
@@ -28,7 +28,8 @@ const BATCH_MAX: u32 = 100;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// `GET /pillion/v1/notifications/stream`: what comes in from now on or, with `Last-Event-ID`,
-/// after that notification.
+/// after that notification. An id that cannot be resumed from is no error, for browsers never
+/// reconnect after one: the stream begins at the newest notification.
 pub(crate) async fn stream(
     State(notifications): State<Notifications>,
     caller: UserCaller,
@@ -37,7 +38,7 @@ pub(crate) async fn stream(
 ) -> Result<(Extension<Streaming>, Sse<impl Stream<Item = Result<Event, Infallible>>>), Error> {
     query.finish()?;
     let user_id = caller.user_id;
-    let last_seen = last_event_id(&headers)?;
+    let last_seen = last_event_id(&headers);
     let Notifications { store, feeds, config, .. } = notifications;
     // The seat comes first: what happens between the reading of the mailbox and the first wait
     // calls it.
@@ -45,13 +46,15 @@ pub(crate) async fn stream(
     if store.is_deleted(user_id).await? {
         return Err(Problem::account_gone(user_id).into());
     }
-    let position = start(store.mailbox(user_id).await?, last_seen)?;
+    let newest = store.mailbox(user_id).await?.last_id;
+    let (position, is_reset) = start(newest, last_seen);
     let live = Live {
         store,
         seat,
         position,
         pending: VecDeque::new(),
         greeted: false,
+        is_reset,
         heartbeat_interval: config.heartbeat_interval,
         end: Instant::now() + config.stream_time_max,
     };
@@ -62,35 +65,35 @@ pub(crate) async fn stream(
     Ok((Extension(Streaming), events))
 }
 
-/// Where the stream begins: after this id.
-fn start(mailbox: Mailbox, last_seen: Option<NotificationId>) -> Result<i64, Problem> {
-    let Some(last_seen) = last_seen else {
-        return Ok(mailbox.last_id);
-    };
-    if last_seen.as_i64() > mailbox.last_id {
-        let message = format!(
-            "The header `{LAST_EVENT_ID}` [{last_seen}] is beyond your newest notification"
-        );
-        return Err(Problem::invalid(LAST_EVENT_ID, Some(&last_seen.to_string()), message));
-    }
-    Ok(last_seen.as_i64())
+/// What the client says that it saw last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastSeen {
+    Nothing,
+    Notification(i64),
+    /// Something that is no notification's id here: longer than one, or another program's.
+    Unknown,
 }
 
-/// What the client saw last, if it says so.
-fn last_event_id(headers: &HeaderMap) -> Result<Option<NotificationId>, Problem> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else {
-        return Ok(None);
-    };
-    let text = String::from_utf8_lossy(value.as_bytes());
-    // Clients send an empty one when no event had an id.
-    if text.is_empty() {
-        return Ok(None);
+/// The id after which the stream begins, and whether it is another than the client asked for: an
+/// id that is beyond the newest one was given before a restore.
+fn start(newest: i64, last_seen: LastSeen) -> (i64, bool) {
+    match last_seen {
+        LastSeen::Nothing => (newest, false),
+        LastSeen::Notification(id) if id <= newest => (id, false),
+        LastSeen::Notification(_) | LastSeen::Unknown => (newest, true),
     }
-    text.parse().map(Some).map_err(|error| {
-        let message =
-            format!("The header `{LAST_EVENT_ID}` [{text}] is not a notification's id: {error}");
-        Problem::invalid(LAST_EVENT_ID, Some(&text), message)
-    })
+}
+
+fn last_event_id(headers: &HeaderMap) -> LastSeen {
+    let Some(value) = headers.get(LAST_EVENT_ID) else {
+        return LastSeen::Nothing;
+    };
+    // Clients send an empty one when no event had an id.
+    if value.is_empty() {
+        return LastSeen::Nothing;
+    }
+    let id = value.to_str().ok().and_then(|text| text.parse::<NotificationId>().ok());
+    id.map_or(LastSeen::Unknown, |id| LastSeen::Notification(id.as_i64()))
 }
 
 /// A stream under way. It does something only when the client takes an event, so that a slow
@@ -102,6 +105,8 @@ struct Live {
     position: i64,
     pending: VecDeque<Item>,
     greeted: bool,
+    /// The client's last id is of no use.
+    is_reset: bool,
     heartbeat_interval: Duration,
     end: Instant,
 }
@@ -111,7 +116,13 @@ impl Live {
     async fn next(&mut self) -> Option<Event> {
         if !self.greeted {
             self.greeted = true;
-            return Some(Event::default().retry(RETRY).comment("open"));
+            let greeting = Event::default().retry(RETRY).comment("open");
+            // With an id and without data it is no event, but what the client sends next time.
+            let id = self.is_reset.then(|| self.position.to_string());
+            return Some(match id {
+                Some(id) => greeting.id(id),
+                None => greeting,
+            });
         }
         let heartbeat = Instant::now() + self.heartbeat_interval;
         loop {

@@ -221,20 +221,37 @@ async fn streams_are_bounded_and_their_places_come_free() {
     timeout(PATIENCE, free).await.unwrap();
 }
 
+/// A browser never reconnects after an error, so whatever it sends is answered by a stream.
 #[tokio::test]
-async fn a_stream_begins_only_where_one_can() {
+async fn d04_a_last_event_id_that_cannot_be_resumed_from_begins_at_the_newest() {
     for mut h in Harness::on_both().await {
         let (_service, address) = start(&mut h, config()).await;
         h.like(BOB, (1, ANN)).await;
-        let newest: i64 = h.get(ANN, "").await.id_texts()[0].parse().unwrap();
-        let beyond = (newest + 1).to_string();
-        for id in [beyond.as_str(), "x", "-1", "1.5"] {
-            let mut client = Client::open(address, Some(id)).await;
-            assert_eq!(client.status(), "400", "{id}");
-            client.wait(|text| text.contains("Last-Event-ID")).await;
+        let newest = h.get(ANN, "").await.id_texts()[0].clone();
+        let beyond = (newest.parse::<i64>().unwrap() + 1).to_string();
+        let unusable = [
+            beyond.as_str(),
+            "9223372036854775807",
+            "18446744073709551616",
+            "x",
+            "-1",
+            "1.5",
+            " 1 x",
+        ];
+        for id in unusable {
+            let mut client = Client::live(address, Some(id)).await;
+            assert_eq!(client.status(), "200", "{id}");
+            // From now on the client has an id that it can resume from.
+            client.wait(|text| text.contains(&format!("id: {newest}\n"))).await;
         }
+        let mut client = Client::live(address, Some(&beyond)).await;
+        h.like(BOB, (2, ANN)).await;
+        let next = h.get(ANN, "").await.id_texts()[0].clone();
+        client.wait(|text| text.contains("data: {")).await;
+        assert!(client.text.contains(&format!("id: {next}\n")), "{}", client.text);
+        assert!(!client.text.contains(&format!("\"{newest}\"")), "nothing comes again");
         // An empty one is none; nought is all.
         Client::live(address, Some("")).await;
-        assert_eq!(Client::live(address, Some("0")).await.ids(1).await, [newest.to_string()]);
+        assert_eq!(Client::live(address, Some("0")).await.ids(2).await, [newest, next]);
     }
 }
