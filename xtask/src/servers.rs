@@ -1,4 +1,4 @@
-//! Installs the servers that tests start: `PostgreSQL`, Redis or Valkey, and NATS; and strace, by
+//! Installs the servers that tests start: `PostgreSQL`, `PgBouncer`, Redis or Valkey, and NATS; and strace, by
 //! which one looks at what the program asks of the kernel.
 
 use std::fs;
@@ -11,7 +11,8 @@ use crate::debian;
 use crate::project::{Project, run, say, succeeds};
 
 /// What Debian and Ubuntu call what is needed; Python brings NATS.
-const DEBIAN_PACKAGES: [&str; 4] = ["postgresql", "redis-server", "python3-venv", "strace"];
+const DEBIAN_PACKAGES: [&str; 5] =
+    ["postgresql", "pgbouncer", "redis-server", "python3-venv", "strace"];
 
 /// What names NATS's package and version.
 const PINS: &str = "tests/servers/requirements.txt";
@@ -38,7 +39,8 @@ pub(crate) fn install(project: &Project) -> Result<()> {
     if !missing.is_empty() {
         bail!(
             "the tests need {}: on Debian and Ubuntu `apt-get install {}` installs all of it; \
-             elsewhere install PostgreSQL 15 or newer, Redis or Valkey, strace and Python 3",
+             elsewhere install PostgreSQL 15 or newer, PgBouncer, Redis or Valkey, strace and \
+             Python 3",
             missing.join(" and "),
             DEBIAN_PACKAGES.join(" ")
         );
@@ -68,6 +70,7 @@ fn missing(has_nats: bool) -> Vec<&'static str> {
     let runs = |program: &str| succeeds(Path::new(program), &["--version"]);
     [
         ("PostgreSQL", has_postgres()),
+        ("PgBouncer", runs("pgbouncer") || runs("/usr/sbin/pgbouncer")),
         ("Redis or Valkey", runs("redis-server") || runs("valkey-server")),
         ("iproute2", succeeds(Path::new("ip"), &["-Version"])),
         ("python3 with venv", has_nats || python()),

@@ -72,6 +72,19 @@ pub enum OpenError {
         /// What to do.
         advice: &'static str,
     },
+    /// Something between us and the server shares its sessions, or does not pass on how they are
+    /// to be set.
+    #[error(
+        "the database {place} is behind a connection pooler, such as PgBouncer, that {reason}: \
+         connect to PostgreSQL itself; Pillion pools its connections, at most nine for each \
+         service and process"
+    )]
+    Pooler {
+        /// The server and database.
+        place: String,
+        /// What shows it.
+        reason: String,
+    },
     /// The files for TLS are not there, or not what they should be.
     #[error("cannot connect to the database: {0}")]
     Certificates(TlsError),
@@ -301,6 +314,9 @@ pub(super) fn open_error(place: &str, error: sqlx::Error) -> OpenError {
     if let Some(advice) = source.by_postgres().and_then(|said| refusal(said.code())) {
         return OpenError::Refused { place, source, advice };
     }
+    if let Some(reason) = pooler(&source) {
+        return OpenError::Pooler { place, reason };
+    }
     match kind {
         Kind::NotWritable => OpenError::NotWritable { place, source },
         Kind::Full => OpenError::DiskFull { place },
@@ -310,6 +326,17 @@ pub(super) fn open_error(place: &str, error: sqlx::Error) -> OpenError {
             OpenError::Other { place, source }
         }
     }
+}
+
+/// What a pooler does that makes it say this; a server says nothing of the kind.
+fn pooler(said: &Said) -> Option<String> {
+    let error = said.by_postgres()?;
+    if error.message().contains("unsupported startup parameter") {
+        return Some(format!("refuses the settings of a session ({})", error.message()));
+    }
+    // A prepared statement that is there already, or gone: each session has its own.
+    matches!(error.code(), "42P05" | "26000")
+        .then(|| format!("shares sessions between connections ({})", error.message()))
 }
 
 /// For what went wrong with TLS in words that are not known.

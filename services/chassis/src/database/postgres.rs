@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, Postgres, Transaction};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection as _, Postgres, Row as _, Transaction, raw_sql,
+};
 
 use super::TURN_TIME_MAX;
 use super::error::{OpenError, open_error};
@@ -32,6 +33,9 @@ const SETTINGS: [(&str, &str); 6] = [
     ("synchronous_commit", "on"),
     ("client_encoding", "UTF8"),
 ];
+
+/// A setting that has no meaning, by which sessions are told from each other.
+const SESSION_MARK: &str = "pillion.session";
 
 /// How long a connection that was used may take to show that it still works. One whose server is
 /// out of reach says nothing for as long as TCP is patient, which is minutes, and would keep its
@@ -112,9 +116,53 @@ async fn open(place: &str, options: &PgConnectOptions) -> Result<Pools, OpenErro
 async fn look(place: &str, options: &PgConnectOptions) -> Result<(), OpenError> {
     let failed = |error| open_error(place, error);
     let mut connection = options.connect().await.map_err(failed)?;
+    check_session(place, options, &mut connection).await?;
     claim(place, &mut connection).await?;
     check_settings(place, &mut connection).await?;
     connection.close().await.map_err(failed)
+}
+
+/// Refuses a pooler between us and the server that drops the settings of sessions or shares them:
+/// statements would have no bound, and prepared ones be another's or gone.
+async fn check_session(
+    place: &str,
+    options: &PgConnectOptions,
+    connection: &mut PgConnection,
+) -> Result<(), OpenError> {
+    let refused = |reason: String| Err(OpenError::Pooler { place: place.to_owned(), reason });
+    for (setting, expected) in SETTINGS {
+        let found = shown(place, connection, setting).await?;
+        if found != expected {
+            return refused(format!("drops the settings of a session ({setting} is {found})"));
+        }
+    }
+    // What this session alone knows, unless it is another's as well. Connections of a pooler that
+    // are idle get the same one.
+    let mark = format!("{}-{:p}", std::process::id(), &raw const *connection);
+    let set = format!("SET {SESSION_MARK} = '{mark}'");
+    raw_sql(AssertSqlSafe(set))
+        .execute(&mut *connection)
+        .await
+        .map_err(|it| open_error(place, it))?;
+    let mut other = options.connect().await.map_err(|error| open_error(place, error))?;
+    let of_other = shown(place, &mut other, SESSION_MARK).await?;
+    let own = shown(place, connection, SESSION_MARK).await?;
+    other.close().await.map_err(|error| open_error(place, error))?;
+    if of_other == mark || own != mark {
+        return refused("shares sessions between connections (pool_mode)".to_owned());
+    }
+    Ok(())
+}
+
+/// A setting of the session. Without a prepared statement, for those are what may be shared.
+async fn shown(
+    place: &str,
+    connection: &mut PgConnection,
+    setting: &'static str,
+) -> Result<String, OpenError> {
+    let sql = format!("SELECT coalesce(current_setting('{setting}', TRUE), '')");
+    let row = raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await;
+    row.and_then(|row| row.try_get(0)).map_err(|error| open_error(place, error))
 }
 
 /// With the files for TLS, if the URL asks for it: those that it names, else the configured ones.

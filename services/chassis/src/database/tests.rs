@@ -1,6 +1,7 @@
 //! What the database promises: durability, turns, and refusals that leave everything alone. On
 //! both back ends where it means something on both.
 
+mod pooler;
 mod starting;
 
 use pillion_test_servers::{Postgres, PostgresOptions};
