@@ -18,10 +18,10 @@ const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 16;
 
 /// The pool's ceiling for one linear memory. Each plugin's own limit is lower; this one is for
 /// guests that bring an interpreter.
-const MEMORY_BYTES_MAX: usize = 256 << 20;
+pub(crate) const MEMORY_BYTES_MAX: usize = 256 << 20;
 
 /// The pool's ceiling for one table, likewise.
-const TABLE_ELEMENTS_MAX: usize = 65_536;
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 65_536;
 
 /// Pages of a linear memory that stay resident when a slot is freed: resetting them is cheaper
 /// than faulting them in again.

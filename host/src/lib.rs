@@ -62,7 +62,9 @@ pub use generation::Cause;
 pub use host::Host;
 pub use keyring::{Key, Keyring};
 pub use layer::{PluginBody, PluginFuture, PluginLayer, PluginService};
-pub use options::{HostOptions, RedisTls, StateBackend, SwapRequest};
+pub use options::{
+    HostOptions, INSTANCES_MAX, RedisTls, StateBackend, SwapRequest, instances_needed,
+};
 pub use plugin::{Description, PhaseDescription};
 pub use report::{ComponentReport, GenerationInfo, PluginReport, PluginStatus};
 pub use routes::RouteTable;

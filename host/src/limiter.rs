@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Locks that keys are spread over, so that two workers seldom meet.
-const SHARDS: usize = 16;
+pub(crate) const SHARDS: usize = 16;
 
 /// A shard smaller than this is not swept.
 const SWEEP_KEYS_MIN: usize = 1_024;

@@ -17,7 +17,21 @@ use crate::spec::{Digest, GenerationSpec, Grants, InstanceMode, PluginSpec};
 /// address space (4 GiB and a guard, of the 128 TiB that a process has); only touched pages take
 /// memory.
 const INSTANCES_MAX_DEFAULT: u32 = 1_000;
-const INSTANCES_MAX: u32 = 16_000;
+const POOL_SLOTS_MAX: u32 = 16_000;
+
+/// The most instances that exist at once in any host.
+pub const INSTANCES_MAX: usize = POOL_SLOTS_MAX as usize;
+
+/// Instances that `requests` at once need for certain with this set: a warm one of every plugin
+/// for each worker, and for each request those of the chain with the most plugins in `fresh` mode.
+pub fn instances_needed(spec: &GenerationSpec, workers: usize, requests: usize) -> usize {
+    let is_fresh = |name: &&String| {
+        spec.plugins.get(*name).is_some_and(|plugin| plugin.mode == InstanceMode::Fresh)
+    };
+    let fresh = spec.chains.values().map(|chain| chain.iter().filter(is_fresh).count()).max();
+    let warm = spec.plugins.values().filter(|plugin| plugin.mode == InstanceMode::Warm).count();
+    workers.saturating_mul(warm).saturating_add(fresh.unwrap_or(0).saturating_mul(requests))
+}
 
 /// Generations whose instances may exist at once: the running one, the one before, and the one
 /// that is being made.
@@ -155,8 +169,8 @@ impl HostOptions {
             * (IDLE_INSTANCES_PER_WORKER * self.workers).max(AWAITING_INSTANCES_MAX)
             * GENERATIONS_AT_ONCE;
         let fresh = spec.chains.values().flatten().filter(is_fresh).count() * requests;
-        let wanted = u32::try_from(warm + awaiting + fresh).unwrap_or(INSTANCES_MAX);
-        self.instances_max = wanted.clamp(INSTANCES_MAX_DEFAULT, INSTANCES_MAX);
+        let wanted = u32::try_from(warm + awaiting + fresh).unwrap_or(POOL_SLOTS_MAX);
+        self.instances_max = wanted.clamp(INSTANCES_MAX_DEFAULT, POOL_SLOTS_MAX);
         self
     }
 

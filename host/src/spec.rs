@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{engine, limiter};
+
 /// The desired set of plugins of one host process. Activating it makes a generation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GenerationSpec {
@@ -222,22 +224,51 @@ pub struct Limits {
     pub component_bytes: usize,
 }
 
+/// A bound on a limit: its name, its value, and what the value must be within.
+type LimitRange = (&'static str, u64, u64, u64);
+
 impl Limits {
-    /// Names a limit that is too small for any plugin to start with.
+    /// The first limit that no plugin can run with, or that the host could not keep: its name, and
+    /// what is wrong with it.
+    pub fn out_of_range(&self) -> Option<(&'static str, String)> {
+        let wrong = |(_, value, least, most): &LimitRange| !(least..=most).contains(&value);
+        let (name, value, least, most) = self.ranges().into_iter().find(wrong)?;
+        Some((name, format!("{value} is out of range: write {least} to {most}")))
+    }
+
     pub(crate) fn check(&self) -> Result<(), String> {
-        let least: [(&str, usize, usize); 5] = [
-            ("deadline_ms", self.deadline_ms as usize, 1),
-            ("load_deadline_ms", self.load_deadline_ms as usize, 1),
-            ("memory_bytes", self.memory_bytes, 64 << 10),
-            ("host_call_bytes", self.host_call_bytes, 4 << 10),
-            ("host_calls", self.host_calls as usize, 1),
-        ];
-        match least.into_iter().find(|(_, value, least)| value < least) {
-            Some((name, value, least)) => {
-                Err(format!("limits.{name} is {value}; no plugin runs with less than {least}"))
-            }
+        match self.out_of_range() {
+            Some((name, reason)) => Err(format!("limits.{name}: {reason}")),
             None => Ok(()),
         }
+    }
+
+    fn ranges(&self) -> [LimitRange; 13] {
+        let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let memory_bytes_max = size(engine::MEMORY_BYTES_MAX);
+        let table_elements_max = size(engine::TABLE_ELEMENTS_MAX);
+        [
+            // A hook that takes longer than a minute holds a worker thread for as long.
+            ("deadline_ms", self.deadline_ms.into(), 1, 60_000),
+            ("wait_ms", self.wait_ms.into(), 1, 60_000),
+            ("load_deadline_ms", self.load_deadline_ms.into(), 1, 60_000),
+            // What the pool of instances has room for.
+            ("memory_bytes", size(self.memory_bytes), 64 << 10, memory_bytes_max),
+            ("table_elements", size(self.table_elements), 0, table_elements_max),
+            // Strings of a request in, a whole response out.
+            ("host_call_bytes", size(self.host_call_bytes), 4 << 10, 64 << 20),
+            // Standard output and error, and some for the calls of a hook.
+            ("handles", size(self.handles), 16, 65_536),
+            ("host_calls", self.host_calls.into(), 1, 100_000_000),
+            ("log_lines_per_second", self.log_lines_per_second.into(), 0, 100_000),
+            // In Redis sizes are doubles, exact far beyond this.
+            ("kv_bytes", size(self.kv_bytes), 0, 64 << 30),
+            // In memory each of the limiter's shards has its part.
+            ("limiter_keys", size(self.limiter_keys), size(limiter::SHARDS), 100_000_000),
+            ("metric_series", size(self.metric_series), 0, 100_000),
+            // Compiled within two minutes and some gigabytes.
+            ("component_bytes", size(self.component_bytes), 1 << 10, 64 << 20),
+        ]
     }
 }
 

@@ -211,6 +211,9 @@ impl Loaded {
 }
 
 #[cfg(test)]
+mod ranges;
+
+#[cfg(test)]
 mod tests {
     use super::sections::{
         Accounts, BrokerSection, FleetSection, HostSection, Log, StateSection, TlsSection, Tokens,
@@ -286,7 +289,7 @@ mod tests {
     }
 
     /// A folder with a configuration and the components that it names.
-    fn load(text: &str) -> Result<Loaded, ConfigError> {
+    pub(super) fn load(text: &str) -> Result<Loaded, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let plugins = folder.path().join("target/plugins");
         std::fs::create_dir_all(&plugins).unwrap();

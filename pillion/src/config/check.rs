@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use pillion_host::FailurePolicy;
+use pillion_host::{FailurePolicy, INSTANCES_MAX, instances_needed};
 
 use super::reading::{Problem, line_of_key, nearest};
 use super::sections::{Plugin, SERVICES, Service};
@@ -33,6 +33,7 @@ impl Loaded {
             found.plugin(name, plugin);
         }
         found.services();
+        found.instances();
         found.problems
     }
 }
@@ -233,6 +234,9 @@ impl Findings<'_> {
                  \"closed\"",
             );
         }
+        if let Some((limit, reason)) = plugin.limits.out_of_range() {
+            self.add(key(&format!(".limits.{limit}")), reason);
+        }
         for sink in &plugin.grants.sinks {
             let names: Vec<String> = self.config().sinks.keys().cloned().collect();
             self.known(&key(".grants"), "sink", sink, &names);
@@ -289,6 +293,21 @@ impl Findings<'_> {
                 }
                 self.add(format!("services.{name}.url"), message);
             }
+        }
+    }
+
+    /// What requests may hold at once must fit into the address space, or requests that the bound
+    /// lets in would find no instance.
+    fn instances(&mut self) {
+        let requests = usize::try_from(self.config().server.requests).unwrap_or(usize::MAX);
+        let generation = self.loaded.generation(&SERVICES);
+        let needed = instances_needed(&generation, self.loaded.workers(), requests);
+        if needed > INSTANCES_MAX {
+            let message = format!(
+                "{requests} requests may need {needed} instances of plugins at once, and there is \
+                 room for {INSTANCES_MAX}: lower it, or have fewer plugins in `mode = \"fresh\"`"
+            );
+            self.add("server.requests", message);
         }
     }
 

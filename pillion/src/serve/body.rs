@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use pillion_chassis::Problem;
+use pillion_chassis::json::BodyBytesMax;
 
 use super::Bounds;
 
@@ -31,7 +32,8 @@ pub(super) async fn collect(
     let whole = Limited::new(body, bounds.body_bytes_max).collect();
     let problem = match tokio::time::timeout(bounds.body_timeout, whole).await {
         Ok(Ok(whole)) => {
-            let request = Request::from_parts(parts, Body::from(whole.to_bytes()));
+            let mut request = Request::from_parts(parts, Body::from(whole.to_bytes()));
+            request.extensions_mut().insert(BodyBytesMax(bounds.body_bytes_max));
             return next.run(request).await;
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

@@ -13,13 +13,17 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
 
-/// A request's body: a tweet's 280 characters or a profile, in JSON's longest escapes, fit many
-/// times; larger bodies are only meant to use memory.
+/// A request's body, unless [`BodyBytesMax`] says otherwise: a tweet's 280 characters or a profile,
+/// in JSON's longest escapes, fit many times; larger bodies are only meant to use memory.
 pub const JSON_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// An extension of requests: the size of a body that the process takes, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyBytesMax(pub usize);
+
 /// A JSON body. As an argument of a handler it answers 400 for what is not JSON or not a `T`,
-/// saying line, column and key, and 413 over [`JSON_BODY_BYTES_MAX`]. As a response it is
-/// `application/json`.
+/// saying line, column and key, and 413 over the request's [`BodyBytesMax`], or else
+/// [`JSON_BODY_BYTES_MAX`]. As a response it is `application/json`.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -28,16 +32,17 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
+        let limit = parts.extensions.get::<BodyBytesMax>().map_or(JSON_BODY_BYTES_MAX, |max| max.0);
         if !is_json(&parts.headers) {
             return Err(Problem::invalid_parameters([]).with(
                 "detail",
                 "The body must be JSON, with the header `Content-Type: application/json`.",
             ));
         }
-        let bytes = Limited::new(body, JSON_BODY_BYTES_MAX)
+        let bytes = Limited::new(body, limit)
             .collect()
             .await
-            .map_err(|error| unreadable(&*error))?
+            .map_err(|error| unreadable(&*error, limit))?
             .to_bytes();
         parse(&bytes).map(Self)
     }
@@ -94,11 +99,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// A body that did not arrive whole: too large for us or for a layer outside, or broken off.
-fn unreadable(error: &(dyn Error + 'static)) -> Problem {
+fn unreadable(error: &(dyn Error + 'static), limit: usize) -> Problem {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.is::<LengthLimitError>() {
-            return Problem::body_too_large(JSON_BODY_BYTES_MAX);
+            return Problem::body_too_large(limit);
         }
         next = error.source();
     }
@@ -144,6 +149,27 @@ mod tests {
             Err(problem) => {
                 Err((problem.status().as_u16(), Value::Object(problem.document().clone())))
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn s17_a_body_may_be_as_large_as_the_process_takes() {
+        let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(JSON_BODY_BYTES_MAX));
+        let read = async |max: Option<BodyBytesMax>| {
+            let request = http::Request::post("/").header(CONTENT_TYPE, "application/json");
+            let mut request = request.body(Body::from(long.clone())).unwrap();
+            if let Some(max) = max {
+                request.extensions_mut().insert(max);
+            }
+            Json::<serde_json::Value>::from_request(request, &()).await.map(|json| json.0)
+        };
+        let whole = read(Some(BodyBytesMax(1 << 20))).await.unwrap();
+        assert_eq!(whole["text"].as_str().map(str::len), Some(JSON_BODY_BYTES_MAX));
+        for (max, shown) in [(None, "65536"), (Some(BodyBytesMax(70)), "70")] {
+            let problem = read(max).await.unwrap_err();
+            assert_eq!(problem.status(), 413);
+            let document = Value::Object(problem.document().clone()).to_string();
+            assert!(document.contains(shown), "{document}");
         }
     }
 
