@@ -2,6 +2,7 @@
 
 mod desired;
 mod fallback;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -30,6 +31,8 @@ use crate::shared::PluginShared;
 use crate::sinks::Sinks;
 use crate::spec::{Digest, GenerationSpec, PluginSpec};
 use crate::state::Granted;
+
+pub use self::reload::ReloadError;
 
 /// How often a swap looks whether the generation before is done.
 const DRAIN_POLL: Duration = Duration::from_millis(1);
@@ -337,7 +340,7 @@ impl Host {
 
     fn granted(&self, name: &str, spec: &PluginSpec) -> Result<Granted, LoadErrorReason> {
         let sink = |sink: &String| {
-            self.0.sinks.get(sink).cloned().ok_or_else(|| {
+            self.0.sinks.get(sink).ok_or_else(|| {
                 LoadErrorReason::Settings(format!(
                     "is granted `sink:{sink}`, but there is no such sink"
                 ))

@@ -59,7 +59,7 @@ pub use error::{ActivateError, ConfigProblem, HostError, LoadError, LoadErrorRea
 pub use exchange::{Caller, ClientAddress, RequestId};
 pub use fields::Phase;
 pub use generation::Cause;
-pub use host::Host;
+pub use host::{Host, ReloadError};
 pub use keyring::{Key, Keyring};
 pub use layer::{PluginBody, PluginFuture, PluginLayer, PluginService};
 pub use options::{

@@ -260,8 +260,8 @@ fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
 
 fn of_sinks(sinks: &Sinks, out: &mut String) {
     let lines = |pick: fn(&crate::sinks::Sink) -> &std::sync::atomic::AtomicU64| {
-        sinks.all().map(move |sink| {
-            (format!("sink=\"{}\"", sink.name), pick(sink).load(Ordering::Relaxed))
+        sinks.all().into_iter().map(move |sink| {
+            (format!("sink=\"{}\"", sink.name), pick(&sink).load(Ordering::Relaxed))
         })
     };
     family(out, "pillion_sink_lines_total", "counter", "Lines taken.", lines(|sink| &sink.lines));

@@ -1,19 +1,21 @@
 //! Outputs for plugins' lines: buffered per thread, written by one background thread, so that
 //! no request ever waits for a disk.
 
+mod output;
+
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thread_local::ThreadLocal;
 
+use self::output::Output;
 use crate::error::HostError;
 
 /// Longest line.
@@ -35,7 +37,8 @@ pub struct SinkSpec {
 /// Where a sink's lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkTarget {
-    /// Appended to this file; its folder is made if it is missing.
+    /// Appended to this file; its folder is made if it is missing. A FIFO must have a reader, and
+    /// what that does not read in time is dropped and counted.
     File(PathBuf),
     /// The host's standard output.
     Stdout,
@@ -83,151 +86,214 @@ impl Sink {
 }
 
 /// All outputs and the threads that write them.
+#[derive(Debug, Default)]
+pub(crate) struct Sinks(Mutex<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    sinks: BTreeMap<String, Open>,
+    /// No longer configured; plugins of earlier generations may still write to them.
+    retired: Vec<Open>,
+}
+
+/// A sink and what writes it.
 #[derive(Debug)]
-pub(crate) struct Sinks {
-    sinks: BTreeMap<String, Arc<Sink>>,
-    writers: Mutex<Vec<Writer>>,
+struct Open {
+    sink: Arc<Sink>,
+    writer: Writer,
 }
 
 #[derive(Debug)]
 struct Writer {
-    /// A message asks for a flush and is answered when it is done; hanging up ends the thread.
-    flush: Sender<Sender<()>>,
-    thread: JoinHandle<()>,
+    /// Hanging up ends the thread.
+    requests: Sender<Request>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is asked of a sink's thread.
+enum Request {
+    /// Answered when everything written before is in the output.
+    Flush(Sender<()>),
+    /// From here on lines go there, this often.
+    Output(Output, Duration),
+}
+
+/// The outputs of another configuration, open and not yet in use.
+pub(crate) struct PreparedSinks {
+    outputs: Vec<(String, Output, Duration)>,
+    /// Sinks that were not there before.
+    added: Vec<String>,
 }
 
 impl Sinks {
     pub(crate) fn open(specs: &BTreeMap<String, SinkSpec>) -> Result<Self, HostError> {
         let mut sinks = BTreeMap::new();
-        let mut writers = Vec::new();
         for (name, spec) in specs {
-            let what =
-                |path: &PathBuf| format!("cannot open the sink `{name}` at {}", path.display());
-            let output = match &spec.target {
-                SinkTarget::Stdout => Output::Stdout,
-                SinkTarget::File(path) => Output::File(
-                    LogFile::open(path.clone())
-                        .map_err(|source| HostError::Io { what: what(path), source })?,
-                ),
-            };
-            let sink = Arc::new(Sink {
-                name: name.clone(),
-                buffers: ThreadLocal::new(),
-                lines: AtomicU64::new(0),
-                dropped: AtomicU64::new(0),
-            });
-            let (flush, requests) = channel();
-            let (interval, own) = (spec.flush, Arc::clone(&sink));
-            let thread = thread::Builder::new()
-                .name(format!("sink-{name}"))
-                .spawn(move || run(&own, output, interval, &requests))
-                .map_err(|source| HostError::Io {
-                    what: format!("cannot start the thread of the sink `{name}`"),
-                    source,
-                })?;
-            writers.push(Writer { flush, thread });
-            sinks.insert(name.clone(), sink);
+            sinks.insert(name.clone(), Open::start(name, open_output(name, spec)?, spec.flush)?);
         }
-        Ok(Self { sinks, writers: Mutex::new(writers) })
+        Ok(Self(Mutex::new(All { sinks, retired: Vec::new() })))
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Sink>> {
-        self.sinks.get(name)
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Sink>> {
+        self.lock().sinks.get(name).map(|open| Arc::clone(&open.sink))
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Sink>> {
-        self.sinks.values()
+    pub(crate) fn all(&self) -> Vec<Arc<Sink>> {
+        self.lock().sinks.values().map(|open| Arc::clone(&open.sink)).collect()
+    }
+
+    /// Opens every output of a new configuration, those that stay the same again. Lines go to
+    /// them after [`Self::commit`]; only sinks that are new can be granted at once.
+    pub(crate) fn prepare(
+        &self,
+        specs: &BTreeMap<String, SinkSpec>,
+    ) -> Result<PreparedSinks, HostError> {
+        let mut outputs = Vec::new();
+        for (name, spec) in specs {
+            outputs.push((name.clone(), open_output(name, spec)?, spec.flush));
+        }
+        let mut all = self.lock();
+        let mut prepared = PreparedSinks { outputs: Vec::new(), added: Vec::new() };
+        for (name, output, flush) in outputs {
+            if all.sinks.contains_key(&name) {
+                prepared.outputs.push((name, output, flush));
+                continue;
+            }
+            match Open::start(&name, output, flush) {
+                Ok(open) => {
+                    all.sinks.insert(name.clone(), open);
+                    prepared.added.push(name);
+                }
+                Err(error) => {
+                    drop(all);
+                    self.discard(prepared);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Takes back what was prepared.
+    pub(crate) fn discard(&self, prepared: PreparedSinks) {
+        let mut all = self.lock();
+        for name in prepared.added {
+            if let Some(open) = all.sinks.remove(&name) {
+                all.retired.push(open);
+            }
+        }
+        all.sweep();
+    }
+
+    /// Uses what was prepared, and retires sinks that `specs` does not have.
+    pub(crate) fn commit(&self, prepared: PreparedSinks, specs: &BTreeMap<String, SinkSpec>) {
+        let mut all = self.lock();
+        for (name, output, flush) in prepared.outputs {
+            if let Some(open) = all.sinks.get(&name)
+                && open.writer.requests.send(Request::Output(output, flush)).is_err()
+            {
+                tracing::error!(sink = name, "log sink thread has ended, cannot reopen its output");
+            }
+        }
+        let gone: Vec<String> =
+            all.sinks.keys().filter(|name| !specs.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Some(open) = all.sinks.remove(&name) {
+                all.retired.push(open);
+            }
+        }
+        all.sweep();
     }
 
     /// Returns when everything written before is in the files.
     pub(crate) fn flush(&self) {
-        let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        for writer in writers.iter() {
+        let all = self.lock();
+        for open in all.sinks.values().chain(&all.retired) {
             let (done, wait) = channel();
             // A writer that is gone has nothing left to flush.
-            if writer.flush.send(done).is_ok() {
+            if open.writer.requests.send(Request::Flush(done)).is_ok() {
                 let _gone = wait.recv();
             }
         }
     }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, All> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Drop for Sinks {
-    fn drop(&mut self) {
-        let writers = self.writers.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for Writer { flush, thread } in writers.drain(..) {
-            drop(flush);
-            if thread.join().is_err() {
-                tracing::error!("a sink's thread panicked; its last lines are lost");
+impl All {
+    /// Closes retired sinks that no plugin has any more: the writer's thread and this list do.
+    fn sweep(&mut self) {
+        const OWN_REFERENCES: usize = 2;
+        self.retired.retain(|open| Arc::strong_count(&open.sink) > OWN_REFERENCES);
+    }
+}
+
+impl Open {
+    fn start(name: &str, output: Output, flush: Duration) -> Result<Self, HostError> {
+        let sink = Arc::new(Sink {
+            name: name.to_owned(),
+            buffers: ThreadLocal::new(),
+            lines: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        let (requests, queue) = channel();
+        let own = Arc::clone(&sink);
+        let thread = thread::Builder::new()
+            .name(format!("sink-{name}"))
+            .spawn(move || run(&own, output, flush, &queue))
+            .map_err(|source| HostError::Io {
+                what: format!("cannot start the thread of the sink `{name}`"),
+                source,
+            })?;
+        Ok(Self { sink, writer: Writer { requests, thread: Some(thread) } })
+    }
+}
+
+fn open_output(name: &str, spec: &SinkSpec) -> Result<Output, HostError> {
+    Output::open(&spec.target).map_err(|source| {
+        let what = match &spec.target {
+            SinkTarget::File(path) => {
+                format!("cannot open the sink `{name}` at {}", path.display())
             }
-        }
-    }
-}
-
-enum Output {
-    File(LogFile),
-    Stdout,
-}
-
-impl Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.write(bytes),
-            Self::Stdout => io::stdout().lock().write_all(bytes),
-        }
-    }
-}
-
-/// How often a file is looked at, whether it is still the one of its name.
-const ROTATION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A file that lines are appended to. When it was moved or removed, as log rotation does, lines go
-/// to a new one of the same name, without a signal.
-struct LogFile {
-    path: PathBuf,
-    file: File,
-    checked: Instant,
-}
-
-impl LogFile {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        Ok(Self { path, file, checked: Instant::now() })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.checked.elapsed() >= ROTATION_CHECK_INTERVAL {
-            self.follow()?;
-        }
-        self.file.write_all(bytes)
-    }
-
-    /// Opens the file of the name if it is another one now, or none.
-    fn follow(&mut self) -> io::Result<()> {
-        let own = self.file.metadata()?;
-        let is_own = match std::fs::metadata(&self.path) {
-            Ok(named) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            // It cannot be told; what is open can still be written to.
-            Err(_) => true,
+            SinkTarget::Stdout => format!("cannot open the sink `{name}`"),
         };
-        if is_own {
-            self.checked = Instant::now();
-        } else {
-            *self = Self::open(self.path.clone())?;
+        HostError::Io { what, source }
+    })
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let (nothing, _) = channel();
+        drop(std::mem::replace(&mut self.requests, nothing));
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("a sink's thread panicked; its last lines are lost");
         }
-        Ok(())
     }
 }
 
-fn run(sink: &Sink, mut output: Output, interval: Duration, requests: &Receiver<Sender<()>>) {
+fn run(sink: &Sink, output: Output, interval: Duration, requests: &Receiver<Request>) {
+    let mut state = (output, interval);
+    // A bug in here costs some lines, not the log for the rest of the process's life.
+    while catch_unwind(AssertUnwindSafe(|| write_lines(sink, &mut state, requests))).is_err() {
+        tracing::error!(sink = sink.name, "log sink thread panicked, restarting");
+        thread::sleep(RESTART_DELAY);
+    }
+}
+
+/// Between a panic of a sink's thread and its restart.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+fn write_lines(
+    sink: &Sink,
+    (output, interval): &mut (Output, Duration),
+    requests: &Receiver<Request>,
+) {
     let mut spare = Vec::new();
     let failing = AtomicBool::new(false);
     loop {
-        let request = requests.recv_timeout(interval);
+        let request = requests.recv_timeout(*interval);
         for buffer in &sink.buffers {
             {
                 let mut buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,28 +308,36 @@ fn run(sink: &Sink, mut output: Output, interval: Duration, requests: &Receiver<
                         tracing::info!(sink = sink.name, "the sink takes lines again");
                     }
                 }
-                Err(error) => {
-                    let lines = spare.split(|byte| *byte == b'\n').count().saturating_sub(1);
-                    sink.dropped.fetch_add(lines as u64, Ordering::Relaxed);
-                    // Said once, not twenty times a second while a disk is full.
-                    if !failing.swap(true, Ordering::Relaxed) {
-                        tracing::error!(sink = sink.name, %error, "cannot write to the sink; its lines are dropped and counted");
-                    }
-                }
+                Err(error) => lost(sink, &spare, &failing, &error),
             }
             spare.clear();
         }
         match request {
             // Whoever asked may have given up waiting.
-            Ok(done) => drop(done.send(())),
+            Ok(Request::Flush(done)) => drop(done.send(())),
+            Ok(Request::Output(new, every)) => {
+                *output = new;
+                *interval = every;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
 }
 
+fn lost(sink: &Sink, bytes: &[u8], failing: &AtomicBool, error: &io::Error) {
+    let lines = bytes.split(|byte| *byte == b'\n').count().saturating_sub(1);
+    sink.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+    // Said once, not twenty times a second while a disk is full.
+    if !failing.swap(true, Ordering::Relaxed) {
+        tracing::error!(sink = sink.name, %error, "cannot write to the sink; its lines are dropped and counted");
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn open(path: PathBuf) -> Sinks {
@@ -276,7 +350,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logs/access.log");
         let sinks = open(path.clone());
-        let sink = sinks.get("access").unwrap();
+        let sink = &sinks.get("access").unwrap();
         thread::scope(|scope| {
             for thread in 0..4 {
                 scope.spawn(move || {
@@ -342,5 +416,54 @@ mod tests {
         let taken = (0..100).take_while(|_| sink.write(&line).is_ok()).count();
         assert!(taken < 100);
         assert_eq!(sink.dropped.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn another_configuration_moves_adds_and_retires_outputs_and_loses_no_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let spec = |path: PathBuf| SinkSpec {
+            target: SinkTarget::File(path),
+            flush: Duration::from_mins(1),
+        };
+        let sinks = open(file("a.log"));
+        let access = sinks.get("access").unwrap();
+        access.write(b"before").unwrap();
+        // One that cannot be opened changes nothing.
+        let wrong = BTreeMap::from([
+            ("access".to_owned(), spec(file("b.log"))),
+            ("more".to_owned(), spec(file("c.log"))),
+            ("wrong".to_owned(), spec(folder.path().to_owned())),
+        ]);
+        assert!(sinks.prepare(&wrong).is_err());
+        assert!(sinks.get("more").is_none());
+        access.write(b"still").unwrap();
+        sinks.flush();
+        assert_eq!(std::fs::read_to_string(file("a.log")).unwrap(), "before\nstill\n");
+        let mut specs = wrong;
+        specs.remove("wrong");
+        let prepared = sinks.prepare(&specs).unwrap();
+        let more = sinks.get("more").unwrap();
+        sinks.commit(prepared, &specs);
+        access.write(b"moved").unwrap();
+        more.write(b"new").unwrap();
+        sinks.flush();
+        access.write(b"last").unwrap();
+        sinks.flush();
+        let moved = std::fs::read_to_string(file("b.log")).unwrap();
+        let all = std::fs::read_to_string(file("a.log")).unwrap() + &moved;
+        assert_eq!(all, "before\nstill\nmoved\nlast\n", "each line once, in order");
+        assert!(moved.ends_with("last\n"), "{moved}");
+        assert_eq!(std::fs::read_to_string(file("c.log")).unwrap(), "new\n");
+        // A plugin that still has a retired one writes on.
+        specs.remove("more");
+        sinks.commit(sinks.prepare(&specs).unwrap(), &specs);
+        assert!(sinks.get("more").is_none());
+        more.write(b"late").unwrap();
+        sinks.flush();
+        assert_eq!(std::fs::read_to_string(file("c.log")).unwrap(), "new\nlate\n");
+        drop(more);
+        sinks.commit(sinks.prepare(&specs).unwrap(), &specs);
+        assert!(sinks.lock().retired.is_empty());
     }
 }

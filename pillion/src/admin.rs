@@ -22,9 +22,11 @@ use serde::{Deserialize, Serialize};
 use crate::certificates::Certificates;
 use crate::events::Events;
 use crate::fleet_plugins::FollowerMetrics;
+use crate::reload::Reloader;
 use crate::saga::AllSagas;
 use crate::serve::{ProcessMetrics, RequestMetrics};
 use crate::vitals::Vitals;
+use crate::workers::WorkerBoard;
 
 /// What the admin API is about.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) struct Admin {
     pub(crate) certificates: Certificates,
     /// Where the plugins are those of a fleet.
     pub(crate) fleet_plugins: Option<FollowerMetrics>,
+    pub(crate) workers: WorkerBoard,
+    pub(crate) reloader: Reloader,
 }
 
 /// `DATA/admin.json`: how to reach a running process. The file is its owner's alone.
@@ -80,6 +84,8 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/admin/v1/plugins", get(list))
         .route("/admin/v1/plugins/{name}/swap", post(swap))
+        .route("/admin/v1/workers", get(workers))
+        .route("/admin/v1/reload", post(reload))
         .route("/admin/v1/generations", get(history))
         .route("/admin/v1/generations/rollback", post(rollback))
         .with_state(Arc::clone(&admin))
@@ -101,6 +107,20 @@ async fn list(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn history(State(admin): State<Arc<Admin>>) -> Response {
     Json(serde_json::json!({ "data": admin.host.history() })).into_response()
+}
+
+async fn workers(State(admin): State<Arc<Admin>>) -> Response {
+    let is_ready = admin.vitals.is_ready();
+    let workers = admin.workers.statuses();
+    Json(serde_json::json!({ "ready": is_ready, "data": workers })).into_response()
+}
+
+async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+    match admin.reloader.reload().await {
+        Ok(reloaded) => Ok(Json(serde_json::json!({ "data": reloaded })).into_response()),
+        // The operator gets the whole chain of causes: it is their machine.
+        Err(error) => Err(Problem::plain(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}"))),
+    }
 }
 
 async fn swap(
@@ -161,6 +181,7 @@ fn refused(error: &ActivateError) -> Problem {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let page = admin.vitals.metrics()
+        + &admin.workers.metrics()
         + &admin.process.page(&admin.services)
         + &admin.certificates.metrics()
         + &admin.host.metrics()

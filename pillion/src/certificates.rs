@@ -43,6 +43,18 @@ impl Certificates {
         self.mutual.as_ref()
     }
 
+    /// Reads the files now; whether there was something new in them.
+    pub(crate) async fn reload(&self) -> Result<bool> {
+        let mut is_new = false;
+        for (section, tls) in [("tls", &self.mutual), ("server.tls", &self.public)] {
+            if let Some(tls) = tls {
+                let read = tls.reload().await;
+                is_new |= read.with_context(|| format!("[{section}]: the certificate"))?;
+            }
+        }
+        Ok(is_new)
+    }
+
     /// What looks at the files again and again.
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let all = self.mutual.iter().chain(&self.public);

@@ -25,6 +25,10 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Check the configuration and try out every plugin in it, without starting anything
     Check(Check),
+    /// Show whether a running process is ready, and its background workers
+    Status(Running),
+    /// Have a running process read its configuration again, as SIGHUP does
+    Reload(Running),
     /// See and replace the plugins of a running process; write, try and inspect plugins
     #[command(subcommand)]
     Plugin(Plugin),

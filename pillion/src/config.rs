@@ -1,6 +1,7 @@
 //! The configuration: found, read, overridden by flags, and checked as a whole before anything
 //! is opened or bound.
 
+mod changes;
 mod check;
 mod reading;
 mod sections;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use pillion_chassis::{ServerTls, TlsFiles};
 use pillion_host::{GenerationSpec, PluginSpec};
 
+pub(crate) use changes::changed_keys;
 pub(crate) use check::json;
 pub(crate) use reading::ConfigError;
 pub(crate) use sections::{Config, KeySource, Keyset, LogFormat, SERVICES, Server};
@@ -40,6 +42,9 @@ pub(crate) struct Loaded {
     /// built-in one.
     pub(crate) base: PathBuf,
     text: String,
+    /// The file; `None` is the built-in one.
+    file: Option<PathBuf>,
+    overrides: Overrides,
 }
 
 /// What flags and environment variables put in the place of the file's values.
@@ -61,6 +66,15 @@ impl Loaded {
     pub(crate) fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
         let in_folder = Path::new(FILE_NAME);
         let file = file.or_else(|| in_folder.exists().then_some(in_folder));
+        Self::read(file, overrides)
+    }
+
+    /// Reads the same file again, with the same overrides.
+    pub(crate) fn reread(&self) -> Result<Self, ConfigError> {
+        Self::read(self.file.as_deref(), self.overrides.clone())
+    }
+
+    fn read(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
         let (name, base, text) = match file {
             None => ("(built-in pillion.toml)".to_owned(), PathBuf::new(), BUILT_IN.to_owned()),
             Some(path) => {
@@ -81,8 +95,8 @@ impl Loaded {
         };
         let mut config = reading::parse(&text)
             .map_err(|problem| ConfigError { file: name.clone(), problems: vec![problem] })?;
-        config.server.data = match overrides.data {
-            Some(data) => data,
+        config.server.data = match &overrides.data {
+            Some(data) => data.clone(),
             None => base.join(&config.server.data),
         };
         if let Some(listen) = overrides.listen {
@@ -92,7 +106,8 @@ impl Loaded {
             config.server.admin_listen = admin_listen;
         }
         config.server.probe_listen = overrides.probe_listen.or(config.server.probe_listen);
-        let loaded = Self { config, name, base, text };
+        let file = file.map(Path::to_owned);
+        let loaded = Self { config, name, base, text, file, overrides };
         let problems = loaded.check();
         if problems.is_empty() {
             Ok(loaded)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -52,61 +52,89 @@ pub(crate) fn follow(
     keyring: &Keyring,
     services: ServiceKeys,
     source: Source,
-) -> Result<(Worker, watch::Receiver<bool>)> {
-    let mut sets = Sets { keyring: keyring.clone(), services, all: Vec::new() };
-    for (name, keyset) in &loaded.config.keysets {
-        let own = of_files(loaded, keyset)?;
-        let of_identity = keyset.source == Some(KeySource::Identity);
-        sets.all.push(Set { name: name.clone(), own, of_identity });
-    }
-    sets.publish(&JwkSet::default());
-    let (tell, known) = watch::channel(!sets.all.iter().any(|set| set.of_identity));
+) -> Result<(Worker, KeySets, watch::Receiver<bool>)> {
+    let all = read(loaded)?;
+    let (tell, known) = watch::channel(!all.iter().any(|set| set.of_identity));
+    let own = Sets { keyring: keyring.clone(), services, identity: JwkSet::default(), all };
+    let sets = KeySets(Arc::new(Mutex::new(own)));
+    sets.publish(JwkSet::default());
+    let own = sets.clone();
     let worker = match source {
         Source::Handle(handle) => {
             let mut changes = handle.jwks_changes();
-            sets.publish(&changes.borrow_and_update());
+            sets.publish(changes.borrow_and_update().clone());
             tell.send_replace(true);
-            Worker::new("keys", async move |mut shutdown: Shutdown| {
-                loop {
-                    tokio::select! {
-                        () = shutdown.requested() => return,
-                        news = changes.changed() => match news {
-                            Ok(()) => sets.publish(&changes.borrow_and_update()),
-                            // Identity has ended, and with it what could change.
-                            Err(_) => return,
-                        },
+            Worker::new("keys", move |mut shutdown: Shutdown| {
+                let (sets, mut changes) = (sets.clone(), changes.clone());
+                // A restart publishes what the run before may have missed.
+                changes.mark_changed();
+                async move {
+                    loop {
+                        tokio::select! {
+                            () = shutdown.requested() => return,
+                            news = changes.changed() => match news {
+                                Ok(()) => sets.publish(changes.borrow_and_update().clone()),
+                                // Identity has ended, and with it what could change.
+                                Err(_) => return shutdown.requested().await,
+                            },
+                        }
                     }
                 }
             })
         }
-        Source::Peers(peers) => Worker::new("keys", async move |mut shutdown: Shutdown| {
-            loop {
-                let wait = match fetch(&*peers).await {
-                    Ok(keys) => {
-                        sets.publish(&keys);
-                        tell.send_replace(true);
-                        REFRESH
+        Source::Peers(peers) => {
+            let shared = Arc::new((sets, tell));
+            Worker::new("keys", move |mut shutdown: Shutdown| {
+                let (peers, shared) = (Arc::clone(&peers), Arc::clone(&shared));
+                async move {
+                    let (sets, tell) = &*shared;
+                    loop {
+                        let wait = match fetch(&*peers).await {
+                            Ok(keys) => {
+                                sets.publish(keys);
+                                tell.send_replace(true);
+                                REFRESH
+                            }
+                            // The keys that there are stay in force.
+                            Err(error) => {
+                                let error = format!("{error:#}");
+                                tracing::warn!(error, "cannot read identity's keys");
+                                RETRY
+                            }
+                        };
+                        tokio::select! {
+                            () = shutdown.requested() => return,
+                            () = tokio::time::sleep(wait) => {}
+                        }
                     }
-                    // The keys that there are stay in force.
-                    Err(error) => {
-                        tracing::warn!(error = format!("{error:#}"), "cannot read identity's keys");
-                        RETRY
-                    }
-                };
-                tokio::select! {
-                    () = shutdown.requested() => return,
-                    () = tokio::time::sleep(wait) => {}
                 }
-            }
-        }),
+            })
+        }
     };
-    Ok((worker, known))
+    // Without it a new signing key is not known here, and every token of it is refused.
+    Ok((worker.required(), own, known))
 }
 
-/// Every configured set with what does not change in it.
+/// The configured sets, as far as they come from files.
+fn read(loaded: &Loaded) -> Result<Vec<Set>> {
+    let keysets = loaded.config.keysets.iter();
+    let read = keysets.map(|(name, keyset)| {
+        let own = of_files(loaded, keyset)?;
+        let of_identity = keyset.source == Some(KeySource::Identity);
+        Ok(Set { name: name.clone(), own, of_identity })
+    });
+    read.collect()
+}
+
+/// Every configured set of keys, in force in the host's keyring. Clones are the same sets.
+#[derive(Clone)]
+pub(crate) struct KeySets(Arc<Mutex<Sets>>);
+
 struct Sets {
     keyring: Keyring,
     services: ServiceKeys,
+    /// What identity published last.
+    identity: JwkSet,
     all: Vec<Set>,
 }
 
@@ -116,13 +144,44 @@ struct Set {
     of_identity: bool,
 }
 
+/// Sets that were read and are not in force yet, or no longer.
+pub(crate) struct ReadSets(Vec<Set>);
+
+impl KeySets {
+    /// Reads the sets of another configuration.
+    pub(crate) fn read(loaded: &Loaded) -> Result<ReadSets> {
+        read(loaded).map(ReadSets)
+    }
+
+    /// Puts these sets in force; those that were until now. What a set that is gone held stays
+    /// until the process ends, for plugins of earlier generations.
+    pub(crate) fn replace(&self, sets: ReadSets) -> ReadSets {
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut own.all, sets.0);
+        own.publish();
+        ReadSets(before)
+    }
+
+    fn publish(&self, identity: JwkSet) {
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        own.identity = identity;
+        own.publish();
+    }
+}
+
+impl std::fmt::Debug for KeySets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeySets")
+    }
+}
+
 impl Sets {
-    fn publish(&self, identity: &JwkSet) {
+    fn publish(&self) {
         for set in &self.all {
             let mut keys = set.own.clone();
             if set.of_identity {
                 // A key that calls itself a service's is one only if it is in our own file.
-                let of_users = identity.keys.iter().filter(|jwk| !is_services(&jwk.kid));
+                let of_users = self.identity.keys.iter().filter(|jwk| !is_services(&jwk.kid));
                 keys.extend(of_users.filter_map(|jwk| {
                     let public = URL_SAFE_NO_PAD.decode(&jwk.x).ok()?;
                     Some((jwk.kid.clone(), Key::ed25519_public(&public)))

@@ -16,10 +16,12 @@ mod migrate;
 mod output;
 mod plugin;
 mod process;
+mod reload;
 mod running;
 mod saga;
 mod seed;
 mod serve;
+mod status;
 mod storage;
 mod tracing_output;
 mod up;
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         cli::Command::Up(up) => up::up(up),
         cli::Command::Serve(serve) => up::serve(serve),
         cli::Command::Check(check) => check::check(check),
+        cli::Command::Status(process) => status::status(process),
+        cli::Command::Reload(process) => reload::reload(process),
         cli::Command::Plugin(plugin) => plugin::plugin(plugin),
         cli::Command::Events(events) => events::events(events),
         cli::Command::Saga(command) => saga::saga(command),

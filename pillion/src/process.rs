@@ -26,12 +26,13 @@ use crate::data::{DataDir, write_secret};
 use crate::events::Events;
 use crate::fleet_plugins::Follower;
 use crate::keys;
+use crate::reload::{Parts, Reloader};
 use crate::saga::AllSagas;
 use crate::seed;
 use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, serve};
 use crate::storage::Schema;
 use crate::vitals::Vitals;
-use crate::workers::{Workers, watch_databases};
+use crate::workers::{WorkerBoard, Workers, watch_databases};
 
 /// What is left for the operator's requests when the clients' drain took all of its time.
 const OPERATOR_END: Duration = Duration::from_secs(1);
@@ -105,7 +106,13 @@ impl Process {
     /// Checks, locks, binds, opens, loads, in this order: the cheap and the likely to fail come
     /// first, and nothing is answered before everything stands.
     /// With `seed`, data that is new is marked as to be seeded.
-    pub(crate) async fn start(loaded: &Loaded, part: Part, seed: bool) -> Result<Self> {
+    /// Each of `hangups` has the configuration read again.
+    pub(crate) async fn start(
+        loaded: &Loaded,
+        part: Part,
+        seed: bool,
+        hangups: Signal,
+    ) -> Result<Self> {
         let server = loaded.config.server.clone();
         let data = DataDir::open(&server.data, part.services())?;
         let Sockets { public, operator, probe } = Sockets::bind(&server).await?;
@@ -132,7 +139,8 @@ impl Process {
             Some(handle) => keys::Source::Handle(handle.clone()),
             None => keys::Source::Peers(peers),
         };
-        let (key_worker, keys_known) = keys::follow(loaded, &keyring, service_keys, source)?;
+        let (key_worker, keysets, keys_known) =
+            keys::follow(loaded, &keyring, service_keys, source)?;
         let (host, follower) = start_host(loaded, &data, part, keyring).await?;
         let (follower, fleet_plugins) =
             follower.map(|follower| follower.worker(host.clone())).unzip();
@@ -143,8 +151,21 @@ impl Process {
         let metrics = Arc::new(ProcessMetrics::default());
         let (database_worker, databases_well) = watch_databases(databases.clone());
         let (ready, serving) = watch::channel(false);
-        let health = Health { serving, databases: databases_well };
+        let board = WorkerBoard::default();
+        let health = Health { serving, databases: databases_well, workers: board.clone() };
         let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?;
+
+        let reloader = Reloader::new(
+            loaded,
+            Parts {
+                services: part.services().to_vec(),
+                host: host.clone(),
+                outputs: data.path().to_owned(),
+                keysets,
+                certificates: certificates.clone(),
+                follows_fleet: fleet_plugins.is_some(),
+            },
+        );
 
         let token = Token::new()?;
         let admin_token = token.as_str().to_owned();
@@ -158,6 +179,8 @@ impl Process {
             sagas: AllSagas::new(protected.sagas),
             certificates: certificates.clone(),
             fleet_plugins,
+            workers: board.clone(),
+            reloader: reloader.clone(),
         };
         let admin = Arc::new(admin);
         let probe = match probe {
@@ -172,8 +195,9 @@ impl Process {
 
         let own = [key_worker, database_worker].into_iter().chain(health_checks);
         let own = own.chain(certificates.workers()).chain(follower);
+        let own = own.chain([reloader.worker(hangups)]);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);
-        let workers = Workers::start(all, &shutdown.1);
+        let workers = Workers::start(all, &board, &shutdown.1);
         let admin_url = format!("http://{}", operator.local_addr()?);
         let admin_file = data.join(admin::file_name(part.one()));
         write_admin_file(&admin_file, &admin_url, &admin_token)?;
@@ -441,10 +465,15 @@ pub(crate) fn compiler() -> Result<Compiler> {
     })
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT, which end the process.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// SIGHUP. From here on it does not end the process.
+pub(crate) fn hangups() -> Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot listen for signals")
 }
 
 impl Signals {

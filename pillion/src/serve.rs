@@ -34,6 +34,7 @@ pub(crate) use requests::{ProcessMetrics, RequestMetrics};
 
 use self::unread::Unread;
 use crate::config::Server;
+use crate::workers::WorkerBoard;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -174,13 +175,16 @@ impl InFlight {
 }
 
 /// `/healthz`: the process runs. `/readyz`: it takes requests; 503 while it starts and drains,
-/// and while a database does not answer.
+/// while a database does not answer, and while a worker that requests depend on keeps failing. Its
+/// body names workers that are down.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     /// Between start and drain.
     pub(crate) serving: watch::Receiver<bool>,
     /// Whether all databases answered lately.
     pub(crate) databases: watch::Receiver<bool>,
+    /// What runs beside requests.
+    pub(crate) workers: WorkerBoard,
 }
 
 impl Health {
@@ -191,7 +195,7 @@ impl Health {
 
     /// What `/readyz` says.
     pub(crate) fn is_ready(&self) -> bool {
-        *self.serving.borrow() && *self.databases.borrow()
+        *self.serving.borrow() && *self.databases.borrow() && self.workers.is_ready()
     }
 
     fn answer(&self, request: &Request) -> Option<Response> {
@@ -203,11 +207,16 @@ impl Health {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return None;
         }
-        let (status, text) = if ok {
-            (StatusCode::OK, "ok\n")
+        let (status, mut text) = if ok {
+            (StatusCode::OK, "ok\n".to_owned())
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
         };
+        if request.uri().path() == "/readyz" {
+            for worker in self.workers.down() {
+                text += &format!("worker {worker} is down\n");
+            }
+        }
         Some((status, [(CACHE_CONTROL, "no-store")], text).into_response())
     }
 }

@@ -1,10 +1,11 @@
 //! The process's own diagnostics, on standard error. Requests are logged by the logging plugin.
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::{Config, LogFormat};
 
@@ -39,15 +40,46 @@ pub(crate) fn levels(filter: &str) -> Result<(), String> {
     }
 }
 
+type ReplaceFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+/// Replaces the filter that is in force.
+static REPLACE_FILTER: OnceLock<ReplaceFilter> = OnceLock::new();
+
 /// From here on `tracing`'s events are written out.
 pub(crate) fn begin(config: &Config) -> Result<()> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter(config)?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
+    // The two forms are different types, and so are their handles.
+    let replace: ReplaceFilter = match config.log.format {
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Box::new(move |filter| handle.reload(filter))
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Box::new(move |filter| handle.reload(filter))
+        }
+    };
+    // An error says that this process has begun before.
+    drop(REPLACE_FILTER.set(replace));
     Ok(())
+}
+
+/// Puts another filter in force.
+pub(crate) fn replace_filter(filter: EnvFilter) -> Result<()> {
+    match REPLACE_FILTER.get() {
+        Some(replace) => replace(filter).context("the log filter cannot be replaced"),
+        None => Ok(()),
+    }
+}
+
+/// Whether the environment decides what is written out, whatever the configuration says.
+pub(crate) fn is_fixed() -> bool {
+    std::env::var_os(FILTER_VARIABLE).is_some()
 }

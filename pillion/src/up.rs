@@ -13,7 +13,7 @@ use crate::cli;
 use crate::config::{Loaded, SERVICES};
 use crate::data::{keep_new_files_private, write_secret};
 use crate::output::print;
-use crate::process::{Part, Process, Signals};
+use crate::process::{Part, Process, Signals, hangups};
 use crate::seed::{self, Demo};
 use crate::tracing_output;
 
@@ -72,8 +72,9 @@ fn start(loaded: &Loaded, part: Part, ready_file: Option<&Path>, seed: bool) -> 
     run(runtime, async {
         // From here on a signal ends the process in order, also while it starts.
         let mut signals = Signals::new()?;
+        let hangups = hangups()?;
         let started = async {
-            let process = Process::start(loaded, part, seed).await?;
+            let process = Process::start(loaded, part, seed, hangups).await?;
             let demo = match &process.identity {
                 Some(identity) if seed => seed::seed(&process, identity).await?,
                 _ => None,

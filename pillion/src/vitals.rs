@@ -27,6 +27,11 @@ impl Vitals {
         Self { started: SystemClock.now(), health, in_flight, data }
     }
 
+    /// What `/readyz` says.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.health.is_ready()
+    }
+
     /// What this machine cannot tell is left out.
     pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
@@ -120,12 +125,13 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::workers::WorkerBoard;
 
     #[test]
     fn a_process_tells_how_it_is() {
         let (_serving, serving) = watch::channel(true);
         let (databases_well, databases) = watch::channel(true);
-        let health = Health { serving, databases };
+        let health = Health { serving, databases, workers: WorkerBoard::default() };
         let vitals = Vitals::new(health, InFlight::none(), std::env::temp_dir());
         let value = |name: &str| {
             let page = vitals.metrics();

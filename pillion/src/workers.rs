@@ -1,12 +1,16 @@
-//! What runs beside the requests: the services' workers, and the watch over their databases.
+//! What runs beside the requests: the services' workers under a supervisor, and the watch over
+//! their databases.
 
-use std::panic::AssertUnwindSafe;
+mod supervisor;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use pillion_chassis::{Database, Shutdown, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+pub(crate) use supervisor::WorkerBoard;
 
 /// Workers get this long after the last connection: their steps are single transactions.
 const END: Duration = Duration::from_secs(5);
@@ -17,25 +21,21 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Slower than this, a database is of no use to requests either.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Workers at work.
+/// Workers at work, each under a supervisor.
 pub(crate) struct Workers(JoinSet<()>);
 
 impl Workers {
-    /// Starts them all. One that fails is told in the log and takes nothing else with it.
-    pub(crate) fn start(workers: impl IntoIterator<Item = Worker>, shutdown: &Shutdown) -> Self {
+    /// Starts them all; `board` shows how they are. One that fails is restarted and takes nothing
+    /// else with it.
+    pub(crate) fn start(
+        workers: impl IntoIterator<Item = Worker>,
+        board: &WorkerBoard,
+        shutdown: &Shutdown,
+    ) -> Self {
         let mut set = JoinSet::new();
         for worker in workers {
-            let name = worker.name;
-            let run = worker.run(shutdown.clone());
-            let shutdown = shutdown.clone();
-            set.spawn(async move {
-                if AssertUnwindSafe(run).catch_unwind().await.is_err() {
-                    // The panic hook has written the message and the place.
-                    tracing::error!(worker = name, "a worker panicked; a restart brings it back");
-                } else if !shutdown.is_requested() {
-                    tracing::error!(worker = name, "a worker ended; a restart brings it back");
-                }
-            });
+            let state = board.add(&worker);
+            set.spawn(supervisor::supervise(worker, state, shutdown.clone()));
         }
         Self(set)
     }
@@ -53,25 +53,31 @@ impl Workers {
 /// Tells whether every database answers, from now on.
 pub(crate) fn watch_databases(databases: Vec<Database>) -> (Worker, watch::Receiver<bool>) {
     let (tell, well) = watch::channel(true);
-    let worker = Worker::new("databases", async move |mut shutdown: Shutdown| {
-        loop {
-            tokio::select! {
-                () = shutdown.requested() => return,
-                () = tokio::time::sleep(WATCH_INTERVAL) => {}
-            }
-            let mut all = true;
-            for database in &databases {
-                let answer = tokio::time::timeout(ANSWER_TIMEOUT, database.check()).await;
-                if !matches!(answer, Ok(Ok(()))) {
-                    let place = database.place();
-                    tracing::warn!(place, ?answer, "a database does not answer");
-                    all = false;
+    let shared = Arc::new((databases, tell));
+    let worker = Worker::new("databases", move |mut shutdown: Shutdown| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let (databases, tell) = &*shared;
+            loop {
+                tokio::select! {
+                    () = shutdown.requested() => return,
+                    () = tokio::time::sleep(WATCH_INTERVAL) => {}
                 }
+                let mut all = true;
+                for database in databases {
+                    let answer = tokio::time::timeout(ANSWER_TIMEOUT, database.check()).await;
+                    if !matches!(answer, Ok(Ok(()))) {
+                        let place = database.place();
+                        tracing::warn!(place, ?answer, "a database does not answer");
+                        all = false;
+                    }
+                }
+                tell.send_replace(all);
             }
-            tell.send_replace(all);
         }
     });
-    (worker, well)
+    // Without it nobody knows whether the databases answer.
+    (worker.required(), well)
 }
 
 #[cfg(test)]
@@ -81,21 +87,26 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_one_worker_only() {
         let (trigger, shutdown) = Shutdown::new();
-        let (done, is_done) = tokio::sync::oneshot::channel();
+        let (done, is_done) = watch::channel(false);
+        let done = Arc::new(done);
         let workers = Workers::start(
             [
                 Worker::new("panics", async |_: Shutdown| panic!("on purpose")),
-                Worker::new("works", async move |mut shutdown: Shutdown| {
-                    shutdown.requested().await;
-                    done.send(()).unwrap();
+                Worker::new("works", move |mut shutdown: Shutdown| {
+                    let done = Arc::clone(&done);
+                    async move {
+                        shutdown.requested().await;
+                        done.send_replace(true);
+                    }
                 }),
             ],
+            &WorkerBoard::default(),
             &shutdown,
         );
         tokio::task::yield_now().await;
         trigger.request();
         workers.end().await;
-        is_done.await.unwrap();
+        assert!(*is_done.borrow());
     }
 
     #[tokio::test]
@@ -104,7 +115,7 @@ mod tests {
         let database = Database::open(folder.path().join("x.sqlite")).await.unwrap();
         let (worker, mut well) = watch_databases(vec![database.clone()]);
         let (trigger, shutdown) = Shutdown::new();
-        let workers = Workers::start([worker], &shutdown);
+        let workers = Workers::start([worker], &WorkerBoard::default(), &shutdown);
         assert!(*well.borrow_and_update());
         database.close().await;
         tokio::time::timeout(Duration::from_secs(10), well.wait_for(|well| !well))

@@ -145,6 +145,43 @@ fn data_is_its_owners_alone_and_sigterm_ends_the_process() {
     assert!(!data.join("admin.json").exists());
 }
 
+/// Neither the start nor the check waits for a reader that may never come.
+#[test]
+fn s18_a_log_file_that_is_a_fifo_without_a_reader_is_refused_with_the_reason() {
+    let setting = Setting::new("");
+    let folder = setting.path("data/logs");
+    fs::create_dir_all(&folder).unwrap();
+    let fifo = folder.join("access.log");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let start = || {
+        let mut up = setting.pillion("up");
+        up.args(["--no-seed", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        up.arg("--data").arg(setting.path("data")).stdout(Stdio::null());
+        up
+    };
+    let mut child = start().stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > START {
+            child.kill().unwrap();
+            panic!("it hangs");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{text}");
+    for expected in ["the sink `access`", "access.log", "FIFO that no process reads"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    // With a reader it starts.
+    let _reader = fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    let mut running = setting.up();
+    running.terminate();
+    assert!(running.0.wait().unwrap().success());
+}
+
 #[test]
 fn check_refuses_what_a_start_refuses() {
     let sound = Setting::new("").check();
@@ -152,6 +189,14 @@ fn check_refuses_what_a_start_refuses() {
     for (more, expected) in [
         ("[log]\nfilter = \"info,=\"\n", "log.filter: `info,=` is no filter"),
         ("[server]\nresponse_timeout_ms = 99\n", "99 is out of range: write 100 to 600000"),
+        (
+            "[plugins.a]\ncomponent = \"a.wasm\"\nlimits = { memory_bytes = 4611686018427387904 }\n",
+            "plugins.a.limits.memory_bytes: 4611686018427387904 is out of range",
+        ),
+        (
+            "[plugins.a]\ncomponent = \"a.wasm\"\nlimits = { deadline_ms = 4000000000 }\n",
+            "4000000000 is out of range: write 1 to 60000",
+        ),
     ] {
         let refused = Setting::new(more).check();
         let text = String::from_utf8(refused.stderr).unwrap();

@@ -204,25 +204,30 @@ impl Follower {
     }
 
     /// What goes on while the process serves.
-    pub(crate) fn worker(mut self, host: Host) -> (Worker, FollowerMetrics) {
+    pub(crate) fn worker(self, host: Host) -> (Worker, FollowerMetrics) {
         let metrics = FollowerMetrics(Arc::clone(&self.standing));
-        let worker = Worker::new("fleet-plugins", async move |mut shutdown: Shutdown| {
-            loop {
-                tokio::select! {
-                    () = shutdown.requested() => break,
-                    () = self.look(&host) => {}
-                }
-                tokio::select! {
-                    () = shutdown.requested() => break,
-                    () = tokio::time::sleep(LOOK_INTERVAL) => {}
-                }
-            }
-            let name = self.standing.known().report.host.clone();
-            if let Err(error) = self.source.withdraw(&name).await {
-                tracing::debug!(%error, "this host's report stays until it expires");
-            }
+        let worker = Worker::stateful("fleet-plugins", self, move |follower, shutdown| {
+            let host = host.clone();
+            Box::pin(async move { follower.follow(&host, shutdown).await })
         });
         (worker, metrics)
+    }
+
+    async fn follow(&mut self, host: &Host, mut shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => break,
+                () = self.look(host) => {}
+            }
+            tokio::select! {
+                () = shutdown.requested() => break,
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+        let name = self.standing.known().report.host.clone();
+        if let Err(error) = self.source.withdraw(&name).await {
+            tracing::debug!(%error, "this host's report stays until it expires");
+        }
     }
 
     /// One look at the document, and what follows from it.

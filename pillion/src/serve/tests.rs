@@ -51,7 +51,8 @@ async fn start(server: Server) -> Running {
     let address = listener.local_addr().unwrap();
     // What the senders said last stays.
     let (serving, is_serving) = watch::channel(true);
-    let health = Health { serving: is_serving, databases: watch::channel(true).1 };
+    let databases = watch::channel(true).1;
+    let health = Health { serving: is_serving, databases, workers: WorkerBoard::default() };
     let front = Front::new(router, &server, health, Arc::default()).unwrap();
     let (trigger, shutdown) = Shutdown::new();
     let listening = Listening { listener, front: Arc::new(front), server, shutdown, tls: None };
@@ -368,7 +369,8 @@ fn a_clients_id_is_kept_only_when_it_is_harmless_in_a_log() {
 fn readiness_follows_its_signals_and_health_does_not() {
     let (serving, is_serving) = watch::channel(false);
     let (databases, are_well) = watch::channel(true);
-    let health = Health { serving: is_serving, databases: are_well };
+    let workers = WorkerBoard::default();
+    let health = Health { serving: is_serving, databases: are_well, workers };
     let status = |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
         health.answer(&request).map(|response| response.status().as_u16())

@@ -19,29 +19,33 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// `told`, and every few seconds.
 pub fn worker<F, W, E>(name: &'static str, told: Arc<Notify>, do_some: F) -> Worker
 where
-    F: Fn() -> W + Send + 'static,
+    F: Fn() -> W + Send + Sync + 'static,
     W: Future<Output = Result<bool, E>> + Send + 'static,
     E: Error + Send + 'static,
 {
-    Worker::new(name, async move |mut shutdown: Shutdown| {
-        loop {
-            let some = do_some();
-            let work = async {
-                match some.await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        // Late is as good as told.
-                        let _ = tokio::time::timeout(LOOK_INTERVAL, told.notified()).await;
+    let do_some = Arc::new(do_some);
+    Worker::new(name, move |mut shutdown: Shutdown| {
+        let (told, do_some) = (Arc::clone(&told), Arc::clone(&do_some));
+        async move {
+            loop {
+                let some = do_some();
+                let work = async {
+                    match some.await {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            // Late is as good as told.
+                            let _ = tokio::time::timeout(LOOK_INTERVAL, told.notified()).await;
+                        }
+                        Err(error) => {
+                            tell(name, &error);
+                            tokio::time::sleep(RETRY_DELAY).await;
+                        }
                     }
-                    Err(error) => {
-                        tell(name, &error);
-                        tokio::time::sleep(RETRY_DELAY).await;
-                    }
+                };
+                tokio::select! {
+                    () = work => {}
+                    () = shutdown.requested() => return,
                 }
-            };
-            tokio::select! {
-                () = work => {}
-                () = shutdown.requested() => return,
             }
         }
     })

@@ -3,8 +3,9 @@
 //! it was passed for: `saga.send.before change_handle users.swap PUT`. `PILLION_CRASH_TRACE` names
 //! a file to which each place is added that somebody comes by. And
 //! `PILLION_REFUSE="SAGA STEP MEMBER TEXT"` has the participant refuse that step of the sagas
-//! whose data's member begins with that text; several are separated by commas. Only in builds with
-//! the feature `crash-points`, which no release has.
+//! whose data's member begins with that text; several are separated by commas.
+//! `PILLION_PANIC=FOLDER` has each worker whose name is the name of a file there remove that file
+//! and panic. Only in builds with the feature `crash-points`, which no release has.
 
 /// A place at which a test can end the process: its name, and words that tell it from others of
 /// the name. With a transaction, the place is behind its commit.
@@ -30,14 +31,16 @@ macro_rules! crash_point {
 pub(crate) use crash_point;
 
 #[cfg(feature = "crash-points")]
-pub(crate) use armed::{pass, place, refusal};
+pub(crate) use armed::{panicking_on_demand, pass, place, refusal};
 
 #[cfg(feature = "crash-points")]
 mod armed {
     use std::fs::File;
     use std::io::Write as _;
+    use std::path::PathBuf;
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::time::Duration;
 
     use serde_json::Value;
 
@@ -84,6 +87,29 @@ mod armed {
             && left.fetch_sub(1, Ordering::Relaxed) == 1
         {
             std::process::abort();
+        }
+    }
+
+    /// Where the names of workers are looked for that are to panic.
+    static PANICS: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os("PILLION_PANIC").map(PathBuf::from));
+
+    /// How soon a worker panics after a test asked for it.
+    const PANIC_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+    /// Runs a worker until it ends, or panics because a test asked for it.
+    pub(crate) async fn panicking_on_demand(worker: String, run: impl Future<Output = ()>) {
+        let Some(folder) = &*PANICS else {
+            return run.await;
+        };
+        let asked = async {
+            while std::fs::remove_file(folder.join(&worker)).is_err() {
+                tokio::time::sleep(PANIC_LOOK_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            () = run => {}
+            () = asked => panic!("a test had the worker {worker} panic"),
         }
     }
 

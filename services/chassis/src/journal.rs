@@ -248,15 +248,22 @@ impl Journal {
     pub fn workers(&self, broker: &Arc<dyn Broker>) -> Vec<Worker> {
         let relay = {
             let (journal, broker) = (self.clone(), broker.clone());
-            Worker::new("relay", |shutdown| relay::run(journal, broker, shutdown))
+            Worker::new(format!("relay-{}", self.name), move |shutdown| {
+                relay::run(journal.clone(), broker.clone(), shutdown)
+            })
         };
         let consumers = self.projection.follows().iter().map(|source| {
             let (journal, broker) = (self.clone(), broker.clone());
-            Worker::new("consumer", |shutdown| consume::run(journal, source, broker, shutdown))
+            let name = format!("consumer-{}-of-{source}", self.name);
+            Worker::stateful(name, None, move |told, shutdown| {
+                Box::pin(consume::run(journal.clone(), source, broker.clone(), told, shutdown))
+            })
         });
         let own = self.projection.is_live().then(|| {
             let (journal, broker) = (self.clone(), broker.clone());
-            Worker::new("own-events", |shutdown| live::run(journal, broker, shutdown))
+            Worker::stateful(format!("own-events-{}", self.name), None, move |told, shutdown| {
+                Box::pin(live::run(journal.clone(), broker.clone(), told, shutdown))
+            })
         });
         std::iter::once(relay).chain(consumers).chain(own).collect()
     }

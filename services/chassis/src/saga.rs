@@ -327,7 +327,8 @@ impl Sagas {
     /// Does what is to be done, until the shutdown.
     pub fn worker(&self) -> Worker {
         let sagas = self.clone();
-        Worker::new("sagas", |shutdown| driver::run(sagas, shutdown))
+        let name = format!("sagas-{}", self.0.service);
+        Worker::new(name, move |shutdown| driver::run(sagas.clone(), shutdown))
     }
 
     /// Starts a saga, in the transaction of what it belongs to: it runs once that is committed.

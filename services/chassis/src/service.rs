@@ -1,11 +1,12 @@
 //! What a service is given and what it gives back.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError, OpenError};
@@ -71,25 +72,63 @@ pub enum StartError {
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Work that goes on beside the handlers until the service shuts down.
+/// The future of one run of a [`Worker::stateful`], which borrows the state.
+pub type Run<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Work that goes on beside the handlers until the service shuts down. It can be started again:
+/// a supervisor restarts a worker that panics or ends before the shutdown.
 pub struct Worker {
-    /// Its name, for the log.
-    pub name: &'static str,
-    start: Box<dyn FnOnce(Shutdown) -> Task + Send>,
+    /// Its name, for log and metrics; unique within the process.
+    pub name: Cow<'static, str>,
+    /// Whether requests depend on it, so that the process is not ready while it keeps failing.
+    pub is_required: bool,
+    start: Box<dyn Fn(Shutdown) -> Task + Send + Sync>,
 }
 
 impl Worker {
-    /// A worker whose future ends soon after the shutdown that it is given is asked for.
-    pub fn new<F>(name: &'static str, start: impl FnOnce(Shutdown) -> F + Send + 'static) -> Self
+    /// A worker whose future ends soon after the shutdown that it is given is asked for. `start`
+    /// is called once for each run.
+    pub fn new<F>(
+        name: impl Into<Cow<'static, str>>,
+        start: impl Fn(Shutdown) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self { name, start: Box::new(move |shutdown| Box::pin(start(shutdown))) }
+        let start = Box::new(move |shutdown| -> Task { Box::pin(start(shutdown)) });
+        Self { name: name.into(), is_required: false, start }
     }
 
-    /// The worker's future, to be spawned.
-    pub fn run(self, shutdown: Shutdown) -> impl Future<Output = ()> + Send + 'static {
-        (self.start)(shutdown)
+    /// A worker with state that a restart finds as the run before left it.
+    pub fn stateful<S: Send + 'static>(
+        name: impl Into<Cow<'static, str>>,
+        state: S,
+        run: impl for<'a> Fn(&'a mut S, Shutdown) -> Run<'a> + Send + Sync + 'static,
+    ) -> Self {
+        // Runs follow each other, so nothing ever waits for the lock.
+        let shared = Arc::new((Mutex::new(state), run));
+        Self::new(name, move |shutdown| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (state, run) = &*shared;
+                run(&mut *state.lock().await, shutdown).await;
+            }
+        })
+    }
+
+    /// The same worker, on which requests depend.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.is_required = true;
+        self
+    }
+
+    /// The future of one run, to be spawned.
+    pub fn run(&self, shutdown: Shutdown) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let run = (self.start)(shutdown);
+        #[cfg(feature = "crash-points")]
+        let run = crate::crash::panicking_on_demand(self.name.to_string(), run);
+        run
     }
 }
 
@@ -150,6 +189,23 @@ mod tests {
         trigger.request();
         task.await.unwrap();
         assert!(shutdown.is_requested());
+    }
+
+    #[tokio::test]
+    async fn a_second_run_finds_the_state_of_the_first() {
+        let (_trigger, shutdown) = Shutdown::new();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let worker = Worker::stateful("counts", 0_u32, move |runs, _| {
+            let tell = tell.clone();
+            Box::pin(async move {
+                *runs += 1;
+                tell.send(*runs).unwrap();
+                assert!(*runs > 1, "the first run fails");
+            })
+        });
+        assert!(tokio::spawn(worker.run(shutdown.clone())).await.unwrap_err().is_panic());
+        tokio::spawn(worker.run(shutdown)).await.unwrap();
+        assert_eq!((told.recv().await, told.recv().await), (Some(1), Some(2)));
     }
 
     #[tokio::test]

@@ -151,18 +151,47 @@ impl Tls {
     /// The worker that looks at the files now and then.
     pub fn follow(&self, clock: Arc<dyn Clock>, interval: Duration) -> Worker {
         let tls = self.clone();
-        Worker::new("certificates", move |mut shutdown: Shutdown| async move {
-            let mut seen: Option<Contents> = None;
-            let mut warned = Timestamp::from_micros(0);
-            loop {
-                tls.warn_of_expiry(&*clock, &mut warned);
-                tokio::select! {
-                    () = shutdown.requested() => return,
-                    () = sleep(interval) => {}
+        let name = match &self.0.identities {
+            Some(_) => "certificates-services",
+            None => "certificates-clients",
+        };
+        Worker::new(name, move |mut shutdown: Shutdown| {
+            let (tls, clock) = (tls.clone(), Arc::clone(&clock));
+            async move {
+                let mut seen: Option<Contents> = None;
+                let mut warned = Timestamp::from_micros(0);
+                loop {
+                    tls.warn_of_expiry(&*clock, &mut warned);
+                    tokio::select! {
+                        () = shutdown.requested() => return,
+                        () = sleep(interval) => {}
+                    }
+                    tls.look(&mut seen).await;
                 }
-                tls.look(&mut seen).await;
             }
         })
+    }
+
+    /// Reads the files now, and uses what they hold for new connections if it has changed; whether
+    /// it has.
+    pub async fn reload(&self) -> Result<bool, TlsError> {
+        let shared = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || {
+            let contents = Contents::read(&shared.files, shared.identities.as_ref())?;
+            if shared.current.load().is_of(&contents) {
+                return Ok(None);
+            }
+            contents.make(&shared.files, shared.identities.as_ref()).map(Some)
+        });
+        let made = match read.await {
+            Ok(made) => made?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let Some(material) = made else { return Ok(false) };
+        let expires_at = material.expires_at.to_string();
+        self.0.current.store(Arc::new(material));
+        tracing::info!(%expires_at, "new certificates are in force");
+        Ok(true)
     }
 
     /// One look; `seen` is what the look before it found.

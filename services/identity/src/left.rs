@@ -17,17 +17,20 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Begins sagas for all that was left half done, and rests.
 pub(crate) fn worker(identity: Arc<Identity>) -> Worker {
-    Worker::new("identity-left", move |mut shutdown: Shutdown| async move {
-        loop {
-            match identity.take_over_next().await {
-                Ok(true) => {}
-                // Nothing is left; a worker that ends by itself is taken for one that failed.
-                Ok(false) => return shutdown.requested().await,
-                Err(problem) => {
-                    tracing::error!(%problem, "what an older build left cannot be taken over");
-                    tokio::select! {
-                        () = shutdown.requested() => return,
-                        () = tokio::time::sleep(RETRY_INTERVAL) => {}
+    Worker::new("identity-left", move |mut shutdown: Shutdown| {
+        let identity = Arc::clone(&identity);
+        async move {
+            loop {
+                match identity.take_over_next().await {
+                    Ok(true) => {}
+                    // Nothing is left; a worker that ends by itself is taken for one that failed.
+                    Ok(false) => return shutdown.requested().await,
+                    Err(problem) => {
+                        tracing::error!(%problem, "what an older build left cannot be taken over");
+                        tokio::select! {
+                            () = shutdown.requested() => return,
+                            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+                        }
                     }
                 }
             }

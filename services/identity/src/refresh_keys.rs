@@ -10,15 +10,18 @@ use crate::state::Identity;
 
 /// Reads them again until the shutdown.
 pub(crate) fn worker(identity: Arc<Identity>) -> Worker {
-    Worker::new("identity-keys", move |mut shutdown: Shutdown| async move {
-        loop {
-            tokio::select! {
-                () = shutdown.requested() => return,
-                () = tokio::time::sleep(KEYS_INTERVAL) => {}
-            }
-            if let Err(error) = identity.signer.refresh(&identity.store).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "the signing keys cannot be read again");
+    Worker::new("identity-keys", move |mut shutdown: Shutdown| {
+        let identity = Arc::clone(&identity);
+        async move {
+            loop {
+                tokio::select! {
+                    () = shutdown.requested() => return,
+                    () = tokio::time::sleep(KEYS_INTERVAL) => {}
+                }
+                if let Err(error) = identity.signer.refresh(&identity.store).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the signing keys cannot be read again");
+                }
             }
         }
     })

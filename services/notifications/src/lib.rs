@@ -97,9 +97,12 @@ pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartErro
     let journal = Journal::new(NAME, database.clone(), projection);
     let closer = {
         let feeds = feeds.clone();
-        Worker::new("notification-streams", async move |mut shutdown: Shutdown| {
-            shutdown.requested().await;
-            feeds.close();
+        Worker::new("notification-streams", move |mut shutdown: Shutdown| {
+            let feeds = feeds.clone();
+            async move {
+                shutdown.requested().await;
+                feeds.close();
+            }
         })
     };
     let steps = Arc::new(Steps::new(journal.clone()));

@@ -158,15 +158,20 @@ impl Drop for Seat {
 
 /// Reads what is new and hands it on until the shutdown, which ends all streams.
 pub(crate) fn worker(live: Arc<Live>, store: Store, waiting: mpsc::Receiver<TweetId>) -> Worker {
-    Worker::new("live-tweets", |shutdown| run(live, store, waiting, shutdown))
+    Worker::stateful("live-tweets", waiting, move |waiting, shutdown| {
+        Box::pin(run(Arc::clone(&live), store.clone(), waiting, shutdown))
+    })
 }
 
 async fn run(
     live: Arc<Live>,
     store: Store,
-    mut waiting: mpsc::Receiver<TweetId>,
+    waiting: &mut mpsc::Receiver<TweetId>,
     mut shutdown: Shutdown,
 ) {
+    // What an earlier run had read and not handed on comes to nobody; at the first there is none
+    // who could miss it.
+    live.tell(News::Gap);
     let mut ids = Vec::with_capacity(BATCH_TWEETS_MAX);
     loop {
         ids.clear();

@@ -143,17 +143,24 @@ impl NodeLease {
 
     /// Renews until the shutdown, and then once more, for as long as requests may go on.
     pub fn worker(self, drain: Duration) -> Worker {
-        Worker::new("node-number", async move |mut shutdown: Shutdown| {
-            let mut interval = RENEW_INTERVAL;
-            loop {
-                tokio::select! {
-                    () = shutdown.requested() => break,
-                    () = tokio::time::sleep(interval) => {}
+        let lease = Arc::new(self);
+        let name = format!("node-number-{}", lease.first);
+        let worker = Worker::new(name, move |mut shutdown: Shutdown| {
+            let lease = Arc::clone(&lease);
+            async move {
+                let mut interval = RENEW_INTERVAL;
+                loop {
+                    tokio::select! {
+                        () = shutdown.requested() => break,
+                        () = tokio::time::sleep(interval) => {}
+                    }
+                    interval = lease.renew_or_tell(Duration::ZERO).await;
                 }
-                interval = self.renew_or_tell(Duration::ZERO).await;
+                lease.renew_or_tell(drain).await;
             }
-            self.renew_or_tell(drain).await;
-        })
+        });
+        // Without a number the process makes no ids, and so takes no writes.
+        worker.required()
     }
 
     async fn renew_or_tell(&self, beyond: Duration) -> Duration {

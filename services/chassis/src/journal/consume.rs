@@ -54,19 +54,20 @@ pub(crate) enum TakeError {
     Poison { source_name: String, position: i64, name: String, reason: String },
 }
 
-/// Consumes until the shutdown.
+/// Consumes until the shutdown. `told` is the last event that the projection here was notified of,
+/// which a restart of the worker must not skip.
 pub(super) async fn run(
     journal: Journal,
     source: &'static str,
     broker: Arc<dyn Broker>,
+    told: &mut Option<i64>,
     mut shutdown: Shutdown,
 ) {
     let mut failures = 0_u32;
-    let mut told = None;
     loop {
         let ended = tokio::select! {
             () = shutdown.requested() => return,
-            ended = follow(&journal, source, &*broker, &mut failures, &mut told) => ended,
+            ended = follow(&journal, source, &*broker, &mut failures, told) => ended,
         };
         let Err(error) = ended;
         if failures.is_multiple_of(TELL_EVERY) {

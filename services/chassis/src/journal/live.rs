@@ -16,13 +16,17 @@ const BATCH_EVENTS_MAX: usize = 64;
 /// How long it waits after a failure; the broker or the database needs time to come back.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
-/// Follows until the shutdown.
-pub(super) async fn run(journal: Journal, broker: Arc<dyn Broker>, mut shutdown: Shutdown) {
-    let mut told = None;
+/// Follows until the shutdown. `told` is the last event that the projection was notified of.
+pub(super) async fn run(
+    journal: Journal,
+    broker: Arc<dyn Broker>,
+    told: &mut Option<i64>,
+    mut shutdown: Shutdown,
+) {
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
-            ended = follow(&journal, &*broker, &mut told) => {
+            ended = follow(&journal, &*broker, told) => {
                 // The relay and the consumers say aloud that the broker or the database is away.
                 let Err(error) = ended;
                 let error = &error as &dyn std::error::Error;

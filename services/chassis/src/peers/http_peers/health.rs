@@ -33,14 +33,21 @@ impl HttpPeers {
                 random: Arc::clone(&self.random),
             })
             .collect();
-        Worker::new("peer-health", move |mut shutdown: Shutdown| async move {
-            let mut running: JoinSet<()> = checks.into_iter().map(Check::run).collect();
-            shutdown.requested().await;
-            running.abort_all();
+        Worker::new("peer-health", move |mut shutdown: Shutdown| {
+            let mut running: JoinSet<()> = checks.iter().cloned().map(Check::run).collect();
+            async move {
+                tokio::select! {
+                    () = shutdown.requested() => {}
+                    // None ever ends but by a panic: the supervisor starts all of them again.
+                    Some(_) = running.join_next() => {}
+                }
+                running.abort_all();
+            }
         })
     }
 }
 
+#[derive(Clone)]
 struct Check {
     address: Arc<Address>,
     client: Client<Connector, Body>,
