@@ -31,7 +31,6 @@ const PROBE: &str = "!probe";
 
 /// A window that is over when the next probe comes, so that each of them writes.
 const PROBE_WINDOW: Window = Window { limit: u32::MAX, length: 1_000_000 };
-const PROBE_TTL_MS: u64 = 1_000;
 
 /// Whether this is a URL that [`Redis::open`] takes. Never repeats it: it may hold a password.
 pub(crate) fn check_url(url: &str) -> Result<(), String> {
@@ -76,7 +75,12 @@ impl From<RedisError> for Failure {
             ErrorKind::Server(_) | ErrorKind::Extension => FailureKind::Refused,
             _ => FailureKind::Gone,
         };
-        let reason = error.to_string();
+        // With the server's own code, by which operators look it up.
+        let reason = match (error.code(), error.detail()) {
+            (Some(code), Some(detail)) => format!("{code} {detail}"),
+            (Some(code), None) => code.to_owned(),
+            (None, _) => error.to_string(),
+        };
         let reason = match remedy(&error).or_else(|| advice(&reason)) {
             Some(advice) => format!("{reason}; {advice}"),
             None => reason,
@@ -155,22 +159,9 @@ impl Redis {
     /// Connects if it is not connected, and has it execute what calls need: one that answers a
     /// PING may refuse everything else.
     pub(super) async fn probe(&self, uses: Uses) -> Result<(), Failure> {
-        let connected = self.connection().ok();
-        let mut connection = match connected {
-            Some(connection) => connection,
-            None => {
-                let connecting = self.connect(&self.client()?).await;
-                let mut connection = connecting.map_err(|error| {
-                    let is_closed = self.tls.is_none() && error.is_connection_dropped();
-                    let mut failure = Failure::from(error);
-                    if is_closed {
-                        failure.reason += "; a server that wants TLS is at rediss://";
-                    }
-                    failure
-                })?;
-                refuse_cluster(&mut connection).await?;
-                connection
-            }
+        let mut connection = match self.connection() {
+            Ok(connection) => connection,
+            Err(_) => self.open_connection().await?,
         };
         if uses.limiter {
             let take = Take {
@@ -184,17 +175,32 @@ impl Redis {
         if uses.kv {
             let operation = Operation::Set {
                 value: Vec::new(),
-                ttl_ms: Some(PROBE_TTL_MS),
+                ttl_ms: None,
                 bytes_max: usize::MAX >> 12,
                 condition: Condition::Anything,
             };
-            for operation in [operation, Operation::Get] {
+            for operation in [operation, Operation::Get, Operation::Delete] {
                 let access = Access { plugin: Arc::from(PROBE), key: PROBE.to_owned(), operation };
                 self.access_on(&mut connection, &access).await?;
             }
         }
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
         Ok(())
+    }
+
+    /// A new connection, to a server that is no node of a cluster.
+    async fn open_connection(&self) -> Result<MultiplexedConnection, Failure> {
+        let connecting = self.connect(&self.client()?).await;
+        let mut connection = connecting.map_err(|error| {
+            let is_closed = self.tls.is_none() && error.is_connection_dropped();
+            let mut failure = Failure::from(error);
+            if is_closed {
+                failure.reason += "; a server that wants TLS is at rediss://";
+            }
+            failure
+        })?;
+        refuse_cluster(&mut connection).await?;
+        Ok(connection)
     }
 
     async fn connect(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {

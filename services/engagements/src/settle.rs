@@ -10,7 +10,7 @@ use crate::store::Store;
 
 /// Does it beside the handlers.
 pub(crate) fn worker(store: Store, clock: Arc<dyn Clock>, unsettled: Arc<Notify>) -> Worker {
-    backlog::worker("unsettled-accounts", unsettled, move || {
+    backlog::worker("unsettled-accounts-engagements", unsettled, move || {
         let (store, clock) = (store.clone(), clock.clone());
         async move { store.settle_some(clock.now().floor_to_millis()).await }
     })

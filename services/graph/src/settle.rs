@@ -13,7 +13,7 @@ use crate::store::{self, Account, settling};
 use crate::{Graph, follow_protected};
 
 /// The worker's name.
-pub(crate) const WORKER: &str = "unsettled-accounts";
+pub(crate) const WORKER: &str = "unsettled-accounts-graph";
 /// Requests in either direction that are ended in one transaction, while others wait for their
 /// turn.
 const REQUESTS_AT_ONCE_MAX: u32 = 25;

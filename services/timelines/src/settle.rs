@@ -11,7 +11,7 @@ use crate::store::settling;
 
 /// Does it beside the handlers.
 pub(crate) fn worker(journal: Journal, clock: Arc<dyn Clock>, unsettled: Arc<Notify>) -> Worker {
-    backlog::worker("unsettled-accounts", unsettled, move || {
+    backlog::worker("unsettled-accounts-timelines", unsettled, move || {
         let (journal, clock) = (journal.clone(), clock.clone());
         async move { settle_some(&journal, clock.now().floor_to_millis()).await }
     })

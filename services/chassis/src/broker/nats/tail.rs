@@ -10,6 +10,8 @@ use crate::event_log::Recorded;
 /// Foreign messages in a row behind the last event that are looked through, one request each, to
 /// find it. A stream with more is deleted and filled again, which also frees their room.
 const TRAILING_MAX: u64 = 256;
+/// Messages that are looked at, one request each, to find the event before another.
+const LOOKS_BACK_MAX: u64 = 16;
 /// Messages that are looked at, one request each, to find the event of a position.
 const LOOKS_MAX: u32 = 1_024;
 
@@ -118,6 +120,7 @@ async fn last_event(
             Ok(message) => {
                 if let Some(event) = parse(source, &message.payload)
                     && known.fits(event.position, at)
+                    && !is_copy(stream, source, known, (event.position, at)).await?
                 {
                     return Ok(Some((event.position, at)));
                 }
@@ -127,6 +130,24 @@ async fn last_event(
         }
     }
     Ok(Some((known.position, known.event_sequence)))
+}
+
+/// Whether an event at the end was published before: the event before it is not an earlier one.
+/// To take such a copy for the last event would have everything behind it published again.
+async fn is_copy(
+    stream: &Stream,
+    source: &str,
+    known: &Tail,
+    (position, at): (i64, u64),
+) -> Result<bool, BrokerError> {
+    let first = at.saturating_sub(LOOKS_BACK_MAX).max(known.sequence + 1);
+    for before in (first..at).rev() {
+        let message = stream.get_raw_message(before).await.map_err(failed)?;
+        if let Some(event) = parse(source, &message.payload) {
+            return Ok(event.position >= position);
+        }
+    }
+    Ok(false)
 }
 
 /// The event of a position; `first` is a sequence before which it cannot be.

@@ -11,12 +11,13 @@ use crate::start::START_TIME_MAX;
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Settings that the server gives sessions itself.
-const OF_ROLE: [&str; 5] = [
+const OF_ROLE: [&str; 6] = [
     "random_page_cost = 1.1",
-    "statement_timeout = \'5s\'",
-    "lock_timeout = \'1800ms\'",
-    "idle_in_transaction_session_timeout = \'10s\'",
-    "client_encoding = \'UTF8\'",
+    "statement_timeout = '5s'",
+    "lock_timeout = '1800ms'",
+    "idle_in_transaction_session_timeout = '10s'",
+    "synchronous_commit = on",
+    "client_encoding = 'UTF8'",
 ];
 
 async fn refused(url: &str) -> String {
