@@ -52,6 +52,8 @@ pub(crate) enum Admission {
     Normal,
     /// The one request that a half-open breaker lets through.
     Probe,
+    /// A later hook of the same request: only its failure counts.
+    LaterPhaseOfProbe,
 }
 
 /// A change of state that is to be logged and counted.
@@ -244,7 +246,7 @@ impl Breaker {
             );
         let transition = match self.state.load(Ordering::Relaxed) {
             CLOSED => self.count(&mut inner, now, phase, origin.source, calls),
-            HALF_OPEN if admission == Admission::Probe => {
+            HALF_OPEN if admission != Admission::Normal => {
                 self.probe_failed(&mut inner, now, origin.source)
             }
             // Its hook was already running when the breaker opened.

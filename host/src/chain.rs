@@ -128,7 +128,7 @@ impl Chain {
                 continue;
             };
             let plugin = &entry.plugin;
-            let admitted = plugin.breaker.admit(exchange.source);
+            let admitted = entry.admit(place, &mut exchange);
             let (returned, result) = match &admitted {
                 Ok(_) => plugin.run(place, exchange, |instance, exchange| {
                     instance.on_request(exchange, fields)
@@ -172,7 +172,7 @@ impl Chain {
                 continue;
             };
             let plugin = &entry.plugin;
-            let admitted = plugin.breaker.admit(exchange.source);
+            let admitted = entry.admit(place, &mut exchange);
             let (returned, result) = match &admitted {
                 Ok(_) => plugin.run(place, exchange, |instance, exchange| {
                     instance.on_response(exchange, fields)
@@ -200,7 +200,7 @@ impl Chain {
             let Some(fields) = &entry.request else {
                 continue;
             };
-            let admitted = entry.plugin.breaker.admit(there(slot).source);
+            let admitted = entry.admit(place, there(slot));
             let result = match &admitted {
                 Ok(_) => entry.plugin.run_awaiting::<RequestHook>(place, slot, fields).await,
                 Err(_) => Err(HookError::BreakerOpen),
@@ -232,7 +232,7 @@ impl Chain {
             let Some(fields) = &entry.response else {
                 continue;
             };
-            let admitted = entry.plugin.breaker.admit(there(slot).source);
+            let admitted = entry.admit(place, there(slot));
             let result = match &admitted {
                 Ok(_) => entry.plugin.run_awaiting::<ResponseHook>(place, slot, fields).await,
                 Err(_) => Err(HookError::BreakerOpen),
@@ -257,7 +257,7 @@ impl Chain {
             let Some(fields) = entry.completion.as_ref().filter(|_| !entry.plugin.awaits()) else {
                 continue;
             };
-            let admitted = entry.plugin.breaker.admit(exchange.source);
+            let admitted = entry.admit(place, &mut exchange);
             let (returned, result) = match &admitted {
                 Ok(_) => entry.plugin.run(place, exchange, |instance, exchange| {
                     instance.on_complete(exchange, fields)
@@ -285,7 +285,7 @@ impl Chain {
             let Some(fields) = entry.completion.as_ref().filter(|_| entry.plugin.awaits()) else {
                 continue;
             };
-            let admitted = entry.plugin.breaker.admit(there(&mut slot).source);
+            let admitted = entry.admit(place, there(&mut slot));
             let result = match &admitted {
                 Ok(_) => {
                     let run = entry.plugin.run_awaiting::<CompletionHook>(place, &mut slot, fields);
@@ -347,6 +347,19 @@ impl Entry {
             Phase::Response => self.response.as_deref(),
             Phase::Completion => self.completion.as_deref(),
         }
+    }
+
+    /// Whether this plugin's hook may run for a request. One that is let through by a half-open
+    /// breaker is let through in all of its phases: its response must not be withheld for nothing.
+    fn admit(&self, place: usize, exchange: &mut Exchange) -> Result<Admission, HookError> {
+        if exchange.probes.contains(&place) {
+            return Ok(Admission::LaterPhaseOfProbe);
+        }
+        let admission = self.plugin.breaker.admit(exchange.source)?;
+        if admission == Admission::Probe {
+            exchange.probes.push(place);
+        }
+        Ok(admission)
     }
 
     /// Applies what the request hook decided.

@@ -177,12 +177,14 @@ pub(crate) struct Exchange {
     pub(crate) decisions: Vec<(Arc<str>, Phase, DecisionKind)>,
     /// Instances of plugins in `fresh` mode, by their place in the chain.
     pub(crate) fresh: Vec<(usize, Box<Instance>)>,
+    /// Places of plugins whose half-open breaker let this request through.
+    pub(crate) probes: Vec<usize>,
 }
 
-/// Keys the hashes of clients, so that nobody can choose whom they share a place with.
+/// Keys the hashes of clients, so that no client can aim for the place of another.
 static CLIENTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// The hash of an address; IPv6 by /64, of which everybody has as many addresses as they want.
+/// Returns the hash of an address; IPv6 by its /64, because one client usually has all of it.
 pub(crate) fn source(address: IpAddr) -> u64 {
     let address = match address.to_canonical() {
         IpAddr::V4(address) => u128::from(u32::from(address)),

@@ -219,6 +219,7 @@ fn begin(
         ended_by: "client",
         decisions: Vec::with_capacity(chain.len() * 2),
         fresh: Vec::new(),
+        probes: Vec::new(),
     })
 }
 

@@ -8,8 +8,8 @@ use crate::fields::Phase;
 /// How long a client should wait before it tries again what a failed plugin refused.
 const RETRY_AFTER_SECONDS: &str = "1";
 
-/// What a client sees when a plugin with the policy `closed` fails. After the handler nobody may
-/// be told to try again: what was asked for may have been done.
+/// What a client sees when a plugin with the policy `closed` fails. After the handler it
+/// must not suggest a retry: the request may have been processed.
 pub(crate) fn unavailable(plugin: &str, phase: Phase, request_id: &str) -> Response<Bytes> {
     let (what, retry) = match phase {
         Phase::Request => (

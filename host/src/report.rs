@@ -202,7 +202,7 @@ pub(crate) fn metrics(
     of_sinks(sinks, &mut out);
     of_generation(generation, &mut out);
     let mut families = BTreeMap::new();
-    // Those of versions that do not run any more have gone with them.
+    // A version's series are dropped with it.
     for (name, plugin) in &generation.plugins {
         plugin.granted.series.render(name, &mut families);
     }

@@ -53,5 +53,6 @@ fn exchange(chain: &Chain) -> Box<Exchange> {
         ended_by: "complete",
         decisions: Vec::new(),
         fresh: Vec::new(),
+        probes: Vec::new(),
     })
 }

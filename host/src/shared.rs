@@ -41,8 +41,8 @@ impl PluginShared {
         }
     }
 
-    /// The counters of a version, which go when nothing of it is loaded any more. Another
-    /// configuration of the same component goes on counting.
+    /// Returns the counters of a component, shared by all of its configurations. They are dropped
+    /// with the last version that uses them.
     pub(crate) fn stats(&self, digest: Digest) -> Arc<Stats> {
         let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, stats| stats.strong_count() > 0);

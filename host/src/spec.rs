@@ -106,8 +106,8 @@ pub enum Fallback {
     #[default]
     None,
     /// The version before takes its place when the breaker opens, or a self-check fails, on the
-    /// version's first requests. Never for a plugin with the grant `identity`. Whoever controls
-    /// enough clients can bring back a version that an operator has replaced, with its bugs.
+    /// version's first requests. Never for a plugin with the grant `identity`. An attacker who
+    /// controls enough clients can bring back a version that an operator has replaced, with its bugs.
     Previous,
 }
 

@@ -369,6 +369,8 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "FILE", env = "PILLION_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) actor: Actor,
+    #[command(flatten)]
     pub(crate) fleet: Fleet,
 }
 

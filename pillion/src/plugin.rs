@@ -20,12 +20,7 @@ pub(crate) fn plugin(command: &cli::Plugin) -> Result<()> {
     match command {
         cli::Plugin::List(process) => running::list(process),
         cli::Plugin::History(process) => running::history(process),
-        cli::Plugin::Rollback(back) if back.fleet.fleet.is_some() => {
-            if back.to.is_some() {
-                bail!("a fleet keeps the set before only: leave --to out");
-            }
-            fleet_plugins::rollback(&back.fleet)
-        }
+        cli::Plugin::Rollback(back) if back.fleet.fleet.is_some() => fleet_plugins::rollback(back),
         cli::Plugin::Rollback(back) => running::rollback(back),
         cli::Plugin::Swap(swap) if swap.fleet.fleet.is_some() => fleet_plugins::swap(swap),
         cli::Plugin::Swap(swap) => running::swap(swap),

@@ -1,5 +1,4 @@
-//! Whose failures have consequences for whom: circuit breaker, failure budgets of clients, and the
-//! fallback that an operator may opt in to.
+//! Circuit breaker, failure budgets of clients, and the fallback that an operator may opt in to.
 
 use std::time::{Duration, Instant};
 
@@ -45,6 +44,8 @@ async fn h01_one_client_cannot_switch_a_plugin_off() {
     for policy in [FailurePolicy::Closed, FailurePolicy::Open] {
         let mut spec = hostile("trap", "request", 0);
         spec.failure_policy = policy;
+        // All of it is in one window, however busy the machine is.
+        spec.breaker.window_ms = 600_000;
         let rig = Rig::start(single(spec)).await;
         let (mut by_policy, mut throttled) = (0, 0);
         for round in 0..ROUNDS {
@@ -56,7 +57,7 @@ async fn h01_one_client_cannot_switch_a_plugin_off() {
                     (FailurePolicy::Open, (200, _)) => by_policy += 1,
                     (_, (429, retry)) => {
                         let seconds: u64 = retry.parse().expect("retry-after in seconds");
-                        assert!((1..=10).contains(&seconds), "{seconds}");
+                        assert!((1..=600).contains(&seconds), "{seconds}");
                         throttled += 1;
                     }
                     (_, other) => panic!("{policy:?}: {other:?}"),
@@ -72,8 +73,9 @@ async fn h01_one_client_cannot_switch_a_plugin_off() {
         assert_eq!(failures(&rig, "request", &["breaker-open"]), 0);
         assert_eq!(failures(&rig, "request", &["trap"]), by_policy);
         assert_eq!(failures(&rig, "request", &["throttled"]), throttled);
-        // A busy machine may take longer than a window of 10 s for all of them.
-        assert!(by_policy >= BUDGET && throttled > 0, "{policy:?}: {by_policy} {throttled}");
+        // Each costs 1 ms of the budget at least, and more on a busy machine.
+        assert!((1..=BUDGET).contains(&by_policy), "{policy:?}: {by_policy}");
+        assert_eq!(by_policy + throttled, ATTACKS_PER_ROUND * ROUNDS, "{policy:?}");
         assert_eq!(rig.metric("pillion_plugin_breaker_open{plugin=\"mine\"}"), 0);
         assert!(rig.metric("pillion_plugin_throttled_clients_total{plugin=\"mine\"}") > 0);
         // What does not set it off is refused too, and never passed unchecked.
@@ -85,7 +87,9 @@ async fn h01_one_client_cannot_switch_a_plugin_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h01_failures_after_the_handler_are_charged_too() {
     for phase in ["response", "completion"] {
-        let rig = Rig::start(single(hostile("trap", phase, 0))).await;
+        let mut spec = hostile("trap", phase, 0);
+        spec.breaker.window_ms = 600_000;
+        let rig = Rig::start(single(spec)).await;
         let began = Instant::now();
         while send(&rig, "192.0.2.1", "now").await.0 != 429 {
             assert!(began.elapsed() < PATIENCE, "{phase}: never throttled");
@@ -97,7 +101,7 @@ async fn h01_failures_after_the_handler_are_charged_too() {
 
 /// Thirteen requests within minutes switched a plugin off; a thousand without an address do not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h01_clients_that_cannot_be_told_apart_count_as_one() {
+async fn h01_clients_without_an_address_count_as_one() {
     let rig = Rig::start(single(hostile("trap", "request", 0))).await;
     for _ in 0..1_000 {
         let answer = rig.client.get("/").header("x-hostile", "now").send().await;
@@ -175,7 +179,7 @@ async fn h02_a_few_clients_do_not_take_a_swap_back() {
     }
 }
 
-/// Unless an operator wants it, nobody takes a version back, however many fail.
+/// Without the operator's opting in no version is replaced, however many clients fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h02_a_fallback_is_opt_in_and_never_for_identity() {
     let rig = swapped(Fallback::None, &GRANTS).await;
@@ -190,7 +194,7 @@ async fn h02_a_fallback_is_opt_in_and_never_for_identity() {
     spec.fallback = Fallback::Previous;
     let folder = tempfile::tempdir().expect("a folder");
     let refused = pillion_tests::rig::host(&folder).start(single(spec));
-    let said = refused.expect_err("who is asked who the caller is").to_string();
+    let said = refused.expect_err("an identity plugin").to_string();
     assert!(said.contains("fallback") && said.contains("identity"), "{said}");
 }
 

@@ -1,4 +1,4 @@
-//! What belongs to one version of a plugin, and what is written down when versions change.
+//! What belongs to one version of a plugin, and the audit log of changes.
 
 use pillion_host::{ActivateError, Cause, RollbackRequest, SwapRequest};
 use pillion_tests::build;
@@ -91,11 +91,11 @@ fn h13_every_attempt_is_written_down() {
     }
     // After a restart, too.
     let attempts = host(&folder).attempts();
-    let told: Vec<_> = (attempts.iter().rev())
+    let outcomes: Vec<_> = (attempts.iter().rev())
         .map(|it| (it.by.as_str(), it.action.as_str(), it.outcome.as_str(), it.generation))
         .collect();
     assert_eq!(
-        told,
+        outcomes,
         [
             ("host", "configuration", "activated", Some(1)),
             ("ann", "swap", "refused", None),

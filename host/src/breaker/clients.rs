@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_mostly_succeeds_is_not_refused() {
+    fn a_client_that_mostly_succeeds_is_not_refused() {
         let (clients, settings) = (Clients::new(), BreakerSpec::default());
         for number in 0..1_000 {
             assert!(!clients.charge(7, MS, number, &settings));

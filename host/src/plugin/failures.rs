@@ -1,5 +1,5 @@
 //! What follows from a hook's failure: a log line, a charge to the breaker and to the client, and
-//! perhaps an alarm; and how a plugin whose breaker is open gets back.
+//! perhaps a fallback; and how an open breaker closes again.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -75,8 +75,8 @@ impl LoadedPlugin {
     /// these are this version's first requests: its breaker is open, or a request has failed and
     /// so does a self-check, on which no client has any influence.
     pub(crate) fn falls_back(&self) -> Option<String> {
-        // Never who is asked who the caller is: whoever can make a version fail must not be able
-        // to bring back one before it.
+        // Never for an identity plugin: a client that can make a version fail must not be able to
+        // bring back an older one that decides who the callers are.
         if self.spec.fallback != Fallback::Previous || self.granted.identity {
             return None;
         }

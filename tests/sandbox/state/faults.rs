@@ -263,7 +263,7 @@ async fn a_hostile_plugin_on_a_fiber_costs_its_own_call_only() {
                 .map(|reason| node.metric(&format!("pillion_plugin_failures_total{{plugin=\"mine\",phase=\"{phase}\",reason=\"{reason}\"}}")))
                 .sum();
             assert!(failures > 0, "{deed} in {phase}: {}", node.host.metrics());
-            // Whoever sends it again fails again, and nobody else does.
+            // The same client fails again, and others do not.
             for _ in 0..5 {
                 assert_eq!(get("now").await, 503);
             }
