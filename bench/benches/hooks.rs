@@ -19,7 +19,8 @@ use pillion_bench::{
     SERVICE, Tokens, authorized, criterion_folder, fixture, host, pin, plugins, request, routes,
 };
 use pillion_host::{
-    GenerationSpec, Host, InstanceMode, PluginLayer, PluginSpec, RouteTable, SwapRequest,
+    GenerationSpec, Host, InstanceMode, PluginLayer, PluginSpec, RollbackRequest, RouteTable,
+    SwapRequest,
 };
 use serde_json::json;
 use tower_layer::Layer as _;
@@ -143,9 +144,14 @@ fn lifecycle(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             drive(&mut service, request.clone());
         });
     });
+    // To and fro between the last two sets.
+    let mut ids = running.history().into_iter().map(|generation| generation.generation);
+    let (mut current, mut before) = (ids.next(), ids.next());
     group.bench_function("rollback", |bencher| {
         bencher.iter(|| {
-            running.rollback().expect("there are generations to go to");
+            let request = RollbackRequest { to: before, ..RollbackRequest::default() };
+            let rolled_back = running.roll_back(request).expect("a generation on record");
+            before = current.replace(rolled_back.generation);
             drive(&mut service, request.clone());
         });
     });

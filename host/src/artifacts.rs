@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::crash;
 use crate::engine;
 use crate::error::{HostError, LoadErrorReason};
 use crate::spec::Digest;
@@ -114,10 +115,13 @@ impl Artifacts {
         if self.component(digest).is_ok() {
             return Ok(());
         }
+        crash::point("component.keep.before");
         write_durably(&path, component).map_err(|source| LoadErrorReason::Store {
             what: format!("cannot keep the component at {}", path.display()),
             source,
-        })
+        })?;
+        crash::point("component.keep.after");
+        Ok(())
     }
 
     /// The kept component, checked against its digest.

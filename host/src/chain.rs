@@ -2,23 +2,22 @@
 //! means. Knows nothing of wasmtime.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Response, header};
 
 use crate::backends::Outside;
+use crate::breaker::Admission;
 use crate::edits;
 use crate::error::{HookError, LoadError, LoadErrorReason};
 use crate::exchange::{DecisionKind, Exchange};
 use crate::fields::{Field, Phase};
 use crate::instance::{CompletionHook, RequestHook, ResponseHook};
 use crate::plugin::LoadedPlugin;
+use crate::refusal::{too_many_failures, unavailable};
 use crate::spec::FailurePolicy;
 use crate::wit::v0_1::pillion::plugin::types::{Decision, ResponseDecision};
-
-/// How long a client should wait before it tries again what a failed plugin refused.
-const RETRY_AFTER_SECONDS: &str = "1";
 
 /// Plugins in order, outermost first.
 #[derive(Debug)]
@@ -122,20 +121,40 @@ impl Chain {
     pub(crate) fn on_request(&self, mut exchange: Box<Exchange>) -> (Box<Exchange>, Flow) {
         let mut began = exchange.arrived;
         for (place, entry) in self.entries.iter().enumerate() {
+            if let Some(response) = entry.throttled(&mut exchange) {
+                return (exchange, Flow::Respond { response, outer: place });
+            }
             let Some(fields) = &entry.request else {
                 continue;
             };
             let plugin = &entry.plugin;
-            let (returned, result) = plugin
-                .run(place, exchange, |instance, exchange| instance.on_request(exchange, fields));
+            let admitted = entry.admit(place, &mut exchange);
+            let (returned, result) = match &admitted {
+                Ok(_) => plugin.run(place, exchange, |instance, exchange| {
+                    instance.on_request(exchange, fields)
+                }),
+                Err(_) => (exchange, Err(HookError::BreakerOpen)),
+            };
             exchange = returned;
             let applied = result.and_then(|decision| entry.apply_request(decision, &mut exchange));
-            let response = entry.settle(Phase::Request, &mut exchange, applied, &mut began);
+            let ran = (admitted.unwrap_or(Admission::Normal), applied);
+            let response = entry.settle(Phase::Request, &mut exchange, ran, &mut began);
             if let Some(response) = response {
                 return (exchange, Flow::Respond { response, outer: place });
             }
         }
-        (exchange, Flow::Continue)
+        match self.throttled_caller(&mut exchange) {
+            Some((response, outer)) => (exchange, Flow::Respond { response, outer }),
+            None => (exchange, Flow::Continue),
+        }
+    }
+
+    /// As [`Entry::throttled`] for a caller who became known on the way, and whose failures were
+    /// in later phases of plugins before.
+    fn throttled_caller(&self, exchange: &mut Exchange) -> Option<(Response<Bytes>, usize)> {
+        exchange.caller.as_ref()?;
+        let mut entries = self.entries.iter().enumerate();
+        entries.find_map(|(place, entry)| Some((entry.throttled(exchange)?, place)))
     }
 
     /// Runs the response hooks of the `outer` first plugins, from the innermost out. A response
@@ -153,13 +172,17 @@ impl Chain {
                 continue;
             };
             let plugin = &entry.plugin;
-            let (returned, result) = plugin
-                .run(place, exchange, |instance, exchange| instance.on_response(exchange, fields));
+            let admitted = entry.admit(place, &mut exchange);
+            let (returned, result) = match &admitted {
+                Ok(_) => plugin.run(place, exchange, |instance, exchange| {
+                    instance.on_response(exchange, fields)
+                }),
+                Err(_) => (exchange, Err(HookError::BreakerOpen)),
+            };
             exchange = returned;
             let applied = result.and_then(|decision| entry.apply_response(decision, &mut exchange));
-            if let Some(response) =
-                entry.settle(Phase::Response, &mut exchange, applied, &mut began)
-            {
+            let ran = (admitted.unwrap_or(Admission::Normal), applied);
+            if let Some(response) = entry.settle(Phase::Response, &mut exchange, ran, &mut began) {
                 exchange.replace_response(&response);
                 replaced = Some(response);
             }
@@ -171,18 +194,29 @@ impl Chain {
     pub(crate) async fn on_request_awaiting(&self, slot: &mut Option<Box<Exchange>>) -> Flow {
         let mut began = slot.as_ref().map_or_else(Instant::now, |exchange| exchange.arrived);
         for (place, entry) in self.entries.iter().enumerate() {
+            if let Some(response) = entry.throttled(there(slot)) {
+                return Flow::Respond { response, outer: place };
+            }
             let Some(fields) = &entry.request else {
                 continue;
             };
-            let result = entry.plugin.run_awaiting::<RequestHook>(place, slot, fields).await;
+            let admitted = entry.admit(place, there(slot));
+            let result = match &admitted {
+                Ok(_) => entry.plugin.run_awaiting::<RequestHook>(place, slot, fields).await,
+                Err(_) => Err(HookError::BreakerOpen),
+            };
             let exchange = there(slot);
             let applied = result.and_then(|decision| entry.apply_request(decision, exchange));
-            let response = entry.settle(Phase::Request, exchange, applied, &mut began);
+            let ran = (admitted.unwrap_or(Admission::Normal), applied);
+            let response = entry.settle(Phase::Request, exchange, ran, &mut began);
             if let Some(response) = response {
                 return Flow::Respond { response, outer: place };
             }
         }
-        Flow::Continue
+        match self.throttled_caller(there(slot)) {
+            Some((response, outer)) => Flow::Respond { response, outer },
+            None => Flow::Continue,
+        }
     }
 
     /// As [`Self::on_response`] where hooks may have to be awaited.
@@ -198,10 +232,15 @@ impl Chain {
             let Some(fields) = &entry.response else {
                 continue;
             };
-            let result = entry.plugin.run_awaiting::<ResponseHook>(place, slot, fields).await;
+            let admitted = entry.admit(place, there(slot));
+            let result = match &admitted {
+                Ok(_) => entry.plugin.run_awaiting::<ResponseHook>(place, slot, fields).await,
+                Err(_) => Err(HookError::BreakerOpen),
+            };
             let exchange = there(slot);
             let applied = result.and_then(|decision| entry.apply_response(decision, exchange));
-            if let Some(response) = entry.settle(Phase::Response, exchange, applied, &mut began) {
+            let ran = (admitted.unwrap_or(Admission::Normal), applied);
+            if let Some(response) = entry.settle(Phase::Response, exchange, ran, &mut began) {
                 exchange.replace_response(&response);
                 replaced = Some(response);
             }
@@ -218,11 +257,16 @@ impl Chain {
             let Some(fields) = entry.completion.as_ref().filter(|_| !entry.plugin.awaits()) else {
                 continue;
             };
-            let (returned, result) = entry
-                .plugin
-                .run(place, exchange, |instance, exchange| instance.on_complete(exchange, fields));
+            let admitted = entry.admit(place, &mut exchange);
+            let (returned, result) = match &admitted {
+                Ok(_) => entry.plugin.run(place, exchange, |instance, exchange| {
+                    instance.on_complete(exchange, fields)
+                }),
+                Err(_) => (exchange, Err(HookError::BreakerOpen)),
+            };
             exchange = returned;
-            entry.completed(&result, &mut began);
+            let ran = (admitted.unwrap_or(Admission::Normal), result);
+            entry.completed(Some(&exchange), &ran, &mut began);
         }
         exchange
     }
@@ -241,9 +285,16 @@ impl Chain {
             let Some(fields) = entry.completion.as_ref().filter(|_| entry.plugin.awaits()) else {
                 continue;
             };
-            let run = entry.plugin.run_awaiting::<CompletionHook>(place, &mut slot, fields);
-            let result = run.await;
-            entry.completed(&result, &mut began);
+            let admitted = entry.admit(place, there(&mut slot));
+            let result = match &admitted {
+                Ok(_) => {
+                    let run = entry.plugin.run_awaiting::<CompletionHook>(place, &mut slot, fields);
+                    run.await
+                }
+                Err(_) => Err(HookError::BreakerOpen),
+            };
+            let ran = (admitted.unwrap_or(Admission::Normal), result);
+            entry.completed(slot.as_deref(), &ran, &mut began);
         }
     }
 
@@ -252,9 +303,35 @@ impl Chain {
         let mut began = Instant::now();
         for entry in &self.entries {
             if entry.completion.is_some() && entry.plugin.awaits() {
-                entry.completed(&Err(HookError::NoRoom), &mut began);
+                let ran = (Admission::Normal, Err(HookError::NoRoom));
+                entry.completed(None, &ran, &mut began);
             }
         }
+    }
+
+    /// Runs all hooks of a self-check; nothing is counted, and the first failure ends it.
+    pub(crate) fn rehearse(&self, mut exchange: Box<Exchange>) -> Result<(), (Phase, HookError)> {
+        for entry in &self.entries {
+            let plugin = &entry.plugin;
+            if let Some(fields) = &entry.request {
+                let run = plugin.run(0, exchange, |it, exchange| it.on_request(exchange, fields));
+                exchange = run.0;
+                let applied = run.1.and_then(|said| entry.apply_request(said, &mut exchange));
+                applied.map_err(|error| (Phase::Request, error))?;
+            }
+            if let Some(fields) = &entry.response {
+                let run = plugin.run(0, exchange, |it, exchange| it.on_response(exchange, fields));
+                exchange = run.0;
+                let applied = run.1.and_then(|said| entry.apply_response(said, &mut exchange));
+                applied.map_err(|error| (Phase::Response, error))?;
+            }
+            if let Some(fields) = &entry.completion {
+                let run = plugin.run(0, exchange, |it, exchange| it.on_complete(exchange, fields));
+                exchange = run.0;
+                run.1.map_err(|error| (Phase::Completion, error))?;
+            }
+        }
+        Ok(())
     }
 
     /// What plugins keep outside this process, as all of them see it.
@@ -272,6 +349,19 @@ impl Entry {
         }
     }
 
+    /// Whether this plugin's hook may run for a request. One that is let through by a half-open
+    /// breaker is let through in all of its phases: its response must not be withheld for nothing.
+    fn admit(&self, place: usize, exchange: &mut Exchange) -> Result<Admission, HookError> {
+        if exchange.probes.contains(&place) {
+            return Ok(Admission::LaterPhaseOfProbe);
+        }
+        let admission = self.plugin.breaker.admit(exchange.source)?;
+        if admission == Admission::Probe {
+            exchange.probes.push(place);
+        }
+        Ok(admission)
+    }
+
     /// Applies what the request hook decided.
     fn apply_request(&self, decision: Decision, exchange: &mut Exchange) -> Applied {
         let granted = &self.plugin.granted;
@@ -285,7 +375,7 @@ impl Entry {
                 edits::whole_response(made).map(|made| (DecisionKind::Respond, Some(made)))
             }
         };
-        applied.map_err(|reason| refused(&self.plugin, reason, exchange))
+        applied.map_err(HookError::Decision)
     }
 
     /// Applies what the response hook decided.
@@ -300,16 +390,50 @@ impl Entry {
                 edits::whole_response(made).map(|made| (DecisionKind::Replace, Some(made)))
             }
         };
-        applied.map_err(|reason| refused(&self.plugin, reason, exchange))
+        applied.map_err(HookError::Decision)
     }
 
     /// Counts a completion hook.
-    fn completed(&self, result: &Result<(), HookError>, began: &mut Instant) {
+    fn completed(
+        &self,
+        exchange: Option<&Exchange>,
+        (admission, result): &(Admission, Result<(), HookError>),
+        began: &mut Instant,
+    ) {
         let (decision, failure) = match result {
             Ok(()) => (DecisionKind::Continue, None),
             Err(error) => (DecisionKind::FailedOpen, Some(error)),
         };
-        self.count(Phase::Completion, decision, failure, began);
+        let took = self.count(Phase::Completion, decision, failure, began);
+        self.judge(Phase::Completion, exchange, *admission, failure, took);
+    }
+
+    /// Tells the breaker what came of a hook that ran.
+    fn judge(
+        &self,
+        phase: Phase,
+        exchange: Option<&Exchange>,
+        admission: Admission,
+        failure: Option<&HookError>,
+        took: Duration,
+    ) {
+        match failure {
+            Some(HookError::BreakerOpen | HookError::Throttled(_)) => {}
+            Some(error) => self.plugin.failed(error, exchange, phase, took, admission),
+            None if admission == Admission::Probe => self.plugin.probe_succeeded(),
+            None => {}
+        }
+    }
+
+    /// The answer to a client whose requests have made this plugin fail too often lately,
+    /// whatever the failure policy is: what is not let through unchecked need not be checked.
+    fn throttled(&self, exchange: &mut Exchange) -> Option<Response<Bytes>> {
+        let seconds = self.plugin.breaker.throttles(|| exchange.client())?;
+        let name = &self.plugin.granted.shared.name;
+        let (phase, kind) = (Phase::Request, DecisionKind::FailedClosed);
+        exchange.decisions.push((Arc::clone(name), phase, kind));
+        self.count(phase, kind, Some(&HookError::Throttled(seconds)), &mut Instant::now());
+        Some(too_many_failures(name, seconds, &exchange.request_id))
     }
 
     /// Turns a hook's result into a response, if there is to be one, and counts it.
@@ -317,7 +441,7 @@ impl Entry {
         &self,
         phase: Phase,
         exchange: &mut Exchange,
-        result: Applied,
+        (admission, result): (Admission, Applied),
         began: &mut Instant,
     ) -> Option<Response<Bytes>> {
         let name = &self.plugin.granted.shared.name;
@@ -332,7 +456,8 @@ impl Entry {
             },
         };
         exchange.decisions.push((Arc::clone(name), phase, kind));
-        self.count(phase, kind, failure.as_ref(), began);
+        let took = self.count(phase, kind, failure.as_ref(), began);
+        self.judge(phase, Some(exchange), admission, failure.as_ref(), took);
         response
     }
 
@@ -343,11 +468,12 @@ impl Entry {
         kind: DecisionKind,
         failure: Option<&HookError>,
         began: &mut Instant,
-    ) {
+    ) -> Duration {
         let now = Instant::now();
         let took = now.saturating_duration_since(*began);
-        self.plugin.granted.shared.stats.record(phase, kind, failure, took);
+        self.plugin.stats.record(phase, kind, failure, took);
         *began = now;
+        took
     }
 }
 
@@ -375,13 +501,6 @@ fn there(slot: &mut Option<Box<Exchange>>) -> &mut Exchange {
     slot.as_mut().expect("host calls never take the exchange")
 }
 
-/// An invalid decision counts as a failure of the plugin like any other.
-fn refused(plugin: &LoadedPlugin, reason: String, exchange: &Exchange) -> HookError {
-    let error = HookError::Decision(reason);
-    plugin.failed(&error, exchange);
-    error
-}
-
 fn keep(names: &[HeaderName], all: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for name in names {
@@ -390,37 +509,4 @@ fn keep(names: &[HeaderName], all: &HeaderMap) -> HeaderMap {
         }
     }
     kept
-}
-
-/// What a client sees when a plugin with the policy `closed` fails. After the handler nobody may
-/// be told to try again: what was asked for may have been done.
-fn unavailable(plugin: &str, phase: Phase, request_id: &str) -> Response<Bytes> {
-    let (what, retry) = match phase {
-        Phase::Request => (
-            "could not decide on this request, so it was refused. Nothing was done; try again",
-            true,
-        ),
-        Phase::Response | Phase::Completion => (
-            "could not decide on the response, so it was withheld. What was asked for may have \
-             been done; look before you try again",
-            false,
-        ),
-    };
-    let body = serde_json::json!({
-        "title": "Service Unavailable",
-        "type": "about:blank",
-        "status": 503,
-        "detail": format!(
-            "The plugin `{plugin}` {what}. The host's log has the cause under request id \
-             {request_id}."
-        ),
-    });
-    let mut response = Response::new(Bytes::from(body.to_string()));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if retry {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-    }
-    response
 }

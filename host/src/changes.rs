@@ -17,6 +17,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Whether the sets are the same, wherever their components came from.
+    pub fn is_empty(&self) -> bool {
+        self.plugins.is_empty() && self.chains.is_empty()
+    }
+
     pub(crate) fn between(before: &GenerationSpec, after: &GenerationSpec) -> Self {
         let mut plugins = BTreeMap::new();
         for (name, plugin) in &after.plugins {
@@ -45,7 +50,18 @@ impl Changes {
 /// The settings that differ, by their names in the configuration.
 fn settings(before: &PluginSpec, after: &PluginSpec) -> Vec<&'static str> {
     // All of them, so that a new one is not forgotten here.
-    let PluginSpec { component: _, digest, config, grants, limits, failure_policy, mode } = before;
+    let PluginSpec {
+        component: _,
+        digest,
+        config,
+        grants,
+        limits,
+        failure_policy,
+        mode,
+        breaker,
+        fallback,
+        self_check,
+    } = before;
     let all = [
         ("component", *digest != after.digest),
         ("config", *config != after.config),
@@ -53,6 +69,9 @@ fn settings(before: &PluginSpec, after: &PluginSpec) -> Vec<&'static str> {
         ("limits", *limits != after.limits),
         ("failure_policy", *failure_policy != after.failure_policy),
         ("mode", *mode != after.mode),
+        ("breaker", *breaker != after.breaker),
+        ("fallback", *fallback != after.fallback),
+        ("self_check", *self_check != after.self_check),
     ];
     all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

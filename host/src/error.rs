@@ -86,6 +86,16 @@ pub enum LoadErrorReason {
     /// `configure` refused the configuration.
     #[error("refuses its configuration: {}", join(.0))]
     Config(Vec<ConfigProblem>),
+    /// A hook failed on the synthetic request of the self-check.
+    #[error(
+        "its self-check failed: the {phase} hook, on a plain GET / without any other header: {failure}; `self_check = false` skips it"
+    )]
+    SelfCheck {
+        /// The hook.
+        phase: &'static str,
+        /// How.
+        failure: String,
+    },
     /// It failed while it was instantiated, described or configured.
     #[error("failed in {step}: {failure}")]
     Failed {
@@ -154,6 +164,9 @@ pub enum ActivateError {
     /// There is no generation to go back to.
     #[error("there is no previous generation to go back to")]
     NothingToRollBackTo,
+    /// The generation to go back to is not on record.
+    #[error("generation {0} is not on record; `pillion plugin history` shows what is")]
+    NoSuchGeneration(u64),
     /// The activation record could not be written or read.
     #[error("{what}: {source}")]
     Record {
@@ -203,13 +216,15 @@ pub(crate) enum HookError {
     Instance(String),
     #[error("all slots for instances are taken")]
     NoRoom,
-    #[error("it is quarantined after repeated failures")]
-    Quarantined,
+    #[error("its circuit breaker is open")]
+    BreakerOpen,
+    #[error("too many requests of this client made it fail; refused for {0} s")]
+    Throttled(u64),
 }
 
 impl HookError {
     /// The value of the label `reason` in metrics.
-    pub(crate) const REASONS: [&'static str; 9] = [
+    pub(crate) const REASONS: [&'static str; 10] = [
         "deadline",
         "memory",
         "stack",
@@ -217,9 +232,18 @@ impl HookError {
         "trap",
         "decision",
         "instance",
-        "quarantined",
+        "breaker-open",
         "no-room",
+        "throttled",
     ];
+
+    /// Whether the hook did not run, for a reason that is not the plugin's own.
+    pub(crate) fn is_rejection(&self) -> bool {
+        matches!(self, Self::BreakerOpen | Self::Throttled(_) | Self::NoRoom)
+    }
+
+    /// The indexes in [`Self::REASONS`] of hooks that did not run.
+    pub(crate) const REJECTIONS: [usize; 3] = [7, 8, 9];
 
     /// The index in [`Self::REASONS`].
     pub(crate) fn reason(&self) -> usize {
@@ -231,8 +255,9 @@ impl HookError {
             Self::Trap(_) => 4,
             Self::Decision(_) => 5,
             Self::Instance(_) => 6,
-            Self::Quarantined => 7,
+            Self::BreakerOpen => 7,
             Self::NoRoom => 8,
+            Self::Throttled(_) => 9,
         }
     }
 }

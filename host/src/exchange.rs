@@ -1,12 +1,14 @@
 //! One request on its way through a chain: what hooks can see of it, and what they left.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri, Version};
 
+use crate::breaker::Origin;
 use crate::fields::Phase;
 use crate::instance::Instance;
 use crate::trace::TraceContext;
@@ -157,6 +159,8 @@ pub(crate) struct Exchange {
     pub(crate) request_headers: HeaderMap,
     pub(crate) route: Option<Arc<str>>,
     pub(crate) address: Option<IpAddr>,
+    /// A keyed hash of the client's address; 0 when it is not known.
+    pub(crate) source: u64,
     pub(crate) request_id: Arc<str>,
     pub(crate) trace: TraceContext,
     pub(crate) time_us: u64,
@@ -173,9 +177,37 @@ pub(crate) struct Exchange {
     pub(crate) decisions: Vec<(Arc<str>, Phase, DecisionKind)>,
     /// Instances of plugins in `fresh` mode, by their place in the chain.
     pub(crate) fresh: Vec<(usize, Box<Instance>)>,
+    /// Places of plugins whose half-open breaker let this request through.
+    pub(crate) probes: Vec<usize>,
+}
+
+/// Keys the hashes of clients, so that no client can aim for the place of another.
+static CLIENTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Returns the hash of an address; IPv6 by its /64, because one client usually has all of it.
+pub(crate) fn source(address: IpAddr) -> u64 {
+    let address = match address.to_canonical() {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => (u128::from(address) >> 64) | (1 << 64),
+    };
+    CLIENTS.hash_one(address).max(1)
 }
 
 impl Exchange {
+    /// To whom a failure is charged: the caller, or else the address.
+    pub(crate) fn client(&self) -> u64 {
+        match &self.caller {
+            Some(caller) => CLIENTS.hash_one((&caller.user_id, &caller.client_id)).max(1),
+            None => self.source,
+        }
+    }
+
+    /// For the breaker.
+    pub(crate) fn origin(&self) -> Origin {
+        let client = self.client();
+        Origin { source: if self.source == 0 { client } else { self.source }, client }
+    }
+
     pub(crate) fn write_decisions(&self, out: &mut Vec<u8>) {
         write_decisions(&self.decisions, out);
     }
@@ -196,6 +228,15 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_one_client_whatever_its_form() {
+        let of = |text: &str| source(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
 
     #[test]
     fn decisions_tell_the_phases_apart() {

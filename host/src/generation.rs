@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::write_durably;
 use crate::chain::Chain;
+use crate::crash;
 use crate::error::ActivateError;
 use crate::plugin::LoadedPlugin;
 use crate::spec::{Digest, GenerationSpec};
@@ -138,9 +139,13 @@ impl Records {
         let path = self.path(record.id);
         let json =
             serde_json::to_vec_pretty(record).map_err(io::Error::other).map_err(failed(&path))?;
+        crash::point("activate.record.before");
         write_durably(&path, &json).map_err(failed(&path))?;
+        crash::point("activate.record.after");
         let active = self.active_path();
-        write_durably(&active, record.id.to_string().as_bytes()).map_err(failed(&active))
+        write_durably(&active, record.id.to_string().as_bytes()).map_err(failed(&active))?;
+        crash::point("activate.active.after");
+        Ok(())
     }
 
     /// The record that held last. Damaged ones are passed over, with a word to the operator.

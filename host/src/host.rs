@@ -1,5 +1,6 @@
 //! The host: loads sets of plugins, activates them as generations, and goes back.
 
+mod change;
 mod desired;
 mod fallback;
 mod reload;
@@ -8,25 +9,28 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use wasmtime::Engine;
 
 use crate::artifacts::Artifacts;
+use crate::audit::{Attempt, Audit};
 use crate::backends::{Backends, Outside};
 use crate::chain::Chain;
 use crate::changes::Changes;
+use crate::crash;
 use crate::engine;
 use crate::error::{ActivateError, HostError, LoadError, LoadErrorReason};
 use crate::generation::{Cause, Generation, Record, Records};
 use crate::host_calls::now_us;
 use crate::layer::PluginLayer;
-use crate::options::{HostOptions, SwapRequest};
+use crate::options::HostOptions;
 use crate::plugin::{self, Description, LoadedPlugin};
 use crate::report::{self, GenerationInfo, PluginReport, PluginStatus};
 use crate::routes::RouteTable;
+use crate::series::Series;
 use crate::shared::PluginShared;
 use crate::sinks::Sinks;
 use crate::spec::{Digest, GenerationSpec, PluginSpec};
@@ -48,7 +52,7 @@ struct Inner {
     records: Records,
     sinks: Sinks,
     backends: Backends,
-    alarm: mpsc::Sender<Arc<str>>,
+    audit: Audit,
     current: ArcSwap<Generation>,
     activation: Mutex<Activation>,
     /// State of plugins by their name, which outlives versions.
@@ -63,7 +67,7 @@ struct Activation {
     record: Option<Record>,
     /// The one before, with its instances still warm.
     previous: Option<(Record, Arc<Generation>)>,
-    /// Versions that kept failing, by the plugin's name.
+    /// Versions that a fallback has replaced, by the plugin's name.
     set_aside: Vec<(String, PluginSpec)>,
 }
 
@@ -87,7 +91,11 @@ impl Host {
             source,
         })?;
         let sinks = Sinks::open(&options.sinks)?;
-        let (alarm, alarms) = mpsc::channel();
+        let path = options.state_dir.join("audit.jsonl");
+        let audit = Audit::open(path.clone()).map_err(|source| HostError::Io {
+            what: format!("cannot open the audit log {}", path.display()),
+            source,
+        })?;
         let host = Self(Arc::new(Inner {
             engine,
             options,
@@ -95,13 +103,13 @@ impl Host {
             records,
             sinks,
             backends,
-            alarm,
+            audit,
             current: ArcSwap::from_pointee(Generation::new(0, Vec::new(), BTreeMap::new())),
             activation: Mutex::default(),
             shared: Mutex::default(),
             origin: Instant::now(),
         }));
-        host.guard(alarms)?;
+        host.supervise()?;
         Ok(host)
     }
 
@@ -129,8 +137,17 @@ impl Host {
         }
         let before = recorded.as_ref().map(|record| record.id);
         let record = self.record(Cause::Configuration, base, resolved, before);
-        let generation = self.build(record.id, &record.spec, &BTreeMap::new(), &components)?;
-        self.keep(&mut components)?;
+        let none = GenerationSpec::default();
+        let earlier = recorded.as_ref().map_or(&none, |recorded| &recorded.spec);
+        let attempt = Attempt::new(Some("host"), "configuration").between(earlier, &record.spec);
+        let attempt = Attempt { from: before, ..attempt };
+        let built = self
+            .build(record.id, &record.spec, &BTreeMap::new(), &components)
+            .and_then(|generation| self.keep(&mut components).map(|()| generation));
+        let generation = match built {
+            Ok(generation) => generation,
+            Err(error) => return self.conclude(attempt, Err(error)),
+        };
         if let Some(recorded) = recorded.filter(|recorded| recorded.cause != Cause::Configuration) {
             let plugins = recorded.spec.plugins.iter();
             let differ = plugins.filter(|(name, old)| record.spec.plugins.get(*name) != Some(old));
@@ -141,62 +158,8 @@ impl Host {
                  what was swapped at run time is set aside, and a rollback brings it back"
             );
         }
-        self.flip(&mut activation, record, Arc::new(generation))
-    }
-
-    /// Exchanges one plugin's component or configuration while requests flow. Nothing changes
-    /// unless the new version loads, describes itself and takes its configuration. Blocks;
-    /// returns when the requests of the generation before are done, but for streams, or the drain
-    /// deadline is over.
-    pub fn swap(&self, name: &str, change: SwapRequest) -> Result<GenerationInfo, ActivateError> {
-        let mut activation = self.lock();
-        let Some(current) = activation.record.clone() else {
-            return Err(ActivateError::NotLoaded(name.to_owned()));
-        };
-        let mut spec = current.spec.clone();
-        let Some(plugin) = spec.plugins.get_mut(name) else {
-            return Err(ActivateError::NotLoaded(name.to_owned()));
-        };
-        let mut components = BTreeMap::new();
-        if let Some(path) = change.component {
-            plugin.component = path;
-            plugin.digest = change.digest;
-            let (digest, bytes) = read_component(name, plugin)?;
-            plugin.digest = Some(digest);
-            components.insert(digest, bytes);
-        } else if let (Some(expected), Some(found)) = (change.digest, plugin.digest)
-            && expected != found
-        {
-            let reason = LoadErrorReason::Digest { expected, found };
-            return Err(LoadError { plugin: name.to_owned(), reason }.into());
-        }
-        if let Some(config) = change.config {
-            plugin.config = config;
-        }
-        let cause = Cause::Swap { plugin: name.to_owned() };
-        let record = self.record(cause, current.base, spec, Some(current.id));
-        let running = self.generation();
-        let generation = self.build(record.id, &record.spec, &running.plugins, &components)?;
-        drop(running);
-        self.keep(&mut components)?;
-        self.flip(&mut activation, record, Arc::new(generation))
-    }
-
-    /// Brings back the generation before. Its instances are still warm when it ran in this
-    /// process.
-    pub fn rollback(&self) -> Result<GenerationInfo, ActivateError> {
-        let mut activation = self.lock();
-        let current = activation.record.clone().ok_or(ActivateError::NothingToRollBackTo)?;
-        let (to, warm) = if let Some((record, generation)) = activation.previous.take() {
-            (record, generation.plugins.clone())
-        } else {
-            let earlier = current.previous.and_then(|id| self.0.records.read(id));
-            (earlier.ok_or(ActivateError::NothingToRollBackTo)?, BTreeMap::new())
-        };
-        let record =
-            self.record(Cause::Rollback { to: to.id }, current.base, to.spec, Some(current.id));
-        let generation = self.build(record.id, &record.spec, &warm, &BTreeMap::new())?;
-        self.flip(&mut activation, record, Arc::new(generation))
+        let flipped = self.flip(&mut activation, record, Arc::new(generation));
+        self.conclude(attempt, flipped)
     }
 
     /// Loads everything as [`Self::start`] would and reports on each plugin; activates nothing.
@@ -246,6 +209,11 @@ impl Host {
         let before = record.previous.and_then(|id| self.0.records.read(id));
         let changes = before.map(|before| Changes::between(&before.spec, &record.spec));
         GenerationInfo { changes, ..GenerationInfo::of(record, active) }
+    }
+
+    /// Attempts to change what runs, refused ones too, newest first: the last thousand.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.0.audit.attempts()
     }
 
     /// The plugins' part of `/metrics`, in Prometheus' text format.
@@ -324,6 +292,7 @@ impl Host {
     ) -> Result<LoadedPlugin, LoadError> {
         let load = || {
             spec.limits.check().map_err(LoadErrorReason::Settings)?;
+            spec.breaker.check().map_err(LoadErrorReason::Settings)?;
             let component = self.0.artifacts.load(&digest, bytes)?;
             let granted = self.granted(name, spec)?;
             LoadedPlugin::load(
@@ -358,7 +327,8 @@ impl Host {
             keysets: spec.grants.keysets.clone(),
             outside: self.0.backends.outside.clone(),
             identity: spec.grants.identity,
-            alarm: self.0.alarm.clone(),
+            series: Series::default(),
+            is_rehearsal: false,
         })
     }
 
@@ -392,9 +362,22 @@ impl Host {
         generation: Arc<Generation>,
     ) -> Result<GenerationInfo, ActivateError> {
         self.0.records.activate(&record)?;
+        let is_new =
+            matches!(record.cause, Cause::Configuration | Cause::Fleet { .. } | Cause::Swap { .. });
+        {
+            let old = self.generation();
+            for (name, plugin) in &generation.plugins {
+                let before = old.plugins.get(name);
+                if !before.is_some_and(|before| Arc::ptr_eq(before, plugin)) {
+                    plugin.activated(is_new && before.is_some());
+                }
+            }
+        }
         let old = self.0.current.swap(generation);
+        crash::point("activate.flip.after");
         let mut info = self.told(&record, record.id);
         (info.still_draining, info.streams) = self.drain(&old);
+        crash::point("activate.drain.after");
         tracing::info!(generation = record.id, cause = %record.cause, "activated");
         let before = activation.record.replace(record);
         activation.previous = before.map(|record| (record, old));

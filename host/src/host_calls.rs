@@ -5,7 +5,7 @@ mod crypto;
 mod current;
 mod kv;
 mod limiter;
-mod log;
+pub(crate) mod log;
 mod metrics;
 mod random;
 mod sink;

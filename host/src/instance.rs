@@ -12,7 +12,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use crate::error::{ConfigProblem, HookError, LoadErrorReason};
 use crate::exchange::Exchange;
 use crate::fields::{Field, Phase, pack};
-use crate::host_calls::{Exited, wasi};
+use crate::host_calls::{Exited, log, wasi};
 use crate::spec::Limits;
 use crate::state::{Granted, State, TooManyHostCalls};
 use crate::wit::v0_1::pillion::plugin::types::{Decision, Descriptor, ResponseDecision};
@@ -20,6 +20,10 @@ use crate::wit::v0_1::pillion::plugin::types::{Decision, Descriptor, ResponseDec
 pub(crate) use awaiting::{CompletionHook, Hook, RequestHook, ResponseHook, block_on};
 pub(crate) use exports::Exports;
 use exports::Guests;
+
+/// What is repeated of a guest's failure: its cause, and the function's name.
+const CAUSE_BYTES_MAX: usize = 512;
+const NAME_BYTES_MAX: usize = 128;
 
 /// An instance, ready for hooks once it is configured.
 pub(crate) struct Instance {
@@ -208,9 +212,20 @@ fn explain(error: &wasmtime::Error, store: &Store<State>, deadline_ms: u32) -> H
         Some(Trap::Interrupt) => HookError::Deadline(deadline_ms),
         Some(Trap::StackOverflow) => HookError::Stack,
         _ if store.data().memory_refused => HookError::Memory(limits.memory_bytes),
-        Some(trap) => HookError::Trap(with_backtrace(&trap.to_string(), error)),
-        None => HookError::Trap(format!("{error:#}")),
+        Some(trap) => HookError::Trap(with_output(with_backtrace(&trap.to_string(), error), store)),
+        // What a host call refused: the reason is at the end of the chain, below wasmtime's
+        // backtrace of many lines.
+        None => {
+            let cause = log::clean_to(&error.root_cause().to_string(), CAUSE_BYTES_MAX);
+            HookError::Trap(with_output(with_backtrace(&cause, error), store))
+        }
     }
+}
+
+/// Appends the last lines that the guest printed: a Rust guest's panic message is there.
+fn with_output(failure: String, store: &Store<State>) -> String {
+    let printed = &store.data().printed;
+    if printed.is_empty() { failure } else { format!("{failure}: {}", printed.join(" ")) }
 }
 
 /// The trap and the innermost function that has a name.
@@ -219,7 +234,7 @@ fn with_backtrace(trap: &str, error: &wasmtime::Error) -> String {
     let name =
         backtrace.and_then(|trace| trace.frames().iter().find_map(|frame| frame.func_name()));
     match name {
-        Some(name) => format!("{trap} in {name}"),
+        Some(name) => format!("{trap} in {}", log::clean_to(name, NAME_BYTES_MAX)),
         None => trap.to_owned(),
     }
 }

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use crate::chain::{Chain, Flow};
 use crate::edits::RESERVED_PREFIX;
-use crate::exchange::{Attributes, ClientAddress, Exchange, RequestId};
+use crate::exchange::{Attributes, ClientAddress, Exchange, RequestId, source};
 use crate::generation::Generation;
 use crate::host::Host;
 use crate::host_calls::now_us;
@@ -41,11 +41,22 @@ struct Shared {
     host: Host,
     service: Box<str>,
     routes: RouteTable,
+    is_internal: bool,
 }
 
 impl PluginLayer {
     pub(crate) fn new(host: Host, service: &str, routes: RouteTable) -> Self {
-        Self { shared: Arc::new(Shared { host, service: service.into(), routes }) }
+        let service = service.into();
+        Self { shared: Arc::new(Shared { host, service, routes, is_internal: false }) }
+    }
+
+    /// For a service whose requests come from other services: their addresses are not those of
+    /// clients, so no failure is charged to them.
+    #[must_use]
+    pub fn internal(self) -> Self {
+        let Shared { host, service, routes, .. } = &*self.shared;
+        let (host, service, routes) = (host.clone(), service.clone(), routes.clone());
+        Self { shared: Arc::new(Shared { host, service, routes, is_internal: true }) }
     }
 }
 
@@ -87,7 +98,7 @@ where
         let (mut parts, body) = request.into_parts();
         let passage = Passage { generation, chain };
         let chain = passage.chain();
-        let exchange = begin(&mut parts, chain, passage.generation.id, &self.shared.routes);
+        let exchange = begin(&mut parts, chain, passage.generation.id, &self.shared);
         if chain.awaits {
             // The clone that is ready goes with the request; the other one is made ready later.
             let next = self.inner.clone();
@@ -176,7 +187,7 @@ fn begin(
     parts: &mut http::request::Parts,
     chain: &Chain,
     generation: u64,
-    routes: &RouteTable,
+    shared: &Shared,
 ) -> Box<Exchange> {
     let mut request_headers = std::mem::take(&mut parts.headers);
     drop_reserved(&mut request_headers);
@@ -184,11 +195,13 @@ fn begin(
         Some(RequestId(id)) => Arc::clone(id),
         None => request_id(),
     };
+    let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
     Box::new(Exchange {
         service: Arc::clone(&chain.service),
         generation,
-        route: routes.find(&parts.method, parts.uri.path()),
-        address: parts.extensions.get::<ClientAddress>().map(|address| address.0),
+        route: shared.routes.find(&parts.method, parts.uri.path()),
+        address,
+        source: address.filter(|_| !shared.is_internal).map_or(0, source),
         trace: TraceContext::of(request_headers.get(TRACEPARENT)),
         method: parts.method.clone(),
         uri: parts.uri.clone(),
@@ -206,6 +219,7 @@ fn begin(
         ended_by: "client",
         decisions: Vec::with_capacity(chain.len() * 2),
         fresh: Vec::new(),
+        probes: Vec::new(),
     })
 }
 

@@ -23,9 +23,12 @@
 //! `examples/axum.rs` is a whole server.
 
 mod artifacts;
+mod audit;
 mod backends;
+mod breaker;
 mod chain;
 mod changes;
+mod crash;
 mod edits;
 mod engine;
 mod error;
@@ -41,9 +44,10 @@ mod layer;
 mod limiter;
 mod options;
 mod plugin;
-mod quarantine;
+mod refusal;
 mod report;
 mod routes;
+mod self_check;
 mod series;
 mod shared;
 mod sinks;
@@ -54,6 +58,7 @@ mod trace;
 mod wit;
 
 pub use artifacts::{Compiler, compile_in_child};
+pub use audit::{Attempt, AttemptedChange};
 pub use changes::Changes;
 pub use error::{ActivateError, ConfigProblem, HostError, LoadError, LoadErrorReason};
 pub use exchange::{Caller, ClientAddress, RequestId};
@@ -63,11 +68,15 @@ pub use host::{Host, ReloadError};
 pub use keyring::{Key, Keyring};
 pub use layer::{PluginBody, PluginFuture, PluginLayer, PluginService};
 pub use options::{
-    HostOptions, INSTANCES_MAX, RedisTls, StateBackend, SwapRequest, instances_needed,
+    HostOptions, INSTANCES_MAX, RedisTls, RollbackRequest, StateBackend, SwapRequest,
+    instances_needed,
 };
 pub use plugin::{Description, PhaseDescription};
 pub use report::{ComponentReport, GenerationInfo, PluginReport, PluginStatus};
 pub use routes::RouteTable;
 pub use sinks::{SinkSpec, SinkTarget};
-pub use spec::{Digest, FailurePolicy, GenerationSpec, Grants, InstanceMode, Limits, PluginSpec};
+pub use spec::{
+    BreakerSpec, Digest, FailurePolicy, Fallback, GenerationSpec, Grants, InstanceMode, Limits,
+    PluginSpec,
+};
 pub use stats::PhaseTotals;

@@ -189,6 +189,18 @@ pub struct SwapRequest {
     pub digest: Option<Digest>,
     /// Another configuration.
     pub config: Option<Value>,
+    /// Who makes the change, for the audit log.
+    pub by: Option<String>,
+}
+
+/// What a rollback goes back to.
+#[derive(Clone, Debug, Default)]
+pub struct RollbackRequest {
+    /// The generation whose set is to run again. Without it: the last one before the running set
+    /// that differs from it, so that repeated rollbacks go further back.
+    pub to: Option<u64>,
+    /// Who makes the change, for the audit log.
+    pub by: Option<String>,
 }
 
 #[cfg(test)]

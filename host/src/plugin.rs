@@ -1,7 +1,10 @@
 //! A loaded version of a plugin: checked, described, configured once on trial, and its warm
 //! instances.
 
+mod failures;
+
 use std::cell::RefCell;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,14 +14,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::{Component, InstancePre};
 
 use crate::backends::Outside;
+use crate::breaker::Breaker;
 use crate::error::{HookError, LoadErrorReason};
 use crate::exchange::Exchange;
 use crate::fields::{FIELDS_MAX, Field, Phase};
 use crate::host_calls;
 use crate::instance::{Exports, Hook, Instance, block_on};
-use crate::quarantine::Quarantine;
-use crate::spec::{Digest, FailurePolicy, InstanceMode, PluginSpec};
+use crate::spec::{Digest, FailurePolicy, Fallback, InstanceMode, PluginSpec};
 use crate::state::{Granted, State};
+use crate::stats::Stats;
 use crate::wit::v0_1::pillion::plugin::types::Descriptor;
 
 /// Instances of one plugin that awaits that requests may hold at once. With an answer in 1 ms
@@ -117,6 +121,9 @@ pub(crate) struct LoadedPlugin {
     pub(crate) component_bytes: usize,
     pub(crate) description: Description,
     pub(crate) granted: Arc<Granted>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) breaker: Breaker,
+    component: Component,
     prepared: Prepared,
     config: String,
     warm: ThreadLocal<RefCell<Option<Box<Instance>>>>,
@@ -131,7 +138,8 @@ pub(crate) struct LoadedPlugin {
     held: Semaphore,
     /// So many of them are kept for later requests.
     idle_max: usize,
-    quarantine: Quarantine,
+    /// A hook has failed since the supervisor last looked; with a fallback only.
+    suspect: AtomicBool,
 }
 
 impl std::fmt::Debug for LoadedPlugin {
@@ -164,6 +172,13 @@ impl LoadedPlugin {
                     .to_owned(),
             ));
         }
+        if spec.grants.identity && spec.fallback == Fallback::Previous {
+            return Err(LoadErrorReason::Settings(
+                "fallback = \"previous\" with the grant `identity` would let clients bring back a \
+                 version that decides who they are; use \"none\""
+                    .to_owned(),
+            ));
+        }
         let prepared = prepare(component, &spec, &granted.outside)?;
         let granted = Arc::new(granted);
         let config = if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() };
@@ -173,7 +188,11 @@ impl LoadedPlugin {
             return Err(LoadErrorReason::NeedsGrant(grant.clone()));
         }
         block_on(trial.configure(&config))?;
+        let stats = granted.shared.stats(digest);
         let loaded = Self {
+            breaker: Breaker::new(spec.breaker.clone(), Instant::now(), stats.ran()),
+            stats,
+            component: component.clone(),
             digest,
             component_bytes,
             description,
@@ -184,9 +203,12 @@ impl LoadedPlugin {
             ready: Mutex::new(vec![Box::new(trial)]),
             held: Semaphore::new(AWAITING_INSTANCES_MAX),
             idle_max: workers * IDLE_INSTANCES_PER_WORKER,
-            quarantine: Quarantine::new(),
+            suspect: AtomicBool::new(false),
             spec,
         };
+        if loaded.spec.self_check {
+            loaded.self_check()?;
+        }
         if loaded.spec.mode == InstanceMode::Warm {
             for _ in 1..workers {
                 let instance = block_on(loaded.instance())?;
@@ -229,10 +251,7 @@ impl LoadedPlugin {
         mut exchange: Box<Exchange>,
         hook: impl FnOnce(&mut Instance, Box<Exchange>) -> (Box<Exchange>, Result<T, HookError>),
     ) -> (Box<Exchange>, Result<T, HookError>) {
-        if self.quarantine.holds() {
-            return (exchange, Err(HookError::Quarantined));
-        }
-        let (exchange, result) = match self.spec.mode {
+        match self.spec.mode {
             InstanceMode::Warm => {
                 let cell = self.warm.get_or_default();
                 // Taken out while it runs: a hook that fails leaves an empty place behind.
@@ -262,11 +281,7 @@ impl LoadedPlugin {
                     }
                 }
             }
-        };
-        if let Err(error) = &result {
-            self.failed(error, &exchange);
         }
-        (exchange, result)
     }
 
     /// Runs a hook that may await, with the exchange in `slot`, where it is again afterwards, and
@@ -285,17 +300,10 @@ impl LoadedPlugin {
             *slot = Some(exchange);
             return result;
         }
-        if self.quarantine.holds() {
-            return Err(HookError::Quarantined);
-        }
-        let result = match self.spec.mode {
+        match self.spec.mode {
             InstanceMode::Warm => self.run_held::<H>(slot, fields).await,
             InstanceMode::Fresh => self.run_fresh::<H>(place, slot, fields).await,
-        };
-        if let (Err(error), Some(exchange)) = (&result, slot.as_deref()) {
-            self.failed(error, exchange);
         }
-        result
     }
 
     async fn run_held<H: Hook>(
@@ -356,44 +364,6 @@ impl LoadedPlugin {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(HookError::NoRoom),
         }
-    }
-
-    /// Says so, within the plugin's log budget, and counts towards quarantine.
-    pub(crate) fn failed(&self, error: &HookError, exchange: &Exchange) {
-        let now = Instant::now();
-        let shared = &self.granted.shared;
-        if shared.log.take(now, self.granted.limits.log_lines_per_second) {
-            tracing::error!(
-                plugin = &*shared.name,
-                version = self.description.version,
-                digest = self.digest.short(),
-                request = &*exchange.request_id,
-                %error,
-                "a hook failed"
-            );
-        }
-        // Too many requests at once are not the plugin's doing.
-        if matches!(error, HookError::NoRoom) {
-            return;
-        }
-        if let Some(begun) = self.quarantine.failure(now) {
-            tracing::error!(
-                plugin = &*shared.name,
-                seconds = begun.length.as_secs(),
-                "quarantined after repeated failures; its failure policy applies to every request meanwhile"
-            );
-            // Never who is asked who the caller is: whoever can make a version fail must not be
-            // able to bring back one before it.
-            if begun.again && !self.granted.identity {
-                // Nobody listens when the host is on its way out.
-                let _gone = self.granted.alarm.send(Arc::clone(&shared.name));
-            }
-        }
-    }
-
-    /// Whether it is in quarantine now.
-    pub(crate) fn quarantined(&self) -> bool {
-        self.quarantine.holds()
     }
 }
 

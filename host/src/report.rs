@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -42,6 +42,8 @@ pub struct GenerationInfo {
     pub still_draining: usize,
     /// Streams that were still on it then; they end on the generation that they began on.
     pub streams: usize,
+    /// The change asked for what runs already: no generation was made.
+    pub unchanged: bool,
 }
 
 /// One plugin that runs.
@@ -61,11 +63,11 @@ pub struct PluginStatus {
     pub mode: InstanceMode,
     /// What a request sees when it fails.
     pub failure_policy: FailurePolicy,
-    /// `active` or `quarantined`.
+    /// `active`, or the state of its circuit breaker: `breaker-open`, `breaker-half-open`.
     pub state: &'static str,
     /// The generation that runs.
     pub generation: u64,
-    /// Sums by phase, over all versions since the process started.
+    /// Sums by phase of this component, since it was loaded.
     pub phases: BTreeMap<String, PhaseTotals>,
     /// Instances that exist, of all versions.
     pub instances: usize,
@@ -125,6 +127,7 @@ impl GenerationInfo {
             changes: None,
             still_draining: 0,
             streams: 0,
+            unchanged: false,
         }
     }
 }
@@ -160,12 +163,16 @@ impl PluginStatus {
             component_bytes: plugin.component_bytes,
             mode: plugin.spec.mode,
             failure_policy: plugin.spec.failure_policy,
-            state: if plugin.quarantined() { "quarantined" } else { "active" },
+            state: match plugin.breaker.state() {
+                "open" => "breaker-open",
+                "half-open" => "breaker-half-open",
+                _ => "active",
+            },
             generation: generation.id,
             phases: Phase::ALL
                 .into_iter()
                 .filter(|phase| plugin.description.fields(*phase).is_some())
-                .map(|phase| (phase.name().to_owned(), shared.stats.totals(phase)))
+                .map(|phase| (phase.name().to_owned(), plugin.stats.totals(phase)))
                 .collect(),
             instances: count(&shared.instances),
             memory_bytes: count(&shared.memory_bytes),
@@ -181,15 +188,23 @@ pub(crate) fn metrics(
     outside: &Outside,
 ) -> String {
     let mut out = String::new();
-    let stats: Vec<_> = shared.values().map(|plugin| (&*plugin.name, &plugin.stats)).collect();
+    let stats: Vec<_> = shared
+        .values()
+        .flat_map(|plugin| {
+            let versions = plugin.all_stats().into_iter();
+            versions.map(|(digest, stats)| (&*plugin.name, digest, stats))
+        })
+        .collect();
     stats::render(&stats, &mut out);
     of_plugins(shared, &mut out);
+    of_breakers(generation, shared, &mut out);
     backends::render(outside, &mut out);
     of_sinks(sinks, &mut out);
     of_generation(generation, &mut out);
     let mut families = BTreeMap::new();
-    for (name, plugin) in shared {
-        plugin.series.render(name, &mut families);
+    // A version's series are dropped with it.
+    for (name, plugin) in &generation.plugins {
+        plugin.granted.series.render(name, &mut families);
     }
     for (name, (kind, lines)) in families {
         let _ = write!(out, "# HELP {name} A plugin's own.\n# TYPE {name} {kind}\n{lines}");
@@ -213,7 +228,7 @@ fn family(
 
 fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
     type Pick = fn(&PluginShared) -> u64;
-    let families: [(&str, &str, &str, Pick); 7] = [
+    let families: [(&str, &str, &str, Pick); 6] = [
         ("pillion_plugin_instances", "gauge", "Instances that exist.", |p| {
             p.instances.load(Ordering::Relaxed) as u64
         }),
@@ -238,12 +253,6 @@ fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
             "Diagnostic lines over the bound.",
             |p| p.log.dropped.load(Ordering::Relaxed),
         ),
-        (
-            "pillion_plugin_series_dropped_total",
-            "counter",
-            "Samples over the bound of series, or invalid.",
-            |p| p.series.dropped.load(Ordering::Relaxed),
-        ),
     ];
     let name = "pillion_plugin_wait_seconds_total";
     let _ = writeln!(out, "# HELP {name} Time in such waits.\n# TYPE {name} counter");
@@ -258,6 +267,52 @@ fn of_plugins(shared: &BTreeMap<String, Arc<PluginShared>>, out: &mut String) {
     }
 }
 
+fn of_breakers(
+    generation: &Generation,
+    shared: &BTreeMap<String, Arc<PluginShared>>,
+    out: &mut String,
+) {
+    let of_running = |pick: fn(&LoadedPlugin) -> u64| {
+        let plugins = generation.plugins.iter();
+        plugins.map(move |(name, plugin)| (format!("plugin=\"{name}\""), pick(plugin)))
+    };
+    let name = "pillion_plugin_series_dropped_total";
+    let help = "Samples of the running version over the limit of series, or invalid.";
+    let dropped = of_running(|plugin| plugin.granted.series.dropped.load(Ordering::Relaxed));
+    family(out, name, "counter", help, dropped);
+    let name = "pillion_plugin_breaker_open";
+    let help = "1 while the circuit breaker is open or half-open and the failure policy answers.";
+    let open = of_running(|plugin| u64::from(plugin.breaker.is_open()));
+    family(out, name, "gauge", help, open);
+    let name = "pillion_plugin_breaker_transitions_total";
+    let _ = writeln!(
+        out,
+        "# HELP {name} Changes of the circuit breaker's state.\n# TYPE {name} counter"
+    );
+    for (plugin, state) in shared {
+        for (to, count) in [
+            ("open", &state.breaker.opened),
+            ("half-open", &state.breaker.half_opened),
+            ("closed", &state.breaker.closed),
+        ] {
+            let count = count.load(Ordering::Relaxed);
+            let _ = writeln!(out, "{name}{{plugin=\"{plugin}\",to=\"{to}\"}} {count}");
+        }
+    }
+    let of_all = |pick: fn(&PluginShared) -> &AtomicU64| {
+        let plugins = shared.iter();
+        plugins.map(move |(name, plugin)| {
+            (format!("plugin=\"{name}\""), pick(plugin).load(Ordering::Relaxed))
+        })
+    };
+    let name = "pillion_plugin_throttled_clients_total";
+    let help = "Times that a client used up its failure budget.";
+    family(out, name, "counter", help, of_all(|plugin| &plugin.breaker.throttled_clients));
+    let help = "Times that a failing new version was replaced by the one before it.";
+    let fallbacks = of_all(|plugin| &plugin.breaker.fallbacks);
+    family(out, "pillion_fallbacks_total", "counter", help, fallbacks);
+}
+
 fn of_sinks(sinks: &Sinks, out: &mut String) {
     let lines = |pick: fn(&crate::sinks::Sink) -> &std::sync::atomic::AtomicU64| {
         sinks.all().into_iter().map(move |sink| {
@@ -270,18 +325,7 @@ fn of_sinks(sinks: &Sinks, out: &mut String) {
 }
 
 fn of_generation(generation: &Generation, out: &mut String) {
-    let plugins = generation.plugins.iter();
-    let quarantined = plugins
-        .clone()
-        .map(|(name, plugin)| (format!("plugin=\"{name}\""), u64::from(plugin.quarantined())));
-    family(
-        out,
-        "pillion_plugin_quarantined",
-        "gauge",
-        "1 while a plugin is quarantined.",
-        quarantined,
-    );
-    let versions = plugins.map(|(name, plugin)| {
+    let versions = generation.plugins.iter().map(|(name, plugin)| {
         let labels = format!(
             "plugin=\"{name}\",version=\"{}\",digest=\"{}\"",
             plugin.description.version, plugin.digest

@@ -1,12 +1,13 @@
 //! What belongs to a plugin's name, not to a version of it, and so outlives instances and swaps.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::kv::Kv;
 use crate::limiter::Limiter;
-use crate::series::Series;
+use crate::spec::Digest;
 use crate::stats::Stats;
 
 /// State and counters of one plugin.
@@ -16,8 +17,9 @@ pub(crate) struct PluginShared {
     pub(crate) kv: Kv,
     pub(crate) limiter: Limiter,
     pub(crate) outside: OutsideCounters,
-    pub(crate) series: Series,
-    pub(crate) stats: Stats,
+    /// Counters of the versions that are loaded, by digest.
+    stats: Mutex<BTreeMap<Digest, Weak<Stats>>>,
+    pub(crate) breaker: BreakerCounters,
     pub(crate) log: LogBudget,
     /// Instances that exist, and the linear memory that they hold.
     pub(crate) instances: AtomicUsize,
@@ -31,13 +33,43 @@ impl PluginShared {
             kv: Kv::default(),
             limiter: Limiter::new(origin),
             outside: OutsideCounters::default(),
-            series: Series::default(),
-            stats: Stats::default(),
+            stats: Mutex::default(),
+            breaker: BreakerCounters::default(),
             log: LogBudget::new(origin),
             instances: AtomicUsize::new(0),
             memory_bytes: AtomicUsize::new(0),
         }
     }
+
+    /// Returns the counters of a component, shared by all of its configurations. They are dropped
+    /// with the last version that uses them.
+    pub(crate) fn stats(&self, digest: Digest) -> Arc<Stats> {
+        let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, stats| stats.strong_count() > 0);
+        if let Some(stats) = all.get(&digest).and_then(Weak::upgrade) {
+            return stats;
+        }
+        let stats = Arc::new(Stats::default());
+        all.insert(digest, Arc::downgrade(&stats));
+        stats
+    }
+
+    /// The counters of all versions that are loaded.
+    pub(crate) fn all_stats(&self) -> Vec<(Digest, Arc<Stats>)> {
+        let all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(|(digest, stats)| Some((*digest, stats.upgrade()?))).collect()
+    }
+}
+
+/// What became of a plugin's breakers, over all versions.
+#[derive(Debug, Default)]
+pub(crate) struct BreakerCounters {
+    pub(crate) opened: AtomicU64,
+    pub(crate) half_opened: AtomicU64,
+    pub(crate) closed: AtomicU64,
+    /// Clients that used up their failure budget.
+    pub(crate) throttled_clients: AtomicU64,
+    pub(crate) fallbacks: AtomicU64,
 }
 
 /// What is known of a plugin's state outside this process.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,10 +42,20 @@ pub struct PluginSpec {
     /// Whether instances are reused.
     #[serde(default)]
     pub mode: InstanceMode,
+    /// When its circuit breaker opens.
+    #[serde(default)]
+    pub breaker: BreakerSpec,
+    /// What happens when a version that has just been activated fails for most clients.
+    #[serde(default)]
+    pub fallback: Fallback,
+    /// Runs the hooks on a synthetic request before the plugin is activated, on an instance of
+    /// its own and without side effects; a hook that fails there refuses the activation.
+    #[serde(default)]
+    pub self_check: bool,
 }
 
 impl PluginSpec {
-    /// A component with default settings, no grants and no configuration.
+    /// A component with default settings, no grants, no configuration and no self-check.
     pub fn new(component: impl Into<PathBuf>) -> Self {
         Self {
             component: component.into(),
@@ -54,6 +65,9 @@ impl PluginSpec {
             limits: Limits::default(),
             failure_policy: FailurePolicy::default(),
             mode: InstanceMode::default(),
+            breaker: BreakerSpec::default(),
+            fallback: Fallback::default(),
+            self_check: false,
         }
     }
 
@@ -75,7 +89,7 @@ impl PluginSpec {
     }
 }
 
-/// What happens to a request when a plugin's hook fails, or when the plugin is quarantined.
+/// What happens to a request when a plugin's hook fails, or while its circuit breaker is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailurePolicy {
@@ -84,6 +98,104 @@ pub enum FailurePolicy {
     Closed,
     /// The request goes on as if the hook had said `continue`.
     Open,
+}
+
+/// Whether a failing new version is replaced automatically.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fallback {
+    /// Only an operator rolls back.
+    #[default]
+    None,
+    /// The version before takes its place when the breaker opens, or a self-check fails, on the
+    /// version's first requests. Never for a plugin with the grant `identity`. An attacker who
+    /// controls enough clients can bring back a version that an operator has replaced, with its bugs.
+    Previous,
+}
+
+/// When the circuit breaker of a plugin opens, and what one client's failures may cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerSpec {
+    /// Percentage of requests, and of distinct clients, that must fail within the window.
+    pub failure_rate_threshold: u32,
+    /// Requests within the window below which it never opens.
+    pub minimum_requests: u32,
+    /// Distinct failing clients (addresses; IPv6 by /64) within the window below which it never
+    /// opens.
+    pub minimum_clients: u32,
+    /// Length of the window.
+    pub window_ms: u32,
+    /// How long it stays open at first; twice as long each time that the plugin still fails.
+    pub open_ms: u32,
+    /// How long it stays open at most.
+    pub open_max_ms: u32,
+    /// Time that the failing hooks of one client may take within the window; each counts as 1 ms
+    /// at least. Then the client gets 429 until its window is over.
+    pub client_failure_budget_ms: u32,
+}
+
+impl BreakerSpec {
+    /// Names a setting that is out of range.
+    ///
+    /// # Errors
+    ///
+    /// The key, its value and what it may be.
+    pub fn check(&self) -> Result<(), String> {
+        let ranges: [(&str, u32, u32, u32); 7] = [
+            ("failure_rate_threshold", self.failure_rate_threshold, 1, 100),
+            ("minimum_requests", self.minimum_requests, 1, 1_000_000),
+            ("minimum_clients", self.minimum_clients, 1, 1_000),
+            ("window_ms", self.window_ms, 1_000, 600_000),
+            ("open_ms", self.open_ms, 100, 600_000),
+            ("open_max_ms", self.open_max_ms, 100, 3_600_000),
+            ("client_failure_budget_ms", self.client_failure_budget_ms, 1, 600_000),
+        ];
+        for (key, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(format!("breaker.{key} is {value}: expected {least} to {most}"));
+            }
+        }
+        if self.open_max_ms < self.open_ms {
+            return Err(format!(
+                "breaker.open_max_ms is {}: expected at least breaker.open_ms, {}",
+                self.open_max_ms, self.open_ms
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_millis(self.window_ms.into())
+    }
+
+    pub(crate) fn open(&self) -> Duration {
+        Duration::from_millis(self.open_ms.into())
+    }
+
+    pub(crate) fn open_max(&self) -> Duration {
+        Duration::from_millis(self.open_max_ms.into())
+    }
+}
+
+impl Default for BreakerSpec {
+    fn default() -> Self {
+        Self {
+            // A plugin that fails half of the time serves nobody well.
+            failure_rate_threshold: 50,
+            // Below this a rate says little, and failing each request by policy costs little.
+            minimum_requests: 20,
+            // Clients are cheap to come by, so this alone protects nobody: most clients have to
+            // fail, too. It keeps the breaker of a service with a handful of clients closed,
+            // where failing each request by policy is as good.
+            minimum_clients: 5,
+            window_ms: 10_000,
+            open_ms: 1_000,
+            open_max_ms: 60_000,
+            // 1 % of a core for one client; 100 traps, or seven loops of one and a half deadlines.
+            client_failure_budget_ms: 100,
+        }
+    }
 }
 
 /// How instances are used.

@@ -1,9 +1,9 @@
 //! What a store holds for one instance: the request at hand, what it was granted, what it may
 //! still use up.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{ResourceLimiter, Trap, UpdateDeadline};
 
@@ -11,6 +11,7 @@ use crate::backends::Outside;
 use crate::exchange::Exchange;
 use crate::fields::Phase;
 use crate::keyring::Keyring;
+use crate::series::Series;
 use crate::shared::PluginShared;
 use crate::sinks::Sink;
 use crate::spec::Limits;
@@ -27,8 +28,27 @@ pub(crate) struct Granted {
     pub(crate) outside: Outside,
     /// May set the caller.
     pub(crate) identity: bool,
-    /// Takes the names of plugins that fail again after a quarantine.
-    pub(crate) alarm: mpsc::Sender<Arc<str>>,
+    /// The metrics that this version makes: they go with it.
+    pub(crate) series: Series,
+    /// For a self-check: nothing leaves the instance.
+    pub(crate) is_rehearsal: bool,
+}
+
+impl Granted {
+    /// The same grants with nothing behind them that others share, for a self-check.
+    pub(crate) fn rehearsal(&self) -> Self {
+        Self {
+            shared: Arc::new(PluginShared::new(&self.shared.name, Instant::now())),
+            limits: self.limits.clone(),
+            sinks: self.sinks.clone(),
+            keyring: self.keyring.clone(),
+            keysets: self.keysets.clone(),
+            outside: Outside::default(),
+            identity: self.identity,
+            series: Series::default(),
+            is_rehearsal: true,
+        }
+    }
 }
 
 /// A store's data.
@@ -50,6 +70,9 @@ pub(crate) struct State {
     pub(crate) memory_refused: bool,
     /// Standard output and error up to the next line feed.
     pub(crate) stdio: Vec<u8>,
+    /// The last lines that the running call printed, for the message about its failure: a Rust
+    /// guest's panic is there.
+    pub(crate) printed: Vec<String>,
 }
 
 /// Raised by a host call past `limits.host_calls`.
@@ -72,6 +95,7 @@ impl State {
             wait_left: Duration::ZERO,
             memory_refused: false,
             stdio: Vec::new(),
+            printed: Vec::new(),
         }
     }
 
@@ -81,6 +105,7 @@ impl State {
         self.first_look = None;
         self.memory_refused = false;
         self.host_calls_left = self.granted.limits.host_calls;
+        self.printed.clear();
     }
 
     /// What happens when a call outlasts its epochs. Epochs pass by the wall clock, and on a

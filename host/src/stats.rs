@@ -2,14 +2,17 @@
 //! by that thread only, summed when somebody looks.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use thread_local::ThreadLocal;
 
+use crate::breaker::Calls;
 use crate::error::HookError;
 use crate::exchange::DecisionKind;
 use crate::fields::Phase;
+use crate::spec::Digest;
 
 /// Upper bounds of the duration histogram, in microseconds.
 const BUCKETS_US: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 10_000];
@@ -97,6 +100,21 @@ impl Stats {
         }
     }
 
+    /// Hooks that ran, by phase; without those that were refused before.
+    pub(crate) fn ran(&self) -> Calls {
+        let mut ran = [0; 3];
+        for shard in &self.0 {
+            for (sum, phase) in ran.iter_mut().zip(&shard.0) {
+                let rejected = HookError::REJECTIONS
+                    .iter()
+                    .filter_map(|reason| phase.failures.get(*reason))
+                    .map(Owned::get);
+                *sum += phase.calls.get().saturating_sub(rejected.sum());
+            }
+        }
+        ran
+    }
+
     fn sums(&self, phase: Phase) -> PhaseSums {
         let mut sums = PhaseSums::default();
         for shard in self.0.iter().filter_map(|shard| shard.0.get(phase as usize)) {
@@ -126,8 +144,8 @@ impl Stats {
 }
 
 /// Prometheus' text format, version 0.0.4: families one after the other, each with its samples
-/// of all plugins.
-pub(crate) fn render(plugins: &[(&str, &Stats)], out: &mut String) {
+/// of all plugins and of their versions that are loaded.
+pub(crate) fn render(plugins: &[(&str, Digest, Arc<Stats>)], out: &mut String) {
     type Render = fn(&str, &PhaseSums, &mut String);
     let families: [(&str, &str, &str, Render); 4] = [
         ("pillion_plugin_calls_total", "counter", "Hooks that ran.", |labels, sums, out| {
@@ -181,11 +199,14 @@ pub(crate) fn render(plugins: &[(&str, &Stats)], out: &mut String) {
     for (name, kind, help, render) in families {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (plugin, stats) in plugins {
+        for (plugin, digest, stats) in plugins {
             for phase in Phase::ALL {
                 let sums = stats.sums(phase);
                 if sums.calls > 0 {
-                    render(&format!("plugin=\"{plugin}\",phase=\"{}\"", phase.name()), &sums, out);
+                    let phase = phase.name();
+                    let labels =
+                        format!("plugin=\"{plugin}\",digest=\"{digest}\",phase=\"{phase}\"");
+                    render(&labels, &sums, out);
                 }
             }
         }
@@ -222,7 +243,8 @@ mod tests {
         assert_eq!(stats.totals(Phase::Request).calls, 1_000);
         assert_eq!(stats.totals(Phase::Response).failures, 1);
         let mut text = String::new();
-        render(&[("auth", &stats)], &mut text);
+        let digest = Digest::of(b"a");
+        render(&[("auth", digest, Arc::new(stats))], &mut text);
         for line in [
             "pillion_plugin_calls_total{plugin=\"auth\",phase=\"request\"} 1000",
             "pillion_plugin_duration_seconds_bucket{plugin=\"auth\",phase=\"request\",le=\"0.000002\"} 0",
@@ -232,6 +254,7 @@ mod tests {
             "pillion_plugin_failures_total{plugin=\"auth\",phase=\"response\",reason=\"stack\"} 1",
             "pillion_plugin_decisions_total{plugin=\"auth\",phase=\"response\",decision=\"failed-closed\"} 1",
         ] {
+            let line = line.replace(",phase", &format!(",digest=\"{digest}\",phase"));
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }

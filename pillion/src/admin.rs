@@ -11,11 +11,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use pillion_chassis::random::{Random as _, RandomError, SystemRandom};
 use pillion_chassis::{Json, Problem};
-use pillion_host::{ActivateError, Digest, Host, SwapRequest};
+use pillion_host::{ActivateError, Digest, Host, RollbackRequest, SwapRequest};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,21 @@ pub(crate) struct SwapBody {
     /// The component is refused when it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<Digest>,
+    /// Who makes the change, for the audit log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
+}
+
+/// What `POST …/rollback` takes; a request without a body means the set before.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RollbackBody {
+    /// The generation to go back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<u64>,
+    /// Who makes the change, for the audit log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
 }
 
 /// The routes, all of them.
@@ -88,6 +104,7 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/v1/reload", post(reload))
         .route("/admin/v1/generations", get(history))
         .route("/admin/v1/generations/rollback", post(rollback))
+        .route("/admin/v1/generations/attempts", get(attempts))
         .with_state(Arc::clone(&admin))
         .merge(admin.events.clone().router())
         .merge(admin.sagas.clone().router())
@@ -123,6 +140,10 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     }
 }
 
+async fn attempts(State(admin): State<Arc<Admin>>) -> Response {
+    Json(serde_json::json!({ "data": admin.host.attempts() })).into_response()
+}
+
 async fn swap(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
@@ -137,14 +158,20 @@ async fn swap(
         return Err(Problem::invalid("component", None, message));
     }
     not_of_a_fleet(&admin)?;
-    let SwapBody { component, config, digest } = body;
-    let change = SwapRequest { component, config, digest };
+    let SwapBody { component, config, digest, by } = body;
+    let change = SwapRequest { component, config, digest, by };
     activate(move || admin.host.swap(&name, change)).await
 }
 
-async fn rollback(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+async fn rollback(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
+    let RollbackBody { to, by } = if body.is_empty() {
+        RollbackBody::default()
+    } else {
+        serde_json::from_slice(&body)
+            .map_err(|error| Problem::invalid("body", None, error.to_string()))?
+    };
     not_of_a_fleet(&admin)?;
-    activate(move || admin.host.rollback()).await
+    activate(move || admin.host.roll_back(RollbackRequest { to, by })).await
 }
 
 /// A host that follows a document would undo at its next change what was done to it alone.
@@ -171,7 +198,7 @@ async fn activate<T: Serialize + Send + 'static>(
 /// The operator gets the whole chain of causes: it is their machine.
 fn refused(error: &ActivateError) -> Problem {
     let status = match error {
-        ActivateError::NotLoaded(_) => StatusCode::NOT_FOUND,
+        ActivateError::NotLoaded(_) | ActivateError::NoSuchGeneration(_) => StatusCode::NOT_FOUND,
         ActivateError::NothingToRollBackTo => StatusCode::CONFLICT,
         ActivateError::Record { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,

@@ -123,13 +123,13 @@ pub(crate) enum Plugin {
     List(Running),
     /// Replace a plugin's component or configuration, or both, while requests flow
     Swap(Swap),
-    /// Go back to the generation before
+    /// Go back to the set of plugins before, or to a generation on record
     Rollback(Rollback),
     /// Make the configuration's set of plugins that of all hosts
     Publish(Publish),
     /// Show which host runs what, which lag and why
     Status(FleetStatus),
-    /// Show the generations of a running process
+    /// Show the generations of a running process, and every attempt to change them
     History(Running),
     /// Make a project for a new plugin
     New(New),
@@ -337,8 +337,30 @@ pub(crate) struct Fleet {
     pub(crate) revision: Option<u64>,
 }
 
+/// Who makes a change, for the audit log.
+#[derive(Debug, Args)]
+pub(crate) struct Actor {
+    /// Who makes the change, for the audit log [default: the user who runs this command]
+    #[arg(long, value_name = "NAME", env = "PILLION_BY")]
+    by: Option<String>,
+}
+
+impl Actor {
+    /// The name that was given, or that of the user who runs the command, through `sudo` too.
+    pub(crate) fn name(&self) -> Option<String> {
+        let variable = |name: &&str| std::env::var(name).ok().filter(|name| !name.is_empty());
+        self.by.clone().or_else(|| ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(variable))
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {
+    /// The generation to go back to, as `history` shows it [default: the set before the one that
+    /// runs; given again, the command goes further back]
+    #[arg(long, value_name = "GENERATION")]
+    pub(crate) to: Option<u64>,
+    #[command(flatten)]
+    pub(crate) actor: Actor,
     #[command(flatten)]
     pub(crate) running: Running,
     #[command(flatten)]
@@ -350,6 +372,8 @@ pub(crate) struct Publish {
     /// The configuration [default: ./pillion.toml, else the built-in one]
     #[arg(long, value_name = "FILE", env = "PILLION_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) actor: Actor,
     #[command(flatten)]
     pub(crate) fleet: Fleet,
 }
@@ -380,6 +404,8 @@ pub(crate) struct Swap {
     /// Refuse the component unless it has this digest
     #[arg(long, value_name = "sha256:HEX")]
     pub(crate) digest: Option<String>,
+    #[command(flatten)]
+    pub(crate) actor: Actor,
     #[command(flatten)]
     pub(crate) running: Running,
     #[command(flatten)]

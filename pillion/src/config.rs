@@ -217,6 +217,9 @@ impl Loaded {
                     limits: plugin.limits.clone(),
                     failure_policy: plugin.failure_policy,
                     mode: plugin.mode,
+                    breaker: plugin.breaker.clone(),
+                    fallback: plugin.fallback,
+                    self_check: plugin.self_check,
                 };
                 (name.clone(), spec)
             })
@@ -250,6 +253,9 @@ mod tests {
         let logging = &file.plugins["logging"];
         assert_eq!(logging.limits, pillion_host::Limits::default());
         assert_eq!(logging.mode, pillion_host::InstanceMode::default());
+        assert_eq!(logging.breaker, pillion_host::BreakerSpec::default());
+        assert_eq!(logging.fallback, pillion_host::Fallback::default());
+        assert_eq!(logging.self_check, file.plugins["auth"].self_check);
     }
 
     /// Every key of the sections is in the file, if only in a comment.

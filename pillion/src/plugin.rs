@@ -20,10 +20,8 @@ pub(crate) fn plugin(command: &cli::Plugin) -> Result<()> {
     match command {
         cli::Plugin::List(process) => running::list(process),
         cli::Plugin::History(process) => running::history(process),
-        cli::Plugin::Rollback(back) if back.fleet.fleet.is_some() => {
-            fleet_plugins::rollback(&back.fleet)
-        }
-        cli::Plugin::Rollback(back) => running::rollback(&back.running),
+        cli::Plugin::Rollback(back) if back.fleet.fleet.is_some() => fleet_plugins::rollback(back),
+        cli::Plugin::Rollback(back) => running::rollback(back),
         cli::Plugin::Swap(swap) if swap.fleet.fleet.is_some() => fleet_plugins::swap(swap),
         cli::Plugin::Swap(swap) => running::swap(swap),
         cli::Plugin::Publish(publish) => fleet_plugins::publish(publish),

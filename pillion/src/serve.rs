@@ -33,7 +33,7 @@ pub(crate) use connection::{Listening, serve};
 pub(crate) use requests::{ProcessMetrics, RequestMetrics};
 
 use self::unread::Unread;
-use crate::config::Server;
+use crate::config::{SERVICES, Server};
 use crate::workers::WorkerBoard;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -58,7 +58,12 @@ pub(crate) fn protect(
         // 3. What the plugins found out about the caller, in the services' own type.
         .layer(from_fn(introduce_caller))
         // 2. The plugins see every request, those for unknown paths too.
-        .layer(host.layer(service, table))
+        .layer(if service == SERVICES[0] {
+            host.layer(service, table)
+        } else {
+            // The address is that of another service, not of a client.
+            host.layer(service, table).internal()
+        })
         // 1. Counts and times everything that a client is answered, the plugins included.
         .layer(from_fn_with_state(Arc::clone(metrics), requests::observe))
 }

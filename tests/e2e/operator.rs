@@ -1,6 +1,7 @@
 //! What an operator sees: health, metrics, the access log, and the commands.
 
 use pillion_tests::build;
+use pillion_tests::rig::sum;
 use pillion_tests::system::System;
 use serde_json::{Value, json};
 
@@ -18,8 +19,16 @@ async fn health_metrics_and_the_admin_token() {
     for name in [
         "pillion_plugin_calls_total{plugin=\"auth\",phase=\"request\"}",
         "pillion_plugin_decisions_total{plugin=\"auth\",phase=\"request\",decision=\"modify\"}",
-        "pillion_plugin_failures_total{plugin=\"auth\",phase=\"request\",reason=\"trap\"} 0",
         "pillion_plugin_duration_seconds_bucket{plugin=\"logging\",phase=\"completion\",le=\"+Inf\"}",
+    ] {
+        assert!(sum(&metrics, name) > 0, "{name} is not in\n{metrics}");
+    }
+    let failures =
+        "pillion_plugin_failures_total{plugin=\"auth\",phase=\"request\",reason=\"trap\"}";
+    assert_eq!(sum(&metrics, failures), 0);
+    for name in [
+        "pillion_plugin_breaker_open{plugin=\"auth\"} 0",
+        "pillion_fallbacks_total{plugin=\"auth\"} 0",
         "pillion_plugin_instances{plugin=\"ratelimit\"}",
         "pillion_plugin_memory_bytes{plugin=\"ratelimit\"}",
     ] {
@@ -141,6 +150,89 @@ async fn the_commands_list_swap_show_history_and_roll_back() {
         output(&["swap", "nothing", "--config", config.to_str().expect("UTF-8")]);
     assert!(!passed && said.contains("nothing"), "{said}");
     assert_eq!(limit(token).await, "75");
+}
+
+/// Every attempt is in the audit log, with who made it; what changes nothing makes no generation.
+#[tokio::test]
+async fn h13_history_shows_every_attempt_and_rollback_goes_further_back() {
+    let system = System::start();
+    let pillion = |arguments: &[&str], by: Option<&str>| {
+        let mut command = std::process::Command::new(build::pillion());
+        command.arg("plugin").args(arguments).arg("--data").arg(system.data());
+        command.env_remove("SUDO_USER").env_remove("PILLION_BY").env("USER", "osuser");
+        command.args(by.map(|by| format!("--by={by}")));
+        let output = command.output().expect("the program runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let swap = |user: u64, by| {
+        let windows = json!({ "windows": { "default": { "user": user, "app": 7 } } }).to_string();
+        pillion(&["swap", "ratelimit", "--config", &windows], by)
+    };
+    assert!(swap(7, Some("ann")).0);
+    let (passed, shown, said) = swap(7, None);
+    assert!(passed && shown.contains("unchanged: generation 2"), "{shown}{said}");
+    assert!(swap(8, None).0);
+    let (passed, _, said) = pillion(&["swap", "ratelimit", "--component", "/etc/passwd"], None);
+    assert!(!passed && said.contains("not WebAssembly"), "{said}");
+    for to in [2, 1] {
+        let (passed, shown, said) = pillion(&["rollback"], Some("bob"));
+        assert!(passed && shown.contains(&format!("rollback to {to}")), "{shown}{said}");
+    }
+    let (passed, _, said) = pillion(&["rollback"], None);
+    assert!(!passed && said.contains("no previous generation"), "{said}");
+    let (passed, shown, said) = pillion(&["rollback", "--to", "3"], None);
+    assert!(passed && shown.contains("rollback to 3"), "{shown}{said}");
+    let (passed, _, said) = pillion(&["rollback", "--to", "77"], None);
+    assert!(!passed && said.contains("generation 77 is not on record"), "{said}");
+
+    let (passed, shown, said) = pillion(&["history"], None);
+    assert!(passed, "{said}");
+    for parts in [
+        &["ann", "swap", "activated", "ratelimit sha256:"][..],
+        &["osuser", "swap", "unchanged"],
+        &["osuser", "swap", "refused", "not WebAssembly"],
+        &["bob", "rollback", "activated"],
+        &["osuser", "rollback", "refused", "generation 77 is not on record"],
+    ] {
+        let found = shown.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(found, "{parts:?} is not in\n{shown}");
+    }
+    let (passed, shown, said) = pillion(&["history", "--json"], None);
+    assert!(passed, "{said}");
+    let both: Value = serde_json::from_str(&shown).expect("JSON");
+    let count = |name: &str| both[name].as_array().map_or(0, Vec::len);
+    // The start is one, too.
+    assert_eq!((count("generations"), count("attempts")), (6, 10), "{shown}");
+}
+
+/// What a component fails with is one line, with its root cause.
+fn failure_of(deed: &str) -> String {
+    let output = std::process::Command::new(build::pillion())
+        .args(["plugin", "run"])
+        .arg(build::fixture("hostile"))
+        .args(["--config", &json!({ "do": deed }).to_string()])
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains(" ERROR ")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(!said.contains("wasm backtrace"), "{said}");
+    lines[0].to_owned()
+}
+
+#[test]
+fn h15_a_trap_inside_a_host_call_is_one_line_with_its_root_cause() {
+    let line = failure_of("random-bomb");
+    assert!(line.contains("asked for 4294967295 random bytes"), "{line}");
+    let cause = line.find("asked for").unwrap_or(usize::MAX);
+    assert!(line.find(" in ").is_none_or(|place| cause < place), "the cause first: {line}");
+}
+
+#[test]
+fn h19_a_panic_message_is_in_the_line_of_its_failure() {
+    let line = failure_of("trap");
+    assert!(line.contains("a fixture's panic") && line.contains("a hook failed"), "{line}");
 }
 
 #[test]

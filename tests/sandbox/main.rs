@@ -3,4 +3,6 @@
 
 mod at_load;
 mod at_run;
+mod breaker;
 mod state;
+mod versions;

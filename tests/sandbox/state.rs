@@ -17,7 +17,7 @@ use pillion_host::{GenerationSpec, Host, HostOptions, PluginSpec, RouteTable, St
 use pillion_test_servers::{Redis, ServerOptions};
 use pillion_tests::build;
 use pillion_tests::client::Client;
-use pillion_tests::rig::{plugin, single};
+use pillion_tests::rig::{plugin, single, sum};
 use serde_json::json;
 
 /// A host with a server around it; it stops when it is dropped.
@@ -112,11 +112,9 @@ impl Node {
         self.client.get("/").header("x-before", deeds).send().await.expect(200).text()
     }
 
-    /// The whole number of a metric's line, 0 when it is not there.
-    fn metric(&self, line: &str) -> u64 {
-        let metrics = self.host.metrics();
-        let value = metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
-        value.unwrap_or_default()
+    /// The sum of a metric's series that have these labels, 0 when there are none.
+    fn metric(&self, series: &str) -> u64 {
+        sum(&self.host.metrics(), series)
     }
 
     /// Waits until `deeds` are answered with what begins like this.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use pillion_host::{
-    GenerationSpec, Host, HostOptions, PluginSpec, RouteTable, SinkSpec, SinkTarget,
+    ClientAddress, GenerationSpec, Host, HostOptions, PluginSpec, RouteTable, SinkSpec, SinkTarget,
 };
 use serde_json::Value;
 
@@ -92,6 +92,41 @@ pub fn plugin(component: std::path::PathBuf, config: Value, grants: &[&str]) -> 
     spec
 }
 
+/// The sum over all series of a page that have the name and the labels of `series`, whatever other
+/// labels they have: `calls_total{plugin="mine"}` sums over phases and versions.
+pub fn sum(page: &str, series: &str) -> u64 {
+    let labels = |series: &str| -> Vec<String> {
+        let inside = series.split_once('{').map_or("", |(_, rest)| rest);
+        let inside = inside.rsplit_once('}').map_or("", |(inside, _)| inside);
+        inside.split("\",").map(|label| label.trim_end_matches('"').to_owned()).collect()
+    };
+    let name = |series: &str| series.split(['{', ' ']).next().unwrap_or_default().to_owned();
+    let (wanted, wanted_labels) = (name(series), labels(series));
+    let of_line = |line: &str| -> Option<u64> {
+        let (found, value) = line.rsplit_once(' ')?;
+        let found_labels = labels(found);
+        let matches = name(found) == wanted
+            && wanted_labels.iter().all(|label| label.is_empty() || found_labels.contains(label));
+        if matches { value.parse().ok() } else { None }
+    };
+    page.lines().filter(|line| !line.starts_with('#')).filter_map(of_line).sum()
+}
+
+/// The header in which a test says from which address a request comes.
+pub const CLIENT: &str = "x-test-client";
+
+/// Stands for a server that knows its clients' addresses.
+async fn client_address(
+    mut request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    let header = request.headers().get(CLIENT).and_then(|value| value.to_str().ok());
+    if let Some(address) = header.map(|text| text.parse().expect("an address")) {
+        request.extensions_mut().insert(ClientAddress(address));
+    }
+    next.run(request).await
+}
+
 impl Rig {
     /// Starts this set.
     pub async fn start(spec: GenerationSpec) -> Self {
@@ -102,7 +137,8 @@ impl Rig {
             .route("/empty", get(|| async { http::StatusCode::NO_CONTENT }))
             .route("/slow", get(|| tokio::time::sleep(SLOW)))
             .fallback(|| async { "the handler\n" })
-            .layer(host.layer("app", RouteTable::default()));
+            .layer(host.layer("app", RouteTable::default()))
+            .layer(axum::middleware::from_fn(client_address));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let server = tokio::spawn(async move {
@@ -111,11 +147,9 @@ impl Rig {
         Self { host, client: Client::new(format!("http://{address}")), folder, server }
     }
 
-    /// The whole number of a metric's line, 0 when it is not there.
-    pub fn metric(&self, line: &str) -> u64 {
-        let metrics = self.host.metrics();
-        let value = metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
-        value.unwrap_or_default()
+    /// The sum of a metric's series that have these labels, 0 when there are none; see [`sum`].
+    pub fn metric(&self, series: &str) -> u64 {
+        sum(&self.host.metrics(), series)
     }
 }
 

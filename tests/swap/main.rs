@@ -8,7 +8,9 @@
     reason = "a suite that finds what it did not expect ends there, with the reason"
 )]
 
+mod bad_artifacts;
 mod crash;
 mod fleet;
 mod streams;
 mod under_load;
+mod usage;

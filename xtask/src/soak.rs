@@ -13,12 +13,16 @@ use crate::{plugins, servers, tools};
 /// Kills, unless another number is given: a thousand crashes have found what ten did not.
 const KILLS_DEFAULT: u32 = 1_000;
 
+/// Hot swaps, unless another number is given: the promise is ten thousand.
+const SWAPS_DEFAULT: u32 = 10_000;
+
 /// How long the broker is away, unless another time is given: the promise is ten minutes.
 const OUTAGE_SECONDS_DEFAULT: u32 = 600;
 
 /// How long a partition lasts, unless another time is given: longer than every time-out and lease.
 const PARTITION_SECONDS_DEFAULT: u32 = 60;
 
+/// `soak swaps [SWAPS]`: swaps plugins under load, with memory, descriptors and instances asserted.
 /// `soak crash [KILLS]`: kills the system at any moment, so many times on each back end, and holds
 /// what it has against what was acknowledged. `soak outage [SECONDS]`: posts go on while the broker
 /// is away so long, and are caught up with. `soak partition [SECONDS [PART[,PART]]]`: the parts of a
@@ -34,6 +38,11 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
             let kills = rest.first().map_or(Ok(KILLS_DEFAULT), |text| number(text))?;
             let told = format!("{kills} kills on each back end; each takes about half a second");
             ("crash", "kills_at_any_moment", "PILLION_SOAK_KILLS", kills.to_string(), told)
+        }
+        [what, rest @ ..] if what == "swaps" && rest.len() <= 1 => {
+            let swaps = rest.first().map_or(Ok(SWAPS_DEFAULT), |text| number(text))?;
+            let told = format!("{swaps} hot swaps under load; 30 a second");
+            ("swap", "p01_six_hundred_swaps", "PILLION_SOAK_SWAPS", swaps.to_string(), told)
         }
         [what] if what == "sagas" => {
             let told = "some hundred crashes on each back end; each takes about a second";
@@ -53,12 +62,13 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
             ("fleet", "partitions_lose", "PILLION_SOAK_PARTITION_S", seconds.to_string(), told)
         }
         _ => bail!(
-            "say `cargo xtask soak crash [KILLS]`, `soak sagas`, `soak social`, `soak \
+            "say `cargo xtask soak crash [KILLS]`, `soak swaps [SWAPS]`, `soak sagas`, `soak social`, `soak \
              outage [SECONDS]` or `soak partition [SECONDS [PART[,PART]]]`"
         ),
     };
     tools::ready(project)?;
     plugins::build(project)?;
+    plugins::build_fixtures(project)?;
     servers::install(project)?;
     let packages = ["--package", "pillion", "--package", "pillion-tests"];
     run(project.cargo(&["build"]).args(packages), "building the program")?;

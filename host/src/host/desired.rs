@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Host, base_digest};
+use crate::audit::Attempt;
 use crate::error::{ActivateError, LoadError, LoadErrorReason};
 use crate::generation::{Cause, Record};
 use crate::report::GenerationInfo;
@@ -17,13 +18,15 @@ const BASE: &[u8] = b"decided for many hosts";
 impl Host {
     /// Activates a set that was decided for many hosts, unless it is what runs already. Each
     /// plugin's digest must be set; components that this host does not keep come in
-    /// `components`. Nothing changes unless all of them load. Blocks as [`Self::swap`] does.
+    /// `components`. `by` made the change, for the audit log. Nothing changes unless all of them
+    /// load. Blocks as [`Self::swap`] does.
     ///
     /// In a host that has just been made it takes the place of [`Self::start`]. A version that
     /// kept failing and was replaced by the one before it stays so while the set is the same.
     pub fn activate(
         &self,
         revision: u64,
+        by: Option<String>,
         spec: GenerationSpec,
         mut components: BTreeMap<Digest, Vec<u8>>,
     ) -> Result<GenerationInfo, ActivateError> {
@@ -58,13 +61,19 @@ impl Host {
             }
         }
         let cause = Cause::Fleet { revision };
-        let previous = before.map(|record| record.id);
+        let previous = before.as_ref().map(|record| record.id);
         let record = Record { desired, ..self.record(cause, Digest::of(BASE), spec, previous) };
+        let attempt = Attempt::new(by.as_deref(), "fleet");
+        let none = GenerationSpec::default();
+        let earlier = before.as_ref().map_or(&none, |before| &before.spec);
+        let attempt = Attempt { from: previous, ..attempt.between(earlier, &record.spec) };
         let running = self.generation();
-        let generation = self.build(record.id, &record.spec, &running.plugins, &components)?;
+        let built = self
+            .build(record.id, &record.spec, &running.plugins, &components)
+            .and_then(|generation| self.keep(&mut components).map(|()| generation));
         drop(running);
-        self.keep(&mut components)?;
-        self.flip(&mut activation, record, Arc::new(generation))
+        let flipped = built.and_then(|built| self.flip(&mut activation, record, Arc::new(built)));
+        self.conclude(attempt, flipped)
     }
 
     /// The components of a set that this host does not keep, by the plugin's name. One that is

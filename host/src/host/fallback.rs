@@ -1,59 +1,76 @@
-//! The way back from a version that keeps failing: when a plugin fails again after a quarantine,
-//! the version before it takes its place, while everything else stays as it is.
+//! The supervisor of plugins: moves the windows of their circuit breakers on, and, where an
+//! operator has opted in, replaces a new version that fails by the one before it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use super::{Activation, Host};
-use crate::error::{ActivateError, HostError};
-use crate::generation::{Cause, Record};
+use crate::audit::Attempt;
+use crate::error::HostError;
+use crate::generation::{Cause, Generation, Record};
+use crate::plugin::LoadedPlugin;
+use crate::report::GenerationInfo;
 use crate::spec::PluginSpec;
 
+/// How often plugins are looked at: a version that fails is replaced this soon.
+const TICK: Duration = Duration::from_millis(20);
+
 impl Host {
-    /// Starts the thread that listens for alarms; it ends with the host.
-    pub(super) fn guard(&self, alarms: mpsc::Receiver<Arc<str>>) -> Result<(), HostError> {
+    /// Starts the supervisor's thread; it ends with the host.
+    pub(super) fn supervise(&self) -> Result<(), HostError> {
         let host = Arc::downgrade(&self.0);
         thread::Builder::new()
-            .name("pillion-guard".to_owned())
+            .name("pillion-plugins".to_owned())
             .spawn(move || {
-                while let Ok(name) = alarms.recv() {
+                loop {
+                    thread::sleep(TICK);
                     let Some(inner) = host.upgrade() else {
                         break;
                     };
-                    if let Err(error) = Self(inner).fall_back(&name) {
-                        tracing::error!(
-                            plugin = &*name, %error,
-                            "the version before the one that keeps failing does not load"
-                        );
-                    }
+                    Self(inner).look_after_plugins();
                 }
             })
             .map(drop)
             .map_err(|source| HostError::Io {
-                what: "cannot start the thread that watches over plugins".to_owned(),
+                what: "cannot start the thread that supervises plugins".to_owned(),
                 source,
             })
     }
 
-    fn fall_back(&self, name: &str) -> Result<(), ActivateError> {
+    fn look_after_plugins(&self) {
+        // Not the generation: a swap would wait for this thread as for a request.
+        let plugins: Vec<_> = self.0.current.load().plugins.values().map(Arc::clone).collect();
+        for plugin in plugins {
+            plugin.tick();
+            if let Some(reason) = plugin.falls_back() {
+                self.fall_back(&plugin, &reason);
+                plugin.breaker.end_trial();
+            }
+        }
+    }
+
+    fn fall_back(&self, failing: &Arc<LoadedPlugin>, reason: &str) {
+        let name = &*failing.granted.shared.name;
         let mut activation = self.lock();
         let running = self.generation();
-        let (Some(current), Some(failing)) = (activation.record.clone(), running.plugins.get(name))
-        else {
-            return Ok(());
+        // It may have been replaced since.
+        let is_running =
+            running.plugins.get(name).is_some_and(|loaded| Arc::ptr_eq(loaded, failing));
+        let Some(current) = activation.record.clone().filter(|_| is_running) else {
+            return;
         };
-        // It may have been exchanged since.
-        if !failing.quarantined() {
-            return Ok(());
-        }
         activation.set_aside.push((name.to_owned(), failing.spec.clone()));
         let Some((to, before)) = self.version_before(&activation, &current, name) else {
-            tracing::error!(plugin = name, "there is no version before the one that keeps failing");
-            return Ok(());
+            tracing::error!(plugin = name, reason, "no version to fall back to");
+            return;
         };
         let mut spec = current.spec.clone();
         spec.plugins.insert(name.to_owned(), before.clone());
+        let attempt = Attempt::new(Some("host"), "fallback").between(&current.spec, &spec);
+        let attempt = Attempt { from: Some(current.id), ..attempt };
         let cause = Cause::Fallback { plugin: name.to_owned(), to };
         let mut record = self.record(cause, current.base, spec, Some(current.id));
         record.desired = current.desired;
@@ -62,10 +79,21 @@ impl Host {
         if let Some(warm) = warm(&activation, name, &before) {
             loaded.insert(name.to_owned(), warm);
         }
-        let generation = self.build(record.id, &record.spec, &loaded, &BTreeMap::new())?;
+        let built = self.build(record.id, &record.spec, &loaded, &BTreeMap::new());
         drop(loaded);
-        tracing::error!(plugin = name, to, "it keeps failing; its version before takes its place");
-        self.flip(&mut activation, record, Arc::new(generation)).map(drop)
+        tracing::error!(
+            plugin = name, to, reason,
+            digest = %failing.digest,
+            "new version fails: falling back to the version before it"
+        );
+        let flipped =
+            built.and_then(|built: Generation| self.flip(&mut activation, record, Arc::new(built)));
+        match self.conclude(attempt, flipped) {
+            Ok(GenerationInfo { .. }) => {
+                failing.granted.shared.breaker.fallbacks.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!(plugin = name, %error, "cannot fall back"),
+        }
     }
 
     /// The newest other version of a plugin that ran under the same configuration and has not
@@ -95,11 +123,7 @@ impl Host {
 }
 
 /// The same version with its instances still warm, if it ran just before.
-fn warm(
-    activation: &Activation,
-    name: &str,
-    version: &PluginSpec,
-) -> Option<Arc<crate::plugin::LoadedPlugin>> {
+fn warm(activation: &Activation, name: &str, version: &PluginSpec) -> Option<Arc<LoadedPlugin>> {
     let (_, generation) = activation.previous.as_ref()?;
     generation.plugins.get(name).filter(|loaded| loaded.spec == *version).map(Arc::clone)
 }

@@ -38,8 +38,13 @@ pub(super) fn write(state: &State, level: Level, message: &str) {
 }
 
 /// Cuts and escapes, so that a message can neither forge a line nor speak to a terminal.
-fn clean(message: &str) -> String {
-    let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
+pub(crate) fn clean(message: &str) -> String {
+    clean_to(message, MESSAGE_BYTES_MAX)
+}
+
+/// As [`clean`], cut after so many bytes.
+pub(crate) fn clean_to(message: &str, bytes_max: usize) -> String {
+    let end = message.floor_char_boundary(bytes_max);
     let cut = message.get(..end).unwrap_or_default();
     let mut out = String::with_capacity(cut.len());
     for char in cut.chars() {

@@ -28,6 +28,6 @@ fn record(
 ) -> wasmtime::Result<()> {
     let granted = &enter(&mut store)?.granted;
     let labels = labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-    granted.shared.series.record(name, labels, sample, granted.limits.metric_series);
+    granted.series.record(name, labels, sample, granted.limits.metric_series);
     Ok(())
 }

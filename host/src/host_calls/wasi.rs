@@ -36,6 +36,10 @@ const INTERFACES: [(&str, super::Define); 18] = [
 /// A plugin's line on standard output is cut here.
 const LINE_BYTES_MAX: usize = 4 << 10;
 
+/// Lines that the message about a failure repeats, and what is kept of each.
+const PRINTED_LINES_MAX: usize = 2;
+const PRINTED_BYTES_MAX: usize = 256;
+
 /// What `check-write` allows at once.
 const WRITE_BYTES_MAX: u64 = 4_096;
 
@@ -209,11 +213,25 @@ fn write(state: &mut State, bytes: &[u8]) {
         let room = LINE_BYTES_MAX.saturating_sub(stdio.len());
         stdio.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
         if part.ends_with(b"\n") {
-            log::write(state, Level::Info, String::from_utf8_lossy(&stdio).trim_end());
+            let line = String::from_utf8_lossy(&stdio);
+            remember(state, line.trim_end());
+            log::write(state, Level::Info, line.trim_end());
             stdio.clear();
         }
     }
     state.stdio = stdio;
+}
+
+/// Keeps a line for the message about a failure that may follow.
+fn remember(state: &mut State, line: &str) {
+    // The last line of every panic of a Rust guest, and no help here.
+    if line.trim().is_empty() || line.starts_with("note: run with `RUST_BACKTRACE=1`") {
+        return;
+    }
+    if state.printed.len() >= PRINTED_LINES_MAX {
+        state.printed.remove(0);
+    }
+    state.printed.push(log::clean_to(line, PRINTED_BYTES_MAX));
 }
 
 /// Logs what a hook printed without a line feed behind it, before another request's output.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use pillion_host::{FailurePolicy, INSTANCES_MAX, instances_needed};
+use pillion_host::{FailurePolicy, Fallback, INSTANCES_MAX, instances_needed};
 
 use super::reading::{Problem, line_of_key, nearest};
 use super::sections::{Plugin, SERVICES, Service};
@@ -236,6 +236,16 @@ impl Findings<'_> {
         }
         if let Some((limit, reason)) = plugin.limits.out_of_range() {
             self.add(key(&format!(".limits.{limit}")), reason);
+        }
+        if plugin.grants.identity && plugin.fallback == Fallback::Previous {
+            self.add(
+                key(".fallback"),
+                "a plugin with the grant `identity` decides who the caller is: clients that make \
+                 it fail must not be able to bring back an older one; use \"none\"",
+            );
+        }
+        if let Err(reason) = plugin.breaker.check() {
+            self.add(key(".breaker"), reason);
         }
         for sink in &plugin.grants.sinks {
             let names: Vec<String> = self.config().sinks.keys().cloned().collect();

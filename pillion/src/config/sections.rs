@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pillion_host::{Digest, FailurePolicy, Grants, InstanceMode, Limits, SinkSpec, SinkTarget};
+use pillion_host::{
+    BreakerSpec, Digest, FailurePolicy, Fallback, Grants, InstanceMode, Limits, SinkSpec,
+    SinkTarget,
+};
 use serde::{Deserialize, Deserializer};
 
 /// The services that exist, the one that faces clients first. Add new ones at the end: the place
@@ -354,7 +357,20 @@ pub(crate) struct Plugin {
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
+    pub(crate) breaker: BreakerSpec,
+    #[serde(default)]
+    pub(crate) fallback: Fallback,
+    #[serde(default = "Plugin::self_check_default")]
+    pub(crate) self_check: bool,
+    #[serde(default)]
     pub(crate) config: toml::Table,
+}
+
+impl Plugin {
+    /// A version that fails on a plain request is found out before clients are.
+    fn self_check_default() -> bool {
+        true
+    }
 }
 
 /// One service.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::document::{Document, Report, State};
 use super::follow::REPORT_INTERVAL;
 use super::source::{Replaced, Source, SourceAddress};
-use crate::cli::{Fleet, FleetStatus, Publish, Swap};
+use crate::cli::{Fleet, FleetStatus, Publish, Rollback, Swap};
 use crate::config::{Loaded, Overrides, SERVICES};
 use crate::output::{print, table};
 use crate::plugin::{config_argument, scratch};
@@ -43,7 +43,7 @@ pub(crate) fn publish(publish: &Publish) -> Result<()> {
     block_on(async {
         let source = open(address, &publish.fleet).await?;
         let before = source.source.document().await?;
-        source.commit(before, Cause::Configuration, set, &components).await
+        source.commit(before, Cause::Configuration, set, &components, publish.actor.name()).await
     })
 }
 
@@ -91,18 +91,22 @@ pub(crate) fn swap(swap: &Swap) -> Result<()> {
             try_out(&swap.name, plugin)?;
         }
         let cause = Cause::Swap { plugin: swap.name.clone() };
-        source.commit(Some(before), cause, set, &components).await
+        source.commit(Some(before), cause, set, &components, swap.actor.name()).await
     })
 }
 
 /// Brings back the set before, on all hosts.
-pub(crate) fn rollback(fleet: &Fleet) -> Result<()> {
+pub(crate) fn rollback(back: &Rollback) -> Result<()> {
+    if back.to.is_some() {
+        bail!("a fleet keeps the set before only: leave --to out");
+    }
+    let fleet = &back.fleet;
     block_on(async {
         let source = open(address(fleet)?, fleet).await?;
         let before = source.required().await?;
         let earlier = before.previous.clone().context("there is no revision to go back to")?;
         let cause = Cause::Rollback { to: earlier.revision };
-        source.commit(Some(before), cause, earlier.set, &[]).await
+        source.commit(Some(before), cause, earlier.set, &[], back.actor.name()).await
     })
 }
 
@@ -238,6 +242,7 @@ impl Opened {
         cause: Cause,
         set: GenerationSpec,
         components: &[(Digest, Vec<u8>)],
+        by: Option<String>,
     ) -> Result<()> {
         let there = before.as_ref().map(|before| before.revision);
         if let Some(seen) = self.seen {
@@ -247,7 +252,8 @@ impl Opened {
                 there.unwrap_or_default()
             );
         }
-        let document = Document::after(before.as_ref(), cause, set, SystemClock.now());
+        let mut document = Document::after(before.as_ref(), cause, set, SystemClock.now());
+        document.by = by;
         if before.as_ref().is_some_and(|before| before.set == document.set) {
             return print(&format!("revision {} says so already", there.unwrap_or_default()));
         }

@@ -25,6 +25,9 @@ pub(super) struct Document {
     pub(super) changed_us: i64,
     /// What the last change was.
     pub(super) change: Cause,
+    /// Who made it, for the hosts' audit logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<String>,
     /// Every plugin with its digest, and the chains of every service.
     pub(super) set: GenerationSpec,
     /// What ran before, for a rollback.
@@ -52,6 +55,7 @@ impl Document {
             revision: before.map_or(0, |before| before.revision) + 1,
             changed_us: now.as_micros(),
             change,
+            by: None,
             set: without_paths(set),
             previous: before
                 .map(|before| Earlier { revision: before.revision, set: before.set.clone() }),

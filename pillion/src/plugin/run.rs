@@ -34,7 +34,7 @@ const KEYSET: &str = "access-tokens";
 pub(super) fn run(arguments: &Run) -> Result<()> {
     // What the plugin logs, and why a hook failed.
     let mut settings = Config::default();
-    "info,pillion_host::host=warn".clone_into(&mut settings.log.filter);
+    "info,pillion_host::host=warn,pillion_host::audit=warn".clone_into(&mut settings.log.filter);
     tracing_output::begin(&settings)?;
     let request = Template::of(arguments)?;
     let (_folder, mut options) = scratch()?;

@@ -6,9 +6,9 @@ use pillion_chassis::Timestamp;
 use serde_json::{Value, json};
 
 use super::config_argument;
-use crate::admin::SwapBody;
-use crate::cli::{Running, Swap};
-use crate::output::cell;
+use crate::admin::{RollbackBody, SwapBody};
+use crate::cli::{Rollback, Running, Swap};
+use crate::output::{cell, print};
 use crate::running::{ask, show};
 
 pub(super) fn list(process: &Running) -> Result<()> {
@@ -17,13 +17,32 @@ pub(super) fn list(process: &Running) -> Result<()> {
 }
 
 pub(super) fn history(process: &Running) -> Result<()> {
-    let answer = ask(process, Method::GET, "/admin/v1/generations", None)?;
-    show(process, &answer, &GENERATION_COLUMNS, generation_row)
+    let generations = ask(process, Method::GET, "/admin/v1/generations", None)?;
+    let attempts = ask(process, Method::GET, "/admin/v1/generations/attempts", None)?;
+    if process.json {
+        let both = json!({ "generations": generations["data"], "attempts": attempts["data"] });
+        return print(&serde_json::to_string_pretty(&both)?);
+    }
+    show(process, &generations, &GENERATION_COLUMNS, generation_row)?;
+    print("\nEvery attempt to change them, newest first:")?;
+    show(process, &attempts, &ATTEMPT_COLUMNS, attempt_row)
 }
 
-pub(super) fn rollback(process: &Running) -> Result<()> {
-    let answer = ask(process, Method::POST, "/admin/v1/generations/rollback", None)?;
-    show(process, &answer, &ACTIVATED_COLUMNS, generation_row)
+pub(super) fn rollback(back: &Rollback) -> Result<()> {
+    let body = serde_json::to_value(RollbackBody { to: back.to, by: back.actor.name() })?;
+    let path = "/admin/v1/generations/rollback";
+    let answer = ask(&back.running, Method::POST, path, Some(body))?;
+    activated(&back.running, &answer)
+}
+
+/// Shows what a change came to.
+fn activated(process: &Running, answer: &Value) -> Result<()> {
+    if !process.json && answer.pointer("/data/unchanged") == Some(&Value::Bool(true)) {
+        let generation = answer.pointer("/data/generation").and_then(Value::as_u64);
+        let generation = generation.unwrap_or_default();
+        return print(&format!("unchanged: generation {generation} has exactly that already"));
+    }
+    show(process, answer, &ACTIVATED_COLUMNS, generation_row)
 }
 
 pub(super) fn swap(swap: &Swap) -> Result<()> {
@@ -41,10 +60,11 @@ pub(super) fn swap(swap: &Swap) -> Result<()> {
         }
     };
     let config = swap.config.as_deref().map(config_argument).transpose()?;
-    let body = serde_json::to_value(SwapBody { component, config, digest })?;
+    let by = swap.actor.name();
+    let body = serde_json::to_value(SwapBody { component, config, digest, by })?;
     let path = format!("/admin/v1/plugins/{}/swap", swap.name);
     let answer = ask(&swap.running, Method::POST, &path, Some(body))?;
-    show(&swap.running, &answer, &ACTIVATED_COLUMNS, generation_row)
+    activated(&swap.running, &answer)
 }
 
 const PLUGIN_COLUMNS: [&str; 9] = [
@@ -80,6 +100,33 @@ fn plugin_row(plugin: &Value) -> Value {
 
 const GENERATION_COLUMNS: [&str; 6] =
     ["generation", "active", "activated", "cause", "changed", "plugins"];
+
+const ATTEMPT_COLUMNS: [&str; 8] =
+    ["at", "by", "action", "outcome", "from", "generation", "plugins", "reason"];
+
+/// Writes the time, and the digests before and after, for people.
+fn attempt_row(attempt: &Value) -> Value {
+    let at_us = attempt.get("at_us").and_then(Value::as_i64);
+    let plugins = attempt.get("plugins").and_then(Value::as_object).into_iter().flatten();
+    let plugins = plugins.map(|(name, change)| {
+        let side = |key: &str| cell(change.get(key));
+        let mut text = format!("{name} {} > {}", side("from"), side("to"));
+        if change.get("config_from") != change.get("config_to") {
+            text += &format!(" (config {} > {})", side("config_from"), side("config_to"));
+        }
+        text
+    });
+    json!({
+        "at": at_us.map(|at| Timestamp::from_micros(at).to_string()),
+        "by": attempt.get("by"),
+        "action": attempt.get("action"),
+        "outcome": attempt.get("outcome"),
+        "from": attempt.get("from"),
+        "generation": attempt.get("generation"),
+        "plugins": plugins.collect::<Vec<_>>().join(", "),
+        "reason": attempt.get("reason"),
+    })
+}
 
 /// Of a generation that has just been activated: also what is left on the one before, which it
 /// did not wait for any longer.
