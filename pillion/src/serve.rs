@@ -16,6 +16,8 @@ mod unread;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
@@ -102,6 +104,10 @@ async fn answer(
         Ok(admitted) => admitted,
         Err(refusal) => {
             front.metrics.refusals.count(refusal);
+            if refusal != Refusal::RequestOverload {
+                // An address that has more than its part would only ask again at once.
+                tokio::time::sleep(ADDRESS_REFUSAL_DELAY).await;
+            }
             return (refused(refusal), Held::default());
         }
     };
@@ -142,6 +148,10 @@ async fn answer(
     }
     (response, held)
 }
+
+/// How long a refusal waits for which the client's address is the reason: refusing is work as well,
+/// and each of its connections has only so many requests.
+const ADDRESS_REFUSAL_DELAY: Duration = Duration::from_millis(500);
 
 /// What `answer` hands to the layers around a service.
 #[derive(Clone, Debug)]

@@ -70,12 +70,19 @@ pub(crate) struct Addresses {
     limits: Limits,
     ipv6_prefix: u8,
     connected: Mutex<HashMap<AddressKey, Weak<Address>>>,
+    /// How many are connected.
+    count: AtomicUsize,
 }
 
 impl Addresses {
     pub(crate) fn new(server: &Server) -> Self {
         let ipv6_prefix = u8::try_from(server.ipv6_prefix).unwrap_or(128);
-        Self { limits: Limits::of(server), ipv6_prefix, connected: Mutex::default() }
+        Self {
+            limits: Limits::of(server),
+            ipv6_prefix,
+            connected: Mutex::default(),
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// Returns the counts of a client's address, which every connection and request of that
@@ -93,6 +100,7 @@ impl Addresses {
             taken: Default::default(),
         });
         connected.insert(key, Arc::downgrade(&address));
+        this.count.store(connected.len(), Ordering::Relaxed);
         address
     }
 
@@ -137,9 +145,10 @@ impl Address {
         self.taken[resource as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns whether the address has limits.
-    pub(crate) fn is_limited(&self) -> bool {
-        self.registered.is_some()
+    /// Returns whether other addresses are connected that could be served instead.
+    pub(crate) fn has_rivals(&self) -> bool {
+        let rivals = |(_, addresses): &(_, Arc<Addresses>)| addresses.count.load(Ordering::Relaxed);
+        self.registered.as_ref().map_or(0, rivals) > 1
     }
 }
 
@@ -150,6 +159,7 @@ impl Drop for Address {
         // A new client of the same address may have registered meanwhile.
         if connected.get(&key).is_some_and(|address| address.strong_count() == 0) {
             connected.remove(&key);
+            addresses.count.store(connected.len(), Ordering::Relaxed);
         }
     }
 }

@@ -78,10 +78,11 @@ impl Admission {
     pub(super) async fn admit(self: &Arc<Self>, address: &Address) -> Result<Arc<Permit>, Refusal> {
         let limit = self.limit();
         // While there is too much, one address must leave room for others.
-        let share = limit - limit / 4;
-        let greedy = address.is_limited() && address.taken(Resource::Requests) > share.max(1);
-        if greedy && limit < self.max {
-            return Err(Refusal::RequestOverload);
+        let share = (limit / 2).max(1);
+        let is_greedy =
+            limit < self.max && address.taken(Resource::Requests) > share && address.has_rivals();
+        if is_greedy {
+            return Err(Refusal::RequestAddressShare);
         }
         if self.waiting.load(Ordering::Relaxed) == 0 && self.try_enter() {
             return Ok(self.permit());
@@ -127,17 +128,29 @@ impl Admission {
     }
 
     /// Adjusts the limit after an interval.
-    fn adjust(&self, is_queued: bool) {
+    fn adjust(&self, queue: Queue) {
+        // A database that is slow for its own reasons must not stop what does not need it.
+        let min = match queue {
+            Queue::AtDatabase => (self.min * 4).min(self.max).min(self.limit()),
+            Queue::None | Queue::AtProcessor => self.min,
+        };
         let peak = self.peak.swap(self.in_flight(), Ordering::Relaxed);
         let limit = self.limit();
-        let next = if is_queued {
+        let next = match queue {
+            Queue::None => limit + (limit / 16).max(1),
             // What was not in use does not count: the queue is made by those in flight.
-            limit.min(peak) * 4 / 5
-        } else {
-            limit + (limit / 16).max(1)
+            Queue::AtProcessor | Queue::AtDatabase => limit.min(peak) * 4 / 5,
         };
-        self.limit.store(next.clamp(self.min, self.max), Ordering::Relaxed);
+        self.limit.store(next.clamp(min, self.max), Ordering::Relaxed);
     }
+}
+
+/// Where requests waited for long since the last adjustment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    None,
+    AtProcessor,
+    AtDatabase,
 }
 
 /// Counts one that waits.
@@ -215,7 +228,12 @@ async fn control(admission: &Admission, databases: &[Database]) {
         // All are asked, so that each begins again.
         let waits_for_database =
             databases.iter().filter(|database| database.was_queue_standing()).count() > 0;
-        admission.adjust(waits_for_cpu || waits_for_database);
+        let queue = match (waits_for_cpu, waits_for_database) {
+            (true, _) => Queue::AtProcessor,
+            (false, true) => Queue::AtDatabase,
+            (false, false) => Queue::None,
+        };
+        admission.adjust(queue);
     }
 }
 
@@ -291,16 +309,20 @@ mod tests {
         for _ in 0..100 {
             permits.push(admission.admit(&address).await.unwrap());
         }
-        admission.adjust(true);
+        admission.adjust(Queue::AtProcessor);
         assert_eq!(admission.limit(), 80);
         for _ in 0..50 {
-            admission.adjust(true);
+            admission.adjust(Queue::AtDatabase);
+        }
+        assert_eq!(admission.limit(), 64, "a slow database alone leaves room for the rest");
+        for _ in 0..50 {
+            admission.adjust(Queue::AtProcessor);
         }
         assert_eq!(admission.limit(), 16, "it never falls below what keeps two workers busy");
         drop(permits);
         // Slow work that waits for nothing here may grow again to the full limit.
         for _ in 0..100 {
-            admission.adjust(false);
+            admission.adjust(Queue::None);
         }
         assert_eq!(admission.limit(), 1_000);
     }
@@ -309,20 +331,23 @@ mod tests {
     async fn p18_while_there_is_too_much_one_address_leaves_room_for_others() {
         let admission = Arc::new(Admission::new(100, 1));
         for _ in 0..100 {
-            admission.adjust(true);
+            admission.adjust(Queue::AtProcessor);
         }
         assert_eq!(admission.limit(), 8);
         let addresses = Arc::new(Addresses::new(&Server::default()));
         let greedy = Addresses::of(&addresses, "192.0.2.1".parse().unwrap());
         let mut held = Vec::new();
-        for _ in 0..100 {
-            let Some(place) = greedy.take(Resource::Requests) else { break };
-            if let Ok(permit) = admission.admit(&greedy).await {
-                held.push((place, permit));
-            }
+        for _ in 0..8 {
+            let place = greedy.take(Resource::Requests).unwrap();
+            held.push((place, admission.admit(&greedy).await.unwrap()));
         }
-        assert_eq!(held.len(), 6);
+        // As long as it is alone, it has everything; then half of it.
+        held.truncate(6);
         let other = Addresses::of(&addresses, "192.0.2.2".parse().unwrap());
+        let place = greedy.take(Resource::Requests).unwrap();
+        let refused = admission.admit(&greedy).await;
+        assert_eq!(refused.err(), Some(Refusal::RequestAddressShare));
+        drop(place);
         let _place = other.take(Resource::Requests).unwrap();
         assert!(admission.admit(&other).await.is_ok());
     }

@@ -290,6 +290,10 @@ impl Connection {
                         front.metrics.refusals.count(Refusal::ConnectionStalled);
                         return;
                     }
+                    Verdict::Flooded => {
+                        front.metrics.refusals.count(Refusal::ConnectionFlooded);
+                        return;
+                    }
                     // A second time means that the client does not take the hint.
                     Verdict::Close | Verdict::Cut => return,
                 },
@@ -309,6 +313,7 @@ fn send(
     patience: Patience,
 ) -> http::Response<Tracked> {
     if response.extensions().get::<Streaming>().is_some() {
+        busy.stream();
         let place = response.extensions_mut().remove::<Arc<StreamPlace>>();
         response = response.map(|body| pump(body, place, patience.write, activity));
     } else {

@@ -14,6 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// Requests that a client may reset before it counts how many those are of all. Apps reset some
+/// when their users move on.
+const ABANDONED_MIN: u64 = 200;
+
 /// How long a client may keep a connection waiting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -36,6 +40,8 @@ pub(super) enum Verdict {
     Cut,
     /// It does not read what is written.
     Stalled,
+    /// It resets most of its requests.
+    Flooded,
 }
 
 /// What a connection has been doing. Times are milliseconds after `begun`.
@@ -52,9 +58,12 @@ pub(super) struct Activity {
     http2: AtomicBool,
     /// Since when the socket takes nothing; 0 while it does.
     blocked_since_ms: AtomicU64,
+    /// Requests that the client reset before they were answered.
+    abandoned: AtomicU64,
     /// A stream was not read in time.
     is_stalled: AtomicBool,
-    stalled: Notify,
+    /// Something is to be looked at now.
+    alarm: Notify,
 }
 
 /// The responses that are on their way. There are as many as streams at most.
@@ -76,8 +85,9 @@ impl Default for Activity {
             head_since_ms: AtomicU64::new(0),
             http2: AtomicBool::new(false),
             blocked_since_ms: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
             is_stalled: AtomicBool::new(false),
-            stalled: Notify::new(),
+            alarm: Notify::new(),
         }
     }
 }
@@ -88,7 +98,7 @@ impl Activity {
         this.requests.fetch_add(1, Ordering::Relaxed);
         this.in_flight.fetch_add(1, Ordering::Relaxed);
         this.head_since_ms.store(0, Ordering::Relaxed);
-        Busy { activity: Arc::clone(this), response: None }
+        Busy { activity: Arc::clone(this), response: None, is_answered: false }
     }
 
     fn responses(&self) -> MutexGuard<'_, Responses> {
@@ -119,11 +129,17 @@ impl Activity {
     /// Ends the connection: a stream on it was not read in time.
     pub(super) fn stall(&self) {
         self.is_stalled.store(true, Ordering::Release);
-        self.stalled.notify_one();
+        self.alarm.notify_one();
     }
 
     pub(super) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Acquire)
+    }
+
+    /// Whether most requests were reset: work for nothing, which costs the client two frames.
+    fn is_flooded(&self) -> bool {
+        let abandoned = self.abandoned.load(Ordering::Relaxed);
+        abandoned >= ABANDONED_MIN && abandoned * 2 > self.requests.load(Ordering::Relaxed)
     }
 
     /// Returns since when nothing is in flight; `None` while something is.
@@ -142,13 +158,16 @@ impl Activity {
             if self.is_stalled() {
                 return Verdict::Stalled;
             }
+            if self.is_flooded() {
+                return Verdict::Flooded;
+            }
             let (deadline, verdict) = self.deadline(patience);
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return verdict;
             }
             tokio::select! {
-                () = self.stalled.notified() => {}
+                () = self.alarm.notified() => {}
                 () = tokio::time::sleep(left.min(look_up)) => {}
             }
         }
@@ -252,13 +271,21 @@ impl AsyncWrite for Watched {
 #[derive(Debug)]
 pub(super) struct Busy {
     activity: Arc<Activity>,
-    /// Its response's number, once there is one.
+    /// Its response's number, once there is one that must be taken in time.
     response: Option<u64>,
+    /// Whether there is a response of any kind.
+    is_answered: bool,
 }
 
 impl Busy {
+    /// A stream begins, which may take as long as its reader likes.
+    pub(super) fn stream(&mut self) {
+        self.is_answered = true;
+    }
+
     /// The response's head is there: from now on it is the client that is waited for.
     pub(super) fn respond(&mut self) {
+        self.is_answered = true;
         let mut responses = self.activity.responses();
         let number = responses.begun;
         responses.begun += 1;
@@ -272,6 +299,11 @@ impl Drop for Busy {
         let activity = &self.activity;
         if let Some(number) = self.response {
             activity.responses().on_their_way.remove(&number);
+        } else if !self.is_answered && activity.http2.load(Ordering::Relaxed) {
+            activity.abandoned.fetch_add(1, Ordering::Relaxed);
+            if activity.is_flooded() {
+                activity.alarm.notify_one();
+            }
         }
         activity.last_end_ms.fetch_max(activity.now_ms(), Ordering::Relaxed);
         activity.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -350,6 +382,20 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(15)).await;
         activity.wrote(true);
         assert_eq!(verdict_after(&activity).await, (Verdict::Stalled, 35));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p12_a_client_that_resets_most_requests_is_cut() {
+        let activity = Arc::new(Activity::default());
+        for _ in 0..ABANDONED_MIN {
+            Activity::begin(&activity, Version::HTTP_2).respond();
+        }
+        for _ in 0..ABANDONED_MIN {
+            drop(Activity::begin(&activity, Version::HTTP_2));
+        }
+        assert!(!activity.is_flooded(), "half of them");
+        drop(Activity::begin(&activity, Version::HTTP_2));
+        assert_eq!(verdict_after(&activity).await, (Verdict::Flooded, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,8 +20,12 @@ pub(crate) enum Refusal {
     ConnectionEvicted,
     /// The client read nothing for too long.
     ConnectionStalled,
+    /// The client reset most of its requests before they were answered.
+    ConnectionFlooded,
     /// Requests wait too long for processor time or the database.
     RequestOverload,
+    /// While requests wait too long, the address has more than its part of what is worked on.
+    RequestAddressShare,
     /// The address has as many requests in flight as it may have.
     RequestAddressLimit,
     /// The address has too many bytes of responses that it does not read.
@@ -72,6 +76,11 @@ const FAMILIES: [Family; 4] = [
                 "stalled",
                 "connections cut: the client did not read within its timeout",
             ),
+            (
+                Refusal::ConnectionFlooded,
+                "reset_flood",
+                "connections cut: the client reset most of its requests",
+            ),
         ],
     },
     Family {
@@ -79,6 +88,11 @@ const FAMILIES: [Family; 4] = [
         help: "Requests answered 503 or 429 before any work was done, by reason.",
         reasons: &[
             (Refusal::RequestOverload, "overload", "requests shed: the process is overloaded"),
+            (
+                Refusal::RequestAddressShare,
+                "address_share",
+                "requests shed: the process is overloaded and an address has more than its share",
+            ),
             (
                 Refusal::RequestAddressLimit,
                 "address_limit",
@@ -110,7 +124,7 @@ const FAMILIES: [Family; 4] = [
     },
 ];
 
-const REASONS: usize = 10;
+const REASONS: usize = 12;
 
 /// How often each [`Refusal`] happened.
 #[derive(Debug, Default)]
