@@ -33,9 +33,10 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(4);
 /// What the runtime's timer is late by when nothing waits.
 const TIMER_GRANULARITY: Duration = Duration::from_millis(1);
 
-/// The limit does not fall below this for each worker thread: fewer requests could not keep the
-/// processor and the disk busy.
+/// The limit does not fall below these, for each worker thread and for the process: fewer requests
+/// could not keep the processor and the disk busy, and a few clients at once are no overload.
 const MIN_PER_WORKER: usize = 8;
+const MIN: usize = 24;
 
 /// How many requests may be worked on at once.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Admission {
     /// At most `max` requests, and never limited to fewer than `workers` can work on.
     pub(crate) fn new(max: usize, workers: usize) -> Self {
         Self {
-            min: (workers * MIN_PER_WORKER).clamp(1, max),
+            min: (workers * MIN_PER_WORKER).max(MIN).min(max),
             max,
             limit: AtomicUsize::new(max),
             in_flight: AtomicUsize::new(0),
@@ -314,11 +315,11 @@ mod tests {
         for _ in 0..50 {
             admission.adjust(Queue::AtDatabase);
         }
-        assert_eq!(admission.limit(), 64, "a slow database alone leaves room for the rest");
+        assert_eq!(admission.limit(), 80, "a slow database alone leaves room for the rest");
         for _ in 0..50 {
             admission.adjust(Queue::AtProcessor);
         }
-        assert_eq!(admission.limit(), 16, "it never falls below what keeps two workers busy");
+        assert_eq!(admission.limit(), MIN, "it never falls below what keeps two workers busy");
         drop(permits);
         // Slow work that waits for nothing here may grow again to the full limit.
         for _ in 0..100 {
@@ -333,16 +334,16 @@ mod tests {
         for _ in 0..100 {
             admission.adjust(Queue::AtProcessor);
         }
-        assert_eq!(admission.limit(), 8);
+        assert_eq!(admission.limit(), MIN);
         let addresses = Arc::new(Addresses::new(&Server::default()));
         let greedy = Addresses::of(&addresses, "192.0.2.1".parse().unwrap());
         let mut held = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..MIN {
             let place = greedy.take(Resource::Requests).unwrap();
             held.push((place, admission.admit(&greedy).await.unwrap()));
         }
         // As long as it is alone, it has everything; then half of it.
-        held.truncate(6);
+        held.truncate(MIN - 2);
         let other = Addresses::of(&addresses, "192.0.2.2".parse().unwrap());
         let place = greedy.take(Resource::Requests).unwrap();
         let refused = admission.admit(&greedy).await;

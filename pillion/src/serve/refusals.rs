@@ -2,7 +2,8 @@
 //! however many there are.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::requests::{header, line};
 
@@ -131,6 +132,7 @@ const REASONS: usize = 12;
 pub(super) struct Refusals {
     counts: [AtomicU64; REASONS],
     logged: [AtomicU64; REASONS],
+    last_log: Mutex<Option<Instant>>,
 }
 
 impl Refusals {
@@ -142,8 +144,16 @@ impl Refusals {
         self.counts[refusal as usize].load(Ordering::Relaxed)
     }
 
-    /// Logs a line for each reason that occurred since the last call.
+    /// Logs a line for each reason that occurred since the last one, at most once in the interval,
+    /// however many listeners call it.
     pub(super) fn log(&self) {
+        let mut last = self.last_log.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if last.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL / 2) {
+            return;
+        }
+        *last = Some(now);
+        drop(last);
         let all = FAMILIES.iter().flat_map(|family| family.reasons);
         for (refusal, reason, message) in all {
             let total = self.total(*refusal);
