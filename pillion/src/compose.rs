@@ -17,7 +17,7 @@ use pillion_identity::Handle;
 
 use crate::config::{Loaded, SERVICES};
 use crate::data::DataDir;
-use crate::serve::{Bounds, RequestMetrics, protect, take_over_request_id};
+use crate::serve::{Bounds, RequestMetrics, Streams, protect, take_over_request_id};
 use crate::storage::{self, Schema};
 
 /// Services that are open and not yet behind their plugins.
@@ -159,6 +159,7 @@ pub(crate) fn protect_all(
     host: &Host,
     bounds: Bounds,
     peers: Option<&InProcessPeers>,
+    streams: &Arc<Streams>,
 ) -> Result<Protected> {
     let mut front = None;
     let mut workers = Vec::new();
@@ -170,7 +171,9 @@ pub(crate) fn protect_all(
             (service.routes.iter()).map(|route| (route.method.clone(), route.template.clone()));
         let table = RouteTable::new(table);
         let counted = Arc::new(RequestMetrics::new(service.name, service.routes));
-        let router = protect(service.name, service.router, table, host, bounds, &counted);
+        // A stream of another service in this process reaches clients through the front.
+        let streams = front.is_none().then(|| Arc::clone(streams));
+        let router = protect(service.name, service.router, table, host, bounds, &counted, streams);
         if let Some(peers) = peers {
             // Between processes the id travels as a header; here it must look the same.
             peers.register(service.name, router.clone().layer(from_fn(take_over_request_id)));

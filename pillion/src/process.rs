@@ -29,7 +29,7 @@ use crate::keys;
 use crate::reload::{Parts, Reloader};
 use crate::saga::AllSagas;
 use crate::seed;
-use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, serve};
+use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, Streams, controller, serve};
 use crate::storage::Schema;
 use crate::vitals::Vitals;
 use crate::workers::{WorkerBoard, Workers, watch_databases};
@@ -146,14 +146,18 @@ impl Process {
             follower.map(|follower| follower.worker(host.clone())).unzip();
 
         let bounds = Bounds::of(&server);
-        let protected = compose::protect_all(services, &host, bounds, in_process.as_deref())?;
-        let events = Events::new(protected.journals, loaded, &data, part.one()).await?;
         let metrics = Arc::new(ProcessMetrics::default());
+        let streams = Arc::new(Streams::new(&server, metrics.clone()));
+        let protected =
+            compose::protect_all(services, &host, bounds, in_process.as_deref(), &streams)?;
+        let events = Events::new(protected.journals, loaded, &data, part.one()).await?;
         let (database_worker, databases_well) = watch_databases(databases.clone());
         let (ready, serving) = watch::channel(false);
         let board = WorkerBoard::default();
         let health = Health { serving, databases: databases_well, workers: board.clone() };
         let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?;
+        let front = if part.faces_clients() { front } else { front.for_services() };
+        let admission = controller(front.admission(), databases.clone());
 
         let reloader = Reloader::new(
             loaded,
@@ -172,7 +176,7 @@ impl Process {
         let admin = Admin {
             host: host.clone(),
             token,
-            vitals: Vitals::new(health.clone(), front.in_flight(), data.path().to_owned()),
+            vitals: Vitals::new(health.clone(), front.admission(), data.path().to_owned()),
             process: metrics.clone(),
             services: protected.metrics,
             events: events.clone(),
@@ -193,7 +197,7 @@ impl Process {
         };
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
-        let own = [key_worker, database_worker].into_iter().chain(health_checks);
+        let own = [key_worker, database_worker, admission].into_iter().chain(health_checks);
         let own = own.chain(certificates.workers()).chain(follower);
         let own = own.chain([reloader.worker(hangups)]);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);

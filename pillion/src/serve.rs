@@ -1,12 +1,22 @@
 //! The whole way from a socket to a service's handler and back: [`protect`] is what stands
 //! around one service, [`answer`] what stands around the process. Read these two first.
 
+mod addresses;
+mod admission;
 mod body;
 mod connection;
+mod connections;
 mod idle;
+mod refusals;
 mod requests;
+mod response;
+mod streams;
 mod unread;
 
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod malformed;
 #[cfg(test)]
 mod tests;
 
@@ -18,27 +28,36 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pillion_chassis::answer::Streaming;
 use pillion_chassis::random::{Random as _, RandomError, SystemRandom};
 use pillion_chassis::{Caller, Problem, Scopes, UserId};
 use pillion_host::{ClientAddress, Host, RequestId, RouteTable};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
+pub(crate) use admission::{Admission, controller};
 pub(crate) use connection::{Listening, serve};
 pub(crate) use requests::{ProcessMetrics, RequestMetrics};
+pub(crate) use streams::Streams;
 
+use self::addresses::{Address, AddressPlace, Addresses, Resource};
+use self::admission::Permit;
+use self::refusals::Refusal;
+use self::response::Held;
+use self::streams::Account;
 use self::unread::Unread;
 use crate::config::{SERVICES, Server};
 use crate::workers::WorkerBoard;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What one service stands behind, outermost first.
+/// What one service stands behind, outermost first. `streams` limits the streams of the service
+/// that the process's listener leads to.
 pub(crate) fn protect(
     service: &'static str,
     router: Router,
@@ -46,6 +65,7 @@ pub(crate) fn protect(
     host: &Host,
     bounds: Bounds,
     metrics: &Arc<RequestMetrics>,
+    streams: Option<Arc<Streams>>,
 ) -> Router {
     // Each `layer` goes around those before it, so this list is read from the bottom up.
     router
@@ -55,8 +75,9 @@ pub(crate) fn protect(
         //    reaches them. Inside of the plugins, for these answers belong in the access log,
         //    and nobody waits for a body whose sender may not send it.
         .layer(from_fn_with_state(bounds, body::collect))
-        // 3. What the plugins found out about the caller, in the services' own type.
-        .layer(from_fn(introduce_caller))
+        // 3. What the plugins found out about the caller, in the services' own type; and a place
+        //    for a stream, which depends on whose it is.
+        .layer(from_fn_with_state(streams, introduce_caller))
         // 2. The plugins see every request, those for unknown paths too.
         .layer(if service == SERVICES[0] {
             host.layer(service, table)
@@ -74,17 +95,31 @@ async fn answer(
     front: Arc<Front>,
     mut request: Request,
     client: IpAddr,
-) -> (Response, Option<OwnedSemaphorePermit>) {
+    address: &Arc<Address>,
+) -> (Response, Held) {
     // 1. Load balancers ask often, and need an answer while the process is full or draining.
     if let Some(response) = front.health.answer(&request) {
-        return (response, None);
+        return (response, Held::default());
     }
-    // 2. Past the bound a quick refusal beats a queue, in which everybody waits until they have
-    //    given up.
-    let Ok(permit) = Arc::clone(&front.in_flight).try_acquire_owned() else {
-        front.metrics.shed();
-        return (shed(), None);
+    if has_too_many_fields(&request, front.headers_max) {
+        return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(), Held::default());
+    }
+    // 2. Past a limit a quick refusal beats a queue, in which everybody waits until they have
+    //    given up. The limits of an address come first: it must not take what others need.
+    let (place, permit) = match front.admit(address).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            front.metrics.refusals.count(refusal);
+            if refusal != Refusal::RequestOverload {
+                // An address that has more than its part would only ask again at once.
+                tokio::time::sleep(ADDRESS_REFUSAL_DELAY).await;
+            }
+            return (refused(refusal), Held::default());
+        }
     };
+    let entry = Entry { address: Arc::clone(address), permit: Arc::clone(&permit) };
+    request.extensions_mut().insert(entry);
+    let mut held = Held { place: Some(place), permit: Some(permit), unread: None };
     // 3. One id in our log, the plugins' log, the services behind us and the client's hands.
     let id = front.request_ids.of(request.headers().get(REQUEST_ID));
     name(&mut request, &id);
@@ -104,11 +139,41 @@ async fn answer(
         }
     };
     response.headers_mut().insert(REQUEST_ID, id);
+    // 7. The work is done: what is left is the client's pace, which must not cost others anything.
+    //    A stream has limits of its own.
+    if response.extensions().get::<Streaming>().is_some() {
+        return (response, Held::default());
+    }
+    held.release_if_whole(response.body(), address);
     // What did not come in time is not waited for again.
     if response.status() != StatusCode::REQUEST_TIMEOUT {
         unread.discard().await;
     }
-    (response, Some(permit))
+    if held.permit.is_none() {
+        held.place = None;
+    }
+    (response, held)
+}
+
+/// How long a refusal waits for which the client's address is the reason: refusing is work as well,
+/// and each of its connections has only so many requests.
+const ADDRESS_REFUSAL_DELAY: Duration = Duration::from_millis(500);
+
+/// What `answer` hands to the layers around a service.
+#[derive(Clone, Debug)]
+struct Entry {
+    address: Arc<Address>,
+    permit: Arc<Permit>,
+}
+
+/// Whether a request has more header fields than allowed. HTTP/1 requests with too many are
+/// refused while they are parsed. HTTP/2 clients may split the cookie into any number of fields.
+fn has_too_many_fields(request: &Request, headers_max: usize) -> bool {
+    let fields = request.headers().len();
+    fields > headers_max && {
+        let cookies = request.headers().get_all(COOKIE).iter().count();
+        fields - cookies.saturating_sub(1) > headers_max
+    }
 }
 
 const PANICKED: &str =
@@ -137,7 +202,10 @@ impl Bounds {
 pub(crate) struct Front {
     router: Router,
     health: Health,
-    in_flight: Arc<Semaphore>,
+    admission: Arc<Admission>,
+    /// `None` where other services connect and not clients.
+    addresses: Option<Arc<Addresses>>,
+    headers_max: usize,
     request_ids: RequestIds,
     metrics: Arc<ProcessMetrics>,
 }
@@ -150,33 +218,50 @@ impl Front {
         health: Health,
         metrics: Arc<ProcessMetrics>,
     ) -> Result<Self, RandomError> {
-        let request_ids = RequestIds::new()?;
-        let in_flight = Arc::new(Semaphore::new(count(server.requests)));
-        Ok(Self { router, health, in_flight, request_ids, metrics })
+        Ok(Self {
+            router,
+            health,
+            admission: Arc::new(Admission::new(count(server.requests), workers())),
+            addresses: Some(Arc::new(Addresses::new(server))),
+            headers_max: count(server.headers),
+            request_ids: RequestIds::new()?,
+            metrics,
+        })
     }
 
-    /// Goes on telling of its requests.
-    pub(crate) fn in_flight(&self) -> InFlight {
-        InFlight { permits: Arc::clone(&self.in_flight), max: self.in_flight.available_permits() }
+    /// Without limits for addresses: other services connect, each for many clients.
+    pub(crate) fn for_services(self) -> Self {
+        Self { addresses: None, ..self }
+    }
+
+    /// What limits its requests.
+    pub(crate) fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.admission)
+    }
+
+    /// What a client's address has and may have. A proxy that speaks for many clients is to be
+    /// [`Addresses::unlimited`] here, and its clients are to be looked up for each request.
+    fn address_of(&self, client: IpAddr) -> Arc<Address> {
+        match &self.addresses {
+            Some(addresses) => Addresses::of(addresses, client),
+            None => Addresses::unlimited(),
+        }
+    }
+
+    /// Takes a place among the requests of the address, and one among those that are worked on.
+    async fn admit(&self, address: &Arc<Address>) -> Result<(AddressPlace, Arc<Permit>), Refusal> {
+        if address.is_full(Resource::UnreadBytes) {
+            return Err(Refusal::RequestUnreadBytes);
+        }
+        let place = address.take(Resource::Requests).ok_or(Refusal::RequestAddressLimit)?;
+        Ok((place, self.admission.admit(address).await?))
     }
 }
 
-/// How many requests of a [`Front`] are being answered.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    permits: Arc<Semaphore>,
-    max: usize,
-}
-
-impl InFlight {
-    #[cfg(test)]
-    pub(crate) fn none() -> Self {
-        Self { permits: Arc::new(Semaphore::new(1)), max: 1 }
-    }
-
-    pub(crate) fn now(&self) -> usize {
-        self.max.saturating_sub(self.permits.available_permits())
-    }
+/// The threads that answer requests.
+fn workers() -> usize {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map_or(1, |runtime| runtime.metrics().num_workers())
 }
 
 /// `/healthz`: the process runs. `/readyz`: it takes requests; 503 while it starts and drains,
@@ -226,12 +311,18 @@ impl Health {
     }
 }
 
-/// The answer for a request over the bound. Expected under load, so it is counted and not
-/// logged.
-fn shed() -> Response {
-    const BODY: &str = r#"{"title":"Service Unavailable","detail":"The server has as many requests in flight as it takes. Try again in a second.","type":"about:blank","status":503}"#;
+/// The answer for a request that was refused before any work was done. Expected under load, so it
+/// is counted and not logged one by one.
+fn refused(refusal: Refusal) -> Response {
+    const OVERLOADED: &str = r#"{"title":"Service Unavailable","detail":"The server is overloaded. Try again in a second.","type":"about:blank","status":503}"#;
+    const TOO_MANY: &str = r#"{"title":"Too Many Requests","detail":"Too many requests of your address are in flight, or it does not read their responses. Try again in a second.","type":"about:blank","status":429}"#;
     let headers = [(CONTENT_TYPE, "application/problem+json"), (RETRY_AFTER, "1")];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, BODY).into_response()
+    match refusal {
+        Refusal::RequestAddressLimit | Refusal::RequestUnreadBytes => {
+            (StatusCode::TOO_MANY_REQUESTS, headers, TOO_MANY).into_response()
+        }
+        _ => (StatusCode::SERVICE_UNAVAILABLE, headers, OVERLOADED).into_response(),
+    }
 }
 
 /// Makes ids for requests that bring none.
@@ -281,7 +372,13 @@ pub(crate) async fn take_over_request_id(mut request: Request, next: Next) -> Re
     next.run(request).await
 }
 
-async fn introduce_caller(mut request: Request, next: Next) -> Response {
+async fn introduce_caller(
+    State(streams): State<Option<Arc<Streams>>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let account = streams.as_ref().and(request.extensions().get().map(Account::of));
+    let address = request.extensions().get::<Entry>().map(|entry| Arc::clone(&entry.address));
     // Only the host puts this extension there, so the id is one that the auth plugin accepted;
     // an id that is no number can come from a wrong key set only.
     let caller = request.extensions().get::<pillion_host::Caller>().map(|caller| {
@@ -302,7 +399,13 @@ async fn introduce_caller(mut request: Request, next: Next) -> Response {
         }
         None => {}
     }
-    next.run(request).await
+    let response = next.run(request).await;
+    match streams {
+        Some(streams) if response.extensions().get::<Streaming>().is_some() => {
+            streams.admit(address.as_ref(), account, response)
+        }
+        _ => response,
+    }
 }
 
 async fn deadline(

@@ -4,27 +4,28 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pillion_chassis::{Clock as _, SystemClock, Timestamp};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::serve::{Health, InFlight};
+use crate::serve::{Admission, Health};
 
 /// Where the numbers come from.
 #[derive(Debug)]
 pub(crate) struct Vitals {
     started: Timestamp,
     health: Health,
-    in_flight: InFlight,
+    admission: Arc<Admission>,
     /// The data folder, whose disk must not be full.
     data: PathBuf,
 }
 
 impl Vitals {
     /// Of a process that starts now.
-    pub(crate) fn new(health: Health, in_flight: InFlight, data: PathBuf) -> Self {
-        Self { started: SystemClock.now(), health, in_flight, data }
+    pub(crate) fn new(health: Health, admission: Arc<Admission>, data: PathBuf) -> Self {
+        Self { started: SystemClock.now(), health, admission, data }
     }
 
     /// What `/readyz` says.
@@ -60,8 +61,15 @@ impl Vitals {
             (
                 "pillion_requests_in_flight",
                 "gauge",
-                "Requests that are being answered; at server.requests more are shed.",
-                u64::try_from(self.in_flight.now()).ok(),
+                "Requests that are worked on; at pillion_requests_limit more are shed.",
+                u64::try_from(self.admission.in_flight()).ok(),
+            ),
+            (
+                "pillion_requests_limit",
+                "gauge",
+                "Requests that may be worked on at once: server.requests, and fewer while requests \
+                 wait for the processor or the database.",
+                u64::try_from(self.admission.limit()).ok(),
             ),
             (
                 "pillion_data_free_bytes",
@@ -132,7 +140,7 @@ mod tests {
         let (_serving, serving) = watch::channel(true);
         let (databases_well, databases) = watch::channel(true);
         let health = Health { serving, databases, workers: WorkerBoard::default() };
-        let vitals = Vitals::new(health, InFlight::none(), std::env::temp_dir());
+        let vitals = Vitals::new(health, Arc::new(Admission::new(1, 1)), std::env::temp_dir());
         let value = |name: &str| {
             let page = vitals.metrics();
             let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -1,5 +1,6 @@
 //! A client that shows everything of an answer and hides nothing: no retries, no redirects.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -72,6 +73,14 @@ impl Client {
     pub fn new(base: impl Into<String>) -> Self {
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
         Self { base: base.into(), http }
+    }
+
+    /// The same, with connections from this address of the machine, such as 127.0.0.2.
+    pub fn from_address(base: impl Into<String>, local: IpAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(local));
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+        Self { base: base.into(), http: http.build(connector) }
     }
 
     /// The address that every path is behind.

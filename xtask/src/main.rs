@@ -43,6 +43,12 @@ cargo xtask COMMAND
   soak partition [SECONDS [PART[,PART]]]
                       cuts a fleet between any two of its parts for 60 seconds, or SECONDS, and
                       checks the same; with a PART, such as tweets or NATS, only where that is one
+  soak overload [SECONDS]
+                      sends three times what a running system can serve, for 30 seconds, or SECONDS,
+                      and holds goodput and refusals to what is promised
+  soak attacks [SECONDS]
+                      lets one address misbehave in every way, each for 10 seconds, or SECONDS, and
+                      holds another one's latency to what is promised
   tidy                checks what compiler and lints cannot see";
 
 fn main() -> ExitCode {

@@ -22,13 +22,19 @@ const OUTAGE_SECONDS_DEFAULT: u32 = 600;
 /// How long a partition lasts, unless another time is given: longer than every time-out and lease.
 const PARTITION_SECONDS_DEFAULT: u32 = 60;
 
-/// `soak swaps [SWAPS]`: swaps plugins under load, with memory, descriptors and instances asserted.
+/// How long the system is overloaded, unless another time is given.
+const OVERLOAD_SECONDS_DEFAULT: u32 = 30;
+
+/// How long each attack lasts, unless another time is given.
+const ATTACK_SECONDS_DEFAULT: u32 = 10;
+
 /// `soak crash [KILLS]`: kills the system at any moment, so many times on each back end, and holds
 /// what it has against what was acknowledged. `soak outage [SECONDS]`: posts go on while the broker
 /// is away so long, and are caught up with. `soak partition [SECONDS [PART[,PART]]]`: the parts of a
 /// fleet lose each other for so long, every pair in its turn, or those of one part, or one pair.
 /// `soak sagas`: ends the system at every place of every saga, on each back end. `soak social`: the
-/// suite of what users do with each other, on a fleet.
+/// suite of what users do with each other, on a fleet. `soak overload [SECONDS]`: three times the load
+/// that the system bears. `soak attacks [SECONDS]`: one address against everybody else.
 pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let number = |text: &str| -> Result<u32> {
         text.parse().with_context(|| format!("`{text}` is not a whole number"))
@@ -61,9 +67,20 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
             let told = format!("every two parts of a fleet lose each other for {seconds} s");
             ("fleet", "partitions_lose", "PILLION_SOAK_PARTITION_S", seconds.to_string(), told)
         }
+        [what, rest @ ..] if what == "overload" && rest.len() <= 1 => {
+            let seconds = rest.first().map_or(Ok(OVERLOAD_SECONDS_DEFAULT), |text| number(text))?;
+            let told = format!("three times the capacity for {seconds} s");
+            ("e2e", "p17_", "PILLION_SOAK_OVERLOAD_S", seconds.to_string(), told)
+        }
+        [what, rest @ ..] if what == "attacks" && rest.len() <= 1 => {
+            let seconds = rest.first().map_or(Ok(ATTACK_SECONDS_DEFAULT), |text| number(text))?;
+            let told = format!("one address attacks in every way, each for {seconds} s");
+            ("e2e", "p18_", "PILLION_SOAK_ATTACKS_S", seconds.to_string(), told)
+        }
         _ => bail!(
-            "say `cargo xtask soak crash [KILLS]`, `soak swaps [SWAPS]`, `soak sagas`, `soak social`, `soak \
-             outage [SECONDS]` or `soak partition [SECONDS [PART[,PART]]]`"
+            "say `cargo xtask soak crash [KILLS]`, `soak sagas`, `soak social`, `soak \
+             outage [SECONDS]`, `soak partition [SECONDS [PART[,PART]]]`, `soak overload \
+             [SECONDS]` or `soak attacks [SECONDS]`"
         ),
     };
     tools::ready(project)?;

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::system::population::user_id;
 use crate::workload::{SCOPE, SECRET, token};
 
-/// Connections at once: half of what the server takes from one address.
+/// Connections at once: half of what [`super::running`] lets one address have.
 const CONNECTIONS_MAX: usize = 256;
 
 /// More than the server lets a request take.

@@ -183,6 +183,10 @@ fn made_of(text: &str, project: &Path) -> Result<String> {
     let plugins = project.join("target/plugins").display().to_string();
     insert(&mut config, &["host"], "plugin_dir", plugins.into())?;
     insert(&mut config, &["log"], "format", "json".into())?;
+    // All clients share one address here.
+    for limit in ["connections_per_address", "requests_per_address"] {
+        insert(&mut config, &["server"], limit, 512.into())?;
+    }
     insert(&mut config, &["keysets", "access-tokens", "hs256"], KID, KEY_FILE.into())?;
     let windows = &["plugins", "ratelimit", "config", "windows"];
     raise(table(&mut config, windows)?);

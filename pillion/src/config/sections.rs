@@ -65,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) request_timeout_ms: u64,
     #[serde(deserialize_with = "within::<_, 100, 600_000>")]
     pub(crate) response_timeout_ms: u64,
+    #[serde(deserialize_with = "within::<_, 100, 600_000>")]
+    pub(crate) write_timeout_ms: u64,
     #[serde(deserialize_with = "within::<_, 1_000, 3_600_000>")]
     pub(crate) idle_timeout_ms: u64,
     #[serde(deserialize_with = "within::<_, 8, 256>")]
@@ -81,6 +83,18 @@ pub(crate) struct Server {
     pub(crate) streams: u64,
     #[serde(deserialize_with = "within::<_, 1, 65_536>")]
     pub(crate) requests: u64,
+    #[serde(deserialize_with = "within::<_, 1, 65_536>")]
+    pub(crate) requests_per_address: u64,
+    #[serde(deserialize_with = "within::<_, 65_536, 4_294_967_296>")]
+    pub(crate) unread_bytes_per_address: u64,
+    #[serde(deserialize_with = "within::<_, 1, 65_536>")]
+    pub(crate) live_streams: u64,
+    #[serde(deserialize_with = "within::<_, 1, 65_536>")]
+    pub(crate) live_streams_per_address: u64,
+    #[serde(deserialize_with = "within::<_, 1, 65_536>")]
+    pub(crate) live_streams_per_account: u64,
+    #[serde(deserialize_with = "within::<_, 16, 128>")]
+    pub(crate) ipv6_prefix: u64,
     pub(crate) tls: ServerTls,
 }
 
@@ -104,14 +118,21 @@ impl Default for Server {
             body_timeout_ms: 10_000,
             request_timeout_ms: 10_000,
             response_timeout_ms: 30_000,
+            write_timeout_ms: 20_000,
             idle_timeout_ms: 60_000,
             headers: 64,
             header_bytes: 16 << 10,
             body_bytes: 64 << 10,
             connections: 1_024,
-            connections_per_address: 512,
+            connections_per_address: 128,
             streams: 64,
             requests: 1_024,
+            requests_per_address: 256,
+            unread_bytes_per_address: 16 << 20,
+            live_streams: 1_024,
+            live_streams_per_address: 32,
+            live_streams_per_account: 8,
+            ipv6_prefix: 64,
             tls: ServerTls::default(),
         }
     }

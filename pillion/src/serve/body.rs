@@ -1,5 +1,7 @@
 //! Reads a request's body whole before the handler runs, within bounds of size and time.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -11,7 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use pillion_chassis::Problem;
 use pillion_chassis::json::BodyBytesMax;
 
-use super::Bounds;
+use super::{Bounds, Entry};
 
 /// 413 for a body over the bound, 408 for one that does not come in time, 400 for one that
 /// breaks off.
@@ -30,7 +32,16 @@ pub(super) async fn collect(
     }
     let (parts, body) = request.into_parts();
     let whole = Limited::new(body, bounds.body_bytes_max).collect();
-    let problem = match tokio::time::timeout(bounds.body_timeout, whole).await {
+    // Nothing is worked on while the client has not sent its part.
+    let permit = parts.extensions.get::<Entry>().map(|entry| Arc::clone(&entry.permit));
+    if let Some(permit) = &permit {
+        permit.release();
+    }
+    let collected = tokio::time::timeout(bounds.body_timeout, whole).await;
+    if let Some(permit) = &permit {
+        permit.resume();
+    }
+    let problem = match collected {
         Ok(Ok(whole)) => {
             let mut request = Request::from_parts(parts, Body::from(whole.to_bytes()));
             request.extensions_mut().insert(BodyBytesMax(bounds.body_bytes_max));

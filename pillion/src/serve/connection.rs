@@ -1,19 +1,17 @@
 //! Accepts connections and drives each one: bounds on how many, on idling, and a drain with a
 //! deadline.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
+use axum::response::Response;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,11 +19,17 @@ use hyper_util::server::conn::auto::Builder;
 use pillion_chassis::Shutdown;
 use pillion_chassis::answer::Streaming;
 use pillion_chassis::tls::{Stream, Tls};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use super::addresses::{Address, Resource};
+use super::connections::{Connections, Entered, GOODBYE_TIME_MAX, Slot};
 use super::idle::{Activity, Busy, Patience, Verdict, Watched};
+use super::refusals::{self, Refusal};
+use super::response::{Held, Tracked};
+use super::streams::{StreamPlace, pump};
 use super::{Front, answer, count};
 use crate::config::Server;
 
@@ -39,6 +43,15 @@ const SEND_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// How long accepting rests when the process is out of descriptors or memory: long enough for
 /// some connection to end, short enough for a client's patience.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
+
+/// How long a new connection waits for a place when all are taken and none is idle.
+const ENTER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A client whose network has failed is noticed by TCP itself: it is probed when nothing came for
+/// this long, then in this interval, so many times. Its streams have no other sign of it.
+const TCP_PROBE_AFTER: Duration = Duration::from_secs(15);
+const TCP_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const TCP_PROBES: u32 = 3;
 
 /// One listener with its bounds.
 #[derive(Debug)]
@@ -57,34 +70,58 @@ pub(crate) struct Listening {
 pub(crate) async fn serve(listening: Listening) -> usize {
     let Listening { listener, front, server, mut shutdown, tls } = listening;
     let protocol = Arc::new(protocol(&server));
-    let slots = Arc::new(Semaphore::new(count(server.connections)));
-    let addresses = Arc::new(Addresses::new(count(server.connections_per_address)));
+    let open = Arc::new(Connections::new(count(server.connections)));
     let patience = Patience {
         head: Duration::from_millis(server.header_timeout_ms),
         idle: Duration::from_millis(server.idle_timeout_ms),
         response: Duration::from_millis(server.response_timeout_ms),
+        write: Duration::from_millis(server.write_timeout_ms),
     };
+    let mut log = tokio::time::interval(refusals::LOG_INTERVAL);
+    log.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connections = JoinSet::new();
     loop {
-        // At the bound connections wait in the kernel's backlog, where they cost us nothing.
         let accepted = tokio::select! {
             biased;
             () = shutdown.requested() => break,
-            accepted = accept(&listener, &slots) => accepted,
+            _ = log.tick() => {
+                front.metrics.refusals.log();
+                continue;
+            }
+            accepted = accept(&listener, patience.write) => accepted,
         };
         // Finished tasks keep their memory until they are joined.
         while connections.try_join_next().is_some() {}
-        let Some((stream, client, slot)) = accepted else {
+        let Some((stream, client)) = accepted else {
             continue;
         };
-        let Some(place) = Addresses::enter(&addresses, client) else {
+        let refusals = &front.metrics.refusals;
+        let address = front.address_of(client);
+        let Some(place) = address.take(Resource::Connections) else {
             // No answer: writing one would be work for a client that already takes too much.
-            front.metrics.refused();
+            refusals.count(Refusal::ConnectionAddressLimit);
             continue;
+        };
+        let entered = tokio::select! {
+            () = shutdown.requested() => break,
+            entered = open.enter(ENTER_PATIENCE) => entered,
+        };
+        let slot = match entered {
+            Some(Entered::Free(slot)) => slot,
+            Some(Entered::Evicted(slot)) => {
+                refusals.count(Refusal::ConnectionEvicted);
+                slot
+            }
+            None => {
+                refusals.count(Refusal::ConnectionLimit);
+                continue;
+            }
         };
         let connection = Connection {
             stream,
             client,
+            address,
+            slot,
             front: Arc::clone(&front),
             protocol: Arc::clone(&protocol),
             patience,
@@ -93,7 +130,7 @@ pub(crate) async fn serve(listening: Listening) -> usize {
         };
         connections.spawn(async move {
             connection.run().await;
-            drop((slot, place));
+            drop(place);
         });
     }
     drop(listener);
@@ -131,22 +168,15 @@ fn protocol(server: &Server) -> Builder<TokioExecutor> {
     builder
 }
 
-/// The next connection, once there is a slot for it. `None` after an error that has been dealt
-/// with.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
-    // The semaphore is never closed.
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+/// The next connection. `None` after an error that has been dealt with.
+async fn accept(listener: &TcpListener, write_timeout: Duration) -> Option<(TcpStream, IpAddr)> {
     match listener.accept().await {
         Ok((stream, client)) => {
-            // Answers are written in one go; waiting for more to send only delays them.
-            if let Err(error) = stream.set_nodelay(true) {
+            if let Err(error) = tune(&stream, write_timeout) {
                 tracing::debug!(%error, "a connection was gone before it was served");
                 return None;
             }
-            Some((stream, client.ip().to_canonical(), slot))
+            Some((stream, client.ip().to_canonical()))
         }
         Err(error) if is_the_clients(&error) => None,
         Err(error) => {
@@ -155,6 +185,20 @@ async fn accept(
             None
         }
     }
+}
+
+/// Sets what TCP does by itself: send at once, and notice a client that is gone.
+pub(super) fn tune(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
+    // Answers are written in one go; waiting for more to send only delays them.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new()
+        .with_time(TCP_PROBE_AFTER)
+        .with_interval(TCP_PROBE_INTERVAL)
+        .with_retries(TCP_PROBES);
+    socket.set_tcp_keepalive(&probes)?;
+    // What is sent must be acknowledged, and a window that is closed must open, within this.
+    socket.set_tcp_user_timeout(Some(write_timeout))
 }
 
 /// Whether accepting failed because of that one client, who has gone.
@@ -166,6 +210,8 @@ fn is_the_clients(error: &io::Error) -> bool {
 struct Connection {
     stream: TcpStream,
     client: IpAddr,
+    address: Arc<Address>,
+    slot: Slot,
     front: Arc<Front>,
     protocol: Arc<Builder<TokioExecutor>>,
     patience: Patience,
@@ -175,7 +221,9 @@ struct Connection {
 
 impl Connection {
     async fn run(self) {
-        let Self { stream, client, front, protocol, patience, mut shutdown, tls } = self;
+        let Self { stream, client, address, slot, front, .. } = self;
+        let activity = Arc::clone(slot.activity());
+        let Self { protocol, patience, mut shutdown, tls, .. } = self;
         let _open = front.metrics.connection();
         let stream = match tls {
             None => Stream::Plain(stream),
@@ -183,35 +231,33 @@ impl Connection {
                 let accepted = tokio::select! {
                     accepted = tls.accept(stream, client, patience.head) => accepted,
                     () = shutdown.requested() => None,
+                    () = slot.evicted() => None,
                 };
                 // Who was refused has been told, counted and logged.
                 let Some(stream) = accepted else { return };
                 stream
             }
         };
-        let activity = Arc::new(Activity::default());
         let service = service_fn(|request: Request<Incoming>| {
-            let front = Arc::clone(&front);
-            let mut busy = Activity::begin(&activity, request.version());
-            let one_by_one = request.version() < Version::HTTP_2;
+            let (front, address) = (Arc::clone(&front), Arc::clone(&address));
+            let (activity, version) = (Arc::clone(&activity), request.version());
+            let busy = Activity::begin(&activity, version);
             async move {
-                let health = front.health.clone();
-                let (mut response, permit) = answer(front, request.map(Body::new), client).await;
+                let is_draining = front.health.is_draining();
+                let (mut response, held) =
+                    answer(front, request.map(Body::new), client, &address).await;
                 // An idle connection that is closed crosses the request that comes just then; who
                 // is told beforehand sends none. HTTP/2 has a frame for it, which comes at the end.
-                if one_by_one && health.is_draining() {
+                if version < Version::HTTP_2 && is_draining {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                // A stream is read for as long as its reader likes.
-                if response.extensions().get::<Streaming>().is_none() {
-                    busy.respond();
-                }
-                Ok::<_, Infallible>(response.map(|body| Tracked { body, _held: (busy, permit) }))
+                Ok::<_, Infallible>(send(response, busy, held, activity, version, patience))
             }
         });
         let stream = Watched { stream, activity: Arc::clone(&activity) };
         let mut http = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let mut closing = false;
+        let mut cut_at: Option<Instant> = None;
         loop {
             tokio::select! {
                 ended = http.as_mut() => {
@@ -224,10 +270,29 @@ impl Connection {
                     closing = true;
                     http.as_mut().graceful_shutdown();
                 }
+                () = slot.evicted(), if cut_at.is_none() => {
+                    // HTTP/2 says goodbye and waits for an answer; another connection waits for
+                    // the place.
+                    cut_at = Some(Instant::now() + GOODBYE_TIME_MAX);
+                    if !closing {
+                        closing = true;
+                        http.as_mut().graceful_shutdown();
+                    }
+                }
+                () = tokio::time::sleep_until(cut_at.unwrap_or_else(Instant::now)),
+                    if cut_at.is_some() => return,
                 verdict = activity.watch(patience) => match verdict {
                     Verdict::Close if !closing => {
                         closing = true;
                         http.as_mut().graceful_shutdown();
+                    }
+                    Verdict::Stalled => {
+                        front.metrics.refusals.count(Refusal::ConnectionStalled);
+                        return;
+                    }
+                    Verdict::Flooded => {
+                        front.metrics.refusals.count(Refusal::ConnectionFlooded);
+                        return;
                     }
                     // A second time means that the client does not take the hint.
                     Verdict::Close | Verdict::Cut => return,
@@ -237,73 +302,23 @@ impl Connection {
     }
 }
 
-/// A response's body that holds its request's places until it is out.
-#[derive(Debug)]
-struct Tracked {
-    body: Body,
-    _held: (Busy, Option<OwnedSemaphorePermit>),
-}
-
-impl http_body::Body for Tracked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+/// A response as the connection sends it: a stream is read by a task of its own, and anything else
+/// must be taken within a time.
+fn send(
+    mut response: Response,
+    mut busy: Busy,
+    held: Held,
+    activity: Arc<Activity>,
+    version: Version,
+    patience: Patience,
+) -> http::Response<Tracked> {
+    if response.extensions().get::<Streaming>().is_some() {
+        busy.stream();
+        let place = response.extensions_mut().remove::<Arc<StreamPlace>>();
+        response = response.map(|body| pump(body, place, patience.write, activity));
+    } else {
+        busy.respond();
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// How many connections each address has open.
-#[derive(Debug)]
-struct Addresses {
-    each_max: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Addresses {
-    fn new(each_max: usize) -> Self {
-        Self { each_max, open: Mutex::default() }
-    }
-
-    /// A place for one more connection of this address, `None` at its bound.
-    fn enter(this: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        // No code that holds the lock can panic.
-        let mut open = this.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = open.entry(address).or_default();
-        // An entry of 0 is never left behind: the bound is at least 1.
-        if *number >= this.each_max {
-            return None;
-        }
-        *number += 1;
-        Some(Place { addresses: Arc::clone(this), address })
-    }
-}
-
-#[derive(Debug)]
-struct Place {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.addresses.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = open.get_mut(&self.address) {
-            *number -= 1;
-            if *number == 0 {
-                open.remove(&self.address);
-            }
-        }
-    }
+    let is_http2 = version == Version::HTTP_2;
+    response.map(|body| Tracked::new(body, busy, held, is_http2))
 }

@@ -13,6 +13,8 @@ use axum::response::Response;
 use http::{Method, StatusCode};
 use pillion_chassis::RouteId;
 
+use super::refusals::Refusals;
+
 /// Upper bounds of the histogram, in microseconds: from an answer out of memory to the request
 /// time-out.
 const BUCKETS_US: [u64; 12] =
@@ -160,8 +162,8 @@ pub(super) async fn observe(
 #[derive(Debug, Default)]
 pub(crate) struct ProcessMetrics {
     connections: AtomicI64,
-    connections_refused: AtomicU64,
-    requests_shed: AtomicU64,
+    streams: AtomicI64,
+    pub(super) refusals: Refusals,
 }
 
 impl ProcessMetrics {
@@ -177,12 +179,9 @@ impl ProcessMetrics {
         Open(&self.connections)
     }
 
-    pub(super) fn refused(&self) {
-        self.connections_refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn shed(&self) {
-        self.requests_shed.fetch_add(1, Ordering::Relaxed);
+    /// So many streams more, or fewer.
+    pub(super) fn stream(&self, change: i64) {
+        self.streams.fetch_add(change, Ordering::Relaxed);
     }
 
     /// Everything as one page of Prometheus' text form.
@@ -196,22 +195,17 @@ impl ProcessMetrics {
                 self.connections.load(Ordering::Relaxed),
             ),
             (
-                "pillion_connections_refused_total",
-                "counter",
-                "Connections closed because their address had too many.",
-                signed(&self.connections_refused),
-            ),
-            (
-                "pillion_requests_shed_total",
-                "counter",
-                "Requests answered 503 because too many were in flight.",
-                signed(&self.requests_shed),
+                "pillion_streams",
+                "gauge",
+                "Streams of tweets and notifications that are open.",
+                self.streams.load(Ordering::Relaxed),
             ),
         ];
         for (name, kind, help, value) in plain {
             header(&mut text, name, kind, help);
             line(&mut text, format_args!("{name} {value}"));
         }
+        self.refusals.write(&mut text);
         header(
             &mut text,
             "pillion_request_duration_seconds",
@@ -226,16 +220,12 @@ impl ProcessMetrics {
     }
 }
 
-fn signed(counter: &AtomicU64) -> i64 {
-    i64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
-}
-
-fn header(text: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn header(text: &mut String, name: &str, kind: &str, help: &str) {
     line(text, format_args!("# HELP {name} {help}"));
     line(text, format_args!("# TYPE {name} {kind}"));
 }
 
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+pub(super) fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{line}");
 }

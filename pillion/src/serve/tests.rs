@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -19,14 +21,46 @@ use super::*;
 /// How long `/slow` takes.
 const SLOW: Duration = Duration::from_millis(500);
 
-struct Running {
-    address: std::net::SocketAddr,
+/// More than the buffers of a connection take.
+pub(super) const LARGE_BYTES: usize = 8 << 20;
+
+pub(super) struct Running {
+    pub(super) address: std::net::SocketAddr,
+    pub(super) metrics: Arc<ProcessMetrics>,
     serving: watch::Sender<bool>,
     trigger: ShutdownTrigger,
     server: JoinHandle<usize>,
 }
 
-async fn start(server: Server) -> Running {
+impl Running {
+    /// A series of the metrics page.
+    pub(super) fn metric(&self, series: &str) -> u64 {
+        let page = self.metrics.page(&[]);
+        let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{series} is not in {page}")).parse().unwrap()
+    }
+}
+
+/// What the auth plugin does: whose the request is.
+async fn authenticate(mut request: Request, next: Next) -> Response {
+    if let Some(user_id) = request.headers().get("x-user") {
+        let user_id = Some(user_id.to_str().unwrap().to_owned());
+        let caller =
+            pillion_host::Caller { user_id, client_id: "app".to_owned(), scopes: String::new() };
+        request.extensions_mut().insert(caller);
+    }
+    next.run(request).await
+}
+
+/// An endless response: lines as fast as they are read, or none at all.
+fn stream_of(lines: impl Stream<Item = &'static str> + Send + 'static) -> Response {
+    let lines = lines.map(Ok::<_, std::convert::Infallible>);
+    (axum::Extension(Streaming), Body::from_stream(lines)).into_response()
+}
+
+pub(super) async fn start(server: Server) -> Running {
+    let metrics = Arc::<ProcessMetrics>::default();
+    let streams = Arc::new(Streams::new(&server, Arc::clone(&metrics)));
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
         .route(
@@ -46,35 +80,45 @@ async fn start(server: Server) -> Running {
         )
         // What a plugin does that refuses: the body is nobody's business.
         .route("/refuse", post(|| async { StatusCode::UNAUTHORIZED }))
-        .route("/panic", get(|| async { panic!("on purpose") as () }));
+        .route("/large", get(|| async { vec![b'x'; LARGE_BYTES] }))
+        .route(
+            "/echo",
+            post(|body: Bytes| async move { body })
+                .layer(from_fn_with_state(Bounds::of(&server), body::collect)),
+        )
+        .route("/lines", get(|| async { stream_of(stream::repeat("line\r\n")) }))
+        .route("/silence", get(|| async { stream_of(stream::pending()) }))
+        .route("/panic", get(|| async { panic!("on purpose") as () }))
+        .layer(from_fn_with_state(Some(streams), introduce_caller))
+        .layer(from_fn(authenticate));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     // What the senders said last stays.
     let (serving, is_serving) = watch::channel(true);
     let databases = watch::channel(true).1;
     let health = Health { serving: is_serving, databases, workers: WorkerBoard::default() };
-    let front = Front::new(router, &server, health, Arc::default()).unwrap();
+    let front = Front::new(router, &server, health, Arc::clone(&metrics)).unwrap();
     let (trigger, shutdown) = Shutdown::new();
     let listening = Listening { listener, front: Arc::new(front), server, shutdown, tls: None };
-    Running { address, serving, trigger, server: tokio::spawn(serve(listening)) }
+    Running { address, metrics, serving, trigger, server: tokio::spawn(serve(listening)) }
 }
 
 /// Bounds that a test reaches in no time.
-fn quick() -> Server {
+pub(super) fn quick() -> Server {
     Server { header_timeout_ms: 200, idle_timeout_ms: 1_000, ..Server::default() }
 }
 
-async fn connect(running: &Running) -> TcpStream {
+pub(super) async fn connect(running: &Running) -> TcpStream {
     TcpStream::connect(running.address).await.unwrap()
 }
 
 /// Sends bytes and reads what comes until the server closes or falls silent for a second.
-async fn exchange(stream: &mut TcpStream, bytes: &str) -> String {
+pub(super) async fn exchange(stream: &mut TcpStream, bytes: &str) -> String {
     stream.write_all(bytes.as_bytes()).await.unwrap();
     read(stream).await
 }
 
-async fn read(stream: &mut TcpStream) -> String {
+pub(super) async fn read(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
     let mut buffer = [0; 4_096];
     while let Ok(Ok(length)) =
@@ -89,7 +133,7 @@ async fn read(stream: &mut TcpStream) -> String {
 }
 
 /// Reads one answer without a body's end being in doubt: all of ours are short.
-async fn answer_to(stream: &mut TcpStream, path: &str) -> String {
+pub(super) async fn answer_to(stream: &mut TcpStream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut buffer = [0; 4_096];
@@ -98,7 +142,7 @@ async fn answer_to(stream: &mut TcpStream, path: &str) -> String {
 }
 
 /// Whether the server has closed, and after how long.
-async fn closed(stream: &mut TcpStream) -> Duration {
+pub(super) async fn closed(stream: &mut TcpStream) -> Duration {
     let begun = Instant::now();
     let mut buffer = [0; 64];
     let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await;
@@ -208,38 +252,48 @@ async fn requests_over_the_bound_are_shed_at_once() {
 }
 
 /// An HTTP/2 frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 #[tokio::test]
-async fn a_response_that_nobody_takes_is_cut_and_frees_its_places() {
-    /// Identifier 4, `SETTINGS_INITIAL_WINDOW_SIZE`, as 0: not one byte of a body may be sent.
-    const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
-    /// `GET /`, `http`, and `:authority: x` as literals of HPACK.
-    const HEAD: &[u8] = b"\x82\x84\x86\x01\x01x";
+async fn a_response_that_is_not_read_is_cut_and_holds_no_permit() {
     const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
     let server = Server { requests: 2, response_timeout_ms: 500, ..quick() };
     let running = start(server).await;
     let mut greedy = connect(&running).await;
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(4, 0, 0, &NO_WINDOW));
-    for stream in [1, 3] {
-        bytes.extend(frame(1, 5, stream, HEAD));
-    }
-    greedy.write_all(&bytes).await.unwrap();
+    greedy.write_all(&http2_requests(2, "/")).await.unwrap();
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut other = connect(&running).await;
-    assert!(answer_to(&mut other, "/").await.starts_with("HTTP/1.1 503"));
+    assert!(answer_to(&mut other, "/").await.contains("hello"));
     // Everything that comes until the end: settings and two heads.
     let mut rest = Vec::new();
     let end = tokio::time::timeout(Duration::from_secs(5), greedy.read_to_end(&mut rest)).await;
     assert!(end.is_ok(), "still open");
     let took = begun.elapsed();
     assert!(took >= RESPONSE_TIMEOUT && took < RESPONSE_TIMEOUT * 3, "{took:?}");
-    assert!(answer_to(&mut other, "/").await.contains("hello"));
+}
+
+/// A client's side of HTTP/2 that asks for a path and lets no byte of a body be sent.
+pub(super) fn http2_requests(requests: u32, path: &str) -> Vec<u8> {
+    /// Identifier 4, `SETTINGS_INITIAL_WINDOW_SIZE`, as 0.
+    const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &NO_WINDOW));
+    for request in 0..requests {
+        bytes.extend(frame(1, 5, request * 2 + 1, &http2_head(path)));
+    }
+    bytes
+}
+
+/// `GET`, `http`, and `:authority: x` and the path as literals of HPACK.
+pub(super) fn http2_head(path: &str) -> Vec<u8> {
+    let mut head = b"\x82\x86\x01\x01x\x04".to_vec();
+    head.push(u8::try_from(path.len()).unwrap());
+    head.extend_from_slice(path.as_bytes());
+    head
 }
 
 #[tokio::test]
@@ -340,16 +394,19 @@ async fn a_drains_deadline_cuts() {
 }
 
 #[tokio::test]
-async fn the_bound_on_connections_makes_clients_wait() {
+async fn a_busy_connection_keeps_its_place_and_an_idle_one_does_not() {
     let running = start(Server { connections: 1, ..quick() }).await;
     let mut first = connect(&running).await;
-    answer_to(&mut first, "/").await;
+    first.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let mut second = connect(&running).await;
     second.write_all(CLOSING.as_bytes()).await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(200), second.readable()).await;
-    assert!(early.is_err(), "answered past the bound");
-    drop(first);
+    assert!(early.is_err(), "answered past the limit");
+    // The first is answered, and then makes room.
+    assert!(read(&mut first).await.contains("done"));
     assert!(read(&mut second).await.contains("hello"));
+    assert_eq!(running.metric("pillion_connections_cut_total{reason=\"evicted\"}"), 1);
 }
 
 #[test]

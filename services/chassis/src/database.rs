@@ -4,10 +4,12 @@
 
 mod error;
 mod postgres;
+mod queue;
 mod said;
 pub(crate) mod sqlite;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{AppliedMigration, Migrate, Migrator};
@@ -17,6 +19,7 @@ use sqlx::{Postgres, Sqlite};
 use error::open_error;
 pub use error::{DatabaseError, OpenError};
 pub(crate) use error::{file_error, migration_error};
+use queue::Queue;
 pub use said::Said;
 
 use crate::start::patiently;
@@ -67,6 +70,7 @@ pub struct Database {
     /// For how long it is waited for the server at the start.
     start_time_max: Duration,
     pub(crate) pools: Pools,
+    pub(crate) queue: Arc<Queue>,
 }
 
 #[derive(Debug, Clone)]
@@ -95,7 +99,13 @@ impl Database {
         let path = path.as_ref();
         let pools = Pools::Sqlite(sqlite::open(path, SqliteSynchronous::Full).await?);
         let place = path.display().to_string();
-        Ok(Self { place, has_fixed_schema: false, start_time_max: Duration::ZERO, pools })
+        Ok(Self {
+            place,
+            has_fixed_schema: false,
+            start_time_max: Duration::ZERO,
+            pools,
+            queue: Arc::default(),
+        })
     }
 
     /// Connects to `postgres://ROLE:PASSWORD@HOST:PORT/DATABASE`, which the role must own, or fails
@@ -117,7 +127,7 @@ impl Database {
     ) -> Result<Self, OpenError> {
         let (place, pools) = postgres::connect(url, tls, start_time_max).await?;
         let pools = Pools::Postgres(pools);
-        Ok(Self { place, has_fixed_schema: false, start_time_max, pools })
+        Ok(Self { place, has_fixed_schema: false, start_time_max, pools, queue: Arc::default() })
     }
 
     /// The same database, whose schema [`Database::migrate`] only checks when it is a server's:
@@ -229,10 +239,12 @@ impl Database {
     pub async fn write(&self) -> Result<Transaction, DatabaseError> {
         let inner = match &self.pools {
             Pools::Sqlite(pools) => {
-                Inner::Sqlite(pools.writer.begin_with("BEGIN IMMEDIATE").await?)
+                let begun = pools.writer.begin_with("BEGIN IMMEDIATE");
+                Inner::Sqlite(self.queue.write(begun).await?)
             }
             Pools::Postgres(pools) => {
-                Inner::Postgres(in_time(postgres::begin(&pools.writer)).await?)
+                let begun = in_time(postgres::begin(&pools.writer));
+                Inner::Postgres(self.queue.write(begun).await?)
             }
         };
         Ok(Transaction {
@@ -262,6 +274,12 @@ impl Database {
     pub async fn check(&self) -> Result<(), DatabaseError> {
         crate::sql::query("SELECT 1").execute(self).await?;
         Ok(())
+    }
+
+    /// Returns whether most statements since the last call waited long for a connection: requests
+    /// queue here. For one caller, which asks now and then.
+    pub fn was_queue_standing(&self) -> bool {
+        self.queue.was_standing()
     }
 
     /// Lets what is under way end, then closes the file and folds the write-ahead log into it,

@@ -2,6 +2,9 @@
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -209,12 +212,52 @@ impl fmt::Display for Problem {
 /// So that the errors of services hold it as they hold others.
 impl Error for Problem {}
 
+/// The 503 answers of this process.
+static UNAVAILABLE: Throttle = Throttle::new();
+
+/// Lets one log line a second through, with the number of events since the line before.
+#[derive(Debug)]
+struct Throttle {
+    begun: OnceLock<Instant>,
+    /// When the next line may be logged, in milliseconds after `begun`.
+    next_ms: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Throttle {
+    const INTERVAL_MS: u64 = 1_000;
+
+    const fn new() -> Self {
+        Self { begun: OnceLock::new(), next_ms: AtomicU64::new(0), count: AtomicU64::new(0) }
+    }
+
+    /// Counts an event. Returns how many there were when it is time for a line.
+    fn count(&self) -> Option<u64> {
+        let elapsed = self.begun.get_or_init(Instant::now).elapsed();
+        self.count_at(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn count_at(&self, now_ms: u64) -> Option<u64> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let due = |next: u64| (now_ms >= next).then(|| now_ms.saturating_add(Self::INTERVAL_MS));
+        self.next_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).ok()?;
+        Some(self.count.swap(0, Ordering::Relaxed))
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if self.status.is_server_error() {
             let detail = self.document.get("detail").and_then(Value::as_str).unwrap_or_default();
             let cause = self.cause.as_deref().unwrap_or_default();
-            tracing::error!(status = self.status.as_u16(), detail, cause, "a request failed");
+            if self.status == StatusCode::SERVICE_UNAVAILABLE {
+                // Under overload and without a database there are very many.
+                if let Some(count) = UNAVAILABLE.count() {
+                    tracing::warn!(count, detail, cause, "requests answered 503");
+                }
+            } else {
+                tracing::error!(status = self.status.as_u16(), detail, cause, "a request failed");
+            }
         }
         let body = Value::Object(self.document).to_string();
         let mut response = (self.status, body).into_response();
@@ -299,6 +342,13 @@ mod tests {
         let (parts, body) = problem.into_response().into_parts();
         let bytes = axum::body::to_bytes(body, 10_000).await.unwrap();
         (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[test]
+    fn s06_a_line_a_second_says_how_many_there_were() {
+        let throttle = Throttle::new();
+        let lines = [0, 1, 999, 1_000, 1_500, 3_000].map(|now_ms| throttle.count_at(now_ms));
+        assert_eq!(lines, [Some(1), None, None, Some(3), None, Some(2)]);
     }
 
     #[tokio::test]

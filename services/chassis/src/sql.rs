@@ -142,11 +142,18 @@ macro_rules! dispatch {
         tracing::trace!(sql = &*sql, "statement");
         let sql = AssertSqlSafe(sql);
         match $on.into() {
-            On::Database(Database { pools: Pools::Sqlite(pools), .. }) => {
-                sqlx::$make(sql, sqlite_arguments(values)?).$run(&pools.readers).await?
+            On::Database(Database { pools: Pools::Sqlite(pools), queue, .. }) => {
+                let query = sqlx::$make(sql, sqlite_arguments(values)?);
+                let mut connection = queue.read(pools.readers.acquire()).await?;
+                query.$run(&mut *connection).await?
             }
-            On::Database(Database { pools: Pools::Postgres(pools), .. }) => {
-                in_time(sqlx::$make(sql, postgres_arguments(values)?).$run(&pools.readers)).await?
+            On::Database(Database { pools: Pools::Postgres(pools), queue, .. }) => {
+                let query = sqlx::$make(sql, postgres_arguments(values)?);
+                let answer = async {
+                    let mut connection = queue.read(pools.readers.acquire()).await?;
+                    query.$run(&mut *connection).await
+                };
+                in_time(answer).await?
             }
             On::Transaction(Transaction { inner: Inner::Sqlite(transaction), .. }) => {
                 sqlx::$make(sql, sqlite_arguments(values)?).$run(&mut **transaction).await?
@@ -176,13 +183,18 @@ impl Query {
         tracing::trace!(sql = &*sql, "statement");
         let sql = AssertSqlSafe(sql);
         Ok(match on.into() {
-            On::Database(Database { pools: Pools::Sqlite(pools), .. }) => {
+            On::Database(Database { pools: Pools::Sqlite(pools), queue, .. }) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
-                query.execute(&pools.readers).await?.rows_affected()
+                let mut connection = queue.read(pools.readers.acquire()).await?;
+                query.execute(&mut *connection).await?.rows_affected()
             }
-            On::Database(Database { pools: Pools::Postgres(pools), .. }) => {
+            On::Database(Database { pools: Pools::Postgres(pools), queue, .. }) => {
                 let query = sqlx::query_with(sql, postgres_arguments(values)?);
-                in_time(query.execute(&pools.readers)).await?.rows_affected()
+                let answer = async {
+                    let mut connection = queue.read(pools.readers.acquire()).await?;
+                    query.execute(&mut *connection).await
+                };
+                in_time(answer).await?.rows_affected()
             }
             On::Transaction(Transaction { inner: Inner::Sqlite(transaction), .. }) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);

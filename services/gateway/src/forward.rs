@@ -67,7 +67,7 @@ pub(crate) async fn forward(
     dialect.answer(route.owner, response).await
 }
 
-/// Asks the owner, if it takes one. An answer that needs nothing streams through as it comes.
+/// Asks the owner, if it takes one.
 async fn ask(
     gateway: &Gateway,
     route: &'static Route,
@@ -88,7 +88,7 @@ async fn ask(
     let request = onward_request(route, &onward, &checked.upstream, request)?;
     let response = own(gateway.peers.call(route.owner, request).await.map_err(no_answer)?);
     let Some(plan) = checked.plan.filter(|_| response.status() == StatusCode::OK) else {
-        return Ok(response);
+        return whole(route.owner, response).await;
     };
     if let Query::Stream(_) = route.query {
         let peers = Arc::clone(&gateway.peers);
@@ -103,6 +103,17 @@ async fn ask(
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(Response::from_parts(parts, Body::from(Value::Object(page).to_string())))
+}
+
+/// The response with its body in memory, unless it is a stream: a client that does not read must
+/// not hold a connection to the owner, nor a place among the calls to it.
+async fn whole(owner: &str, response: Response) -> Result<Response, Problem> {
+    if response.extensions().get::<Streaming>().is_some() {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = body_of(owner, body).await.map_err(no_answer)?;
+    Ok(Response::from_parts(parts, Body::from(bytes)))
 }
 
 /// The request to the owner.
