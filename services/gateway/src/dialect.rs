@@ -22,16 +22,25 @@ pub(crate) enum Dialect {
     Posts,
 }
 
-/// What the query holds: older name, newer name.
-const ASKED: [(&str, &str); 8] = [
+/// What the query holds, whatever the parameter: older name, newer name.
+const ASKED: [(&str, &str); 9] = [
     ("edit_history_tweet_ids", "edit_history_post_ids"),
     ("most_recent_tweet_id", "most_recent_post_id"),
     ("note_tweet", "note_post"),
     ("pinned_tweet_id", "pinned_post_id"),
     ("referenced_tweets.id", "referenced_posts"),
+    ("referenced_tweets.id.attachments.media_keys", "referenced_posts.attachments.media_keys"),
     ("referenced_tweets.id.author_id", "referenced_posts.author_id"),
     ("tweet.fields", "post.fields"),
     ("tweet_count", "post_count"),
+];
+
+/// What only one parameter calls otherwise, for another one has the same name and keeps it:
+/// parameter, older name, newer name.
+const ASKED_IN: [(&str, &str, &str); 2] = [
+    ("expansions", "affiliation.user_id", "affiliation"),
+    // A field of posts since 2.167, which are answered with `referenced_posts`.
+    ("post.fields", "referenced_tweets", "referenced_posts"),
 ];
 
 /// What answers hold: older name, newer name.
@@ -134,6 +143,10 @@ fn older(name: &str) -> &str {
 
 /// The older name for a value of a list; `None` for what the older version does not have.
 fn older_value<'a>(list: &str, value: &'a str) -> Option<&'a str> {
+    let of_list = ASKED_IN.iter().find(|(name, _, newer)| *name == list && *newer == value);
+    if let Some((_, older, _)) = of_list {
+        return Some(older);
+    }
     (!NEWER.contains(&(list, value))).then(|| older(value))
 }
 

@@ -47,7 +47,8 @@ describe("tweets", () => {
     const { created_at, entities, ...data } = read.data;
     assert.deepEqual(data, {
       id,
-      text,
+      // X escapes `&`, `<` and `>`.
+      text: text.replace("& <b>", "&amp; &lt;b&gt;"),
       edit_history_tweet_ids: [id],
       author_id: ada.id,
       conversation_id: id,

@@ -141,6 +141,11 @@ class Engagements(Suite):
         self.assertRegex(made.rest_id, r"^\d+$")
         self.assertEqual(all_ids(self.as_ada.posts.get_reposted_by(shared)), [self.bob.id])
         self.assertEqual(self.metrics(shared).repost_count, 1)
+        self.assert_eventually(
+            [made.rest_id], lambda: all_ids(self.as_cleo.posts.get_reposts(shared))
+        )
+        self.assertEqual(all_ids(self.as_ada.users.get_reposts_of_me()), [made.rest_id])
+        self.assertEqual(all_ids(self.as_bob.users.get_reposts_of_me()), [])
 
         def repeated():
             found = [
@@ -290,6 +295,11 @@ class Streams(Suite):
         self.assertEqual(made.meta.summary["created"], 2)
         tags = {rule.id: rule.tag for rule in made.data}
         self.assertEqual(set(all_ids(stream.get_rules())), set(tags))
+        counts = stream.get_rule_counts(
+            rules_count_fields="cap_per_client_app,client_app_rules_count"
+        ).data
+        self.assertEqual(counts.cap_per_client_app, 1_000)
+        self.assertEqual(counts.client_app_rules_count.rule_count, 2)
 
         listener = Listener(
             stream.posts,
