@@ -57,6 +57,16 @@ const ANSWERED: [(&str, &str); 10] = [
     ("tweets", "posts"),
 ];
 
+/// Numbers that the newer version has as text.
+const TEXTS: [&str; 6] = [
+    "cap_per_client_app",
+    "cap_per_project",
+    "project_cap",
+    "project_rules_count",
+    "project_usage",
+    "usage",
+];
+
 /// Where the kinds of problems are named: older, newer.
 const PROBLEMS: (&str, &str) =
     ("https://api.twitter.com/2/problems/", "https://api.x.com/2/problems/");
@@ -159,6 +169,9 @@ fn translate(value: &mut Value) {
             *members = std::mem::take(members)
                 .into_iter()
                 .map(|(name, mut value)| {
+                    if TEXTS.contains(&&*name) && value.is_number() {
+                        value = value.to_string().into();
+                    }
                     match (&*name, &mut value) {
                         ("type", Value::String(kind)) => rename_problem(kind),
                         ("message" | "parameter", Value::String(text)) => rename_asked(text),
@@ -303,6 +316,10 @@ mod tests {
                 json!({ "data": { "id": "5", "rest_id": "5", "retweeted": true } }),
             ),
             (json!({ "data": { "retweeted": false } }), json!({ "data": { "retweeted": false } })),
+            (
+                json!({ "data": { "project_usage": 3, "usage": [{ "usage": 3 }], "like_count": 1 } }),
+                json!({ "data": { "project_usage": "3", "usage": [{ "usage": "3" }], "like_count": 1 } }),
+            ),
         ] {
             Dialect::Tweets.rename(&mut answer.clone());
             Dialect::Posts.rename(&mut answer);

@@ -73,7 +73,7 @@ const SEARCH: Names = &[
 const COUNTS: Names = &["end_time", "granularity", "query", "since_id", "start_time", "until_id"];
 
 /// All of them. Routes under `/internal` are for services only and must never be here.
-pub(crate) static TABLE: [Route; 64] = [
+pub(crate) static TABLE: [Route; 65] = [
     route(Post, "/pillion/v1/accounts", "identity", Plain(&[])),
     route(Delete, "/pillion/v1/accounts/me", "identity", Plain(&[])),
     route(Post, "/pillion/v1/login", "identity", Plain(&[])),
@@ -107,6 +107,7 @@ pub(crate) static TABLE: [Route; 64] = [
         Tweets(Ids, &["exclude", "max_results", "pagination_token"]),
     ),
     route(Get, "/2/users/{id}/tweets", "tweets", Tweets(Whole, TIMELINE)),
+    route(Get, "/2/usage/tweets", "tweets", Plain(&["days", "usage.fields"])),
     route(Post, "/2/users/{id}/following", "graph", Plain(&[])),
     route(Delete, "/2/users/{id}/following/{target_user_id}", "graph", Plain(&[])),
     route(Get, "/2/users/{id}/following", "graph", Users(Ids, PAGE)),

@@ -47,6 +47,7 @@ pub(crate) async fn list_tweets(
     }
     let meta = page.cut_ids(&mut found, |tweet| tweet.id().as_i64());
     let bodies = found.into_iter().map(|tweet| TweetBody::new(tweet, &fields)).collect();
+    tweets.usage.count(&caller, meta.result_count);
     Ok(Answer::page(bodies, meta))
 }
 

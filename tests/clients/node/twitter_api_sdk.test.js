@@ -134,7 +134,8 @@ describe("errors", () => {
     await refused(stranger.users.findMyUser(), 401, "Unauthorized");
     await refused(other.tweets.deleteTweetById(mine), 403, "author");
     await refused(post(reading, { text: "no" }), 403, "tweet.write");
-    await refused(client.tweets.deleteTweetById(NO_TWEET), 404, NO_TWEET);
+    assert.deepEqual((await client.tweets.deleteTweetById(NO_TWEET)).data, { deleted: true });
+    await refused(client.tweets.hideReplyById(NO_TWEET, { hidden: true }), 404, NO_TWEET);
   });
 
   test("too much is refused", async () => {

@@ -209,7 +209,8 @@ describe("errors", () => {
     assert.equal((await refused(stranger.me(), 401, "Unauthorized")).isAuthError, true);
     await refused(other.deleteTweet(mine), 403, "author");
     await refused(reading.tweet("no"), 403, "tweet.write");
-    await refused(client.deleteTweet(NO_TWEET), 404, NO_TWEET);
+    assert.deepEqual((await client.deleteTweet(NO_TWEET)).data, { deleted: true });
+    await refused(client.hideReply(NO_TWEET, true), 404, NO_TWEET);
     assert.equal((await client.singleTweet(mine)).data.text, "mine");
   });
 

@@ -246,9 +246,10 @@ class Errors(unittest.TestCase):
             said = f"You attempted to {verb} a Tweet that is deleted or not visible to you."
             self.assertIn(said, str(refused.exception))
 
-    def test_a_tweet_that_is_not_there_cannot_be_deleted(self):
+    def test_a07_a_tweet_that_is_not_there_is_deleted_and_cannot_be_hidden(self):
+        self.assertEqual(delete(self.client, NO_TWEET).data, {"deleted": True})
         with self.assertRaises(tweepy.NotFound) as refused:
-            delete(self.client, NO_TWEET)
+            self.client.hide_reply(NO_TWEET, user_auth=False)
         self.assertIn(str(NO_TWEET), str(refused.exception))
 
     def test_without_a_good_token_nobody_is_let_in(self):

@@ -6,7 +6,7 @@ import unittest
 
 import requests
 import xdk
-from xdk.posts.models import CreateRequest
+from xdk.posts.models import CreateRequest, HideReplyRequest
 from xdk.schemas import Post, ResourceNotFoundProblem, User
 
 from system import CALLBACK, URL, allow, log_in, register, register_app
@@ -183,7 +183,7 @@ class Errors(unittest.TestCase):
             (401, "Unauthorized", lambda: stranger.users.get_me()),
             (403, "author", lambda: other.posts.delete(mine)),
             (403, "tweet.write", lambda: post(reading, "no")),
-            (404, NO_POST, lambda: self.client.posts.delete(NO_POST)),
+            (404, NO_POST, lambda: self.client.posts.hide_reply(NO_POST, HideReplyRequest(hidden=True))),
         ]:
             with self.subTest(status=status, part=part):
                 self.assert_refused(status, part, call)
