@@ -22,8 +22,8 @@ pub const JSON_BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct BodyBytesMax(pub usize);
 
 /// A JSON body. As an argument of a handler it answers 400 for what is not JSON or not a `T`,
-/// saying line, column and key, and 413 over the request's [`BodyBytesMax`], or else
-/// [`JSON_BODY_BYTES_MAX`]. As a response it is `application/json`.
+/// saying line, column and key, 413 over the request's [`BodyBytesMax`] (or else
+/// [`JSON_BODY_BYTES_MAX`]), and 415 for another type. As a response it is `application/json`.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -34,10 +34,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
         let (parts, body) = request.into_parts();
         let limit = parts.extensions.get::<BodyBytesMax>().map_or(JSON_BODY_BYTES_MAX, |max| max.0);
         if !is_json(&parts.headers) {
-            return Err(Problem::invalid_parameters([]).with(
-                "detail",
-                "The body must be JSON, with the header `Content-Type: application/json`.",
-            ));
+            return Err(Problem::unsupported_media_type(parts.headers.get(CONTENT_TYPE)));
         }
         let bytes = Limited::new(body, limit)
             .collect()
@@ -208,11 +205,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_bound_and_the_content_type_hold() {
+    async fn a10_the_bound_and_the_content_type_hold() {
         let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(JSON_BODY_BYTES_MAX));
         assert_eq!(read("application/json", long).await.unwrap_err().0, 413);
         let (status, document) = read("text/plain", "{}").await.unwrap_err();
-        assert_eq!(status, 400);
-        assert!(document["detail"].as_str().unwrap().contains("Content-Type: application/json"));
+        assert_eq!((status, &document["status"]), (415, &Value::from(415)));
+        let [error] = &document["errors"].as_array().unwrap()[..] else { panic!("{document}") };
+        assert!(error["message"].as_str().unwrap().contains("Content-Type: application/json"));
+        assert_eq!(error["parameters"]["Content-Type"][0], "text/plain");
     }
 }

@@ -19,6 +19,7 @@ pub use range::IdRange;
 pub use tokens::{Cursor, Direction, PageTokens};
 
 use crate::answer::Answer;
+use crate::caller::{Caller, UserCaller};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
@@ -28,6 +29,25 @@ pub struct PageQuery {
     count_max: u32,
     /// The token, and the parameter that it was sent as.
     token: Option<(&'static str, String)>,
+}
+
+/// To whom a page token is given: a user, whichever app acts for them, or an app by itself.
+#[derive(Debug)]
+pub struct TokenHolder(String);
+
+impl From<&Caller> for TokenHolder {
+    fn from(caller: &Caller) -> Self {
+        match caller.user_id {
+            Some(user_id) => Self(format!("user {user_id}")),
+            None => Self(format!("app {}", caller.client_id)),
+        }
+    }
+}
+
+impl From<&UserCaller> for TokenHolder {
+    fn from(caller: &UserCaller) -> Self {
+        Self(format!("user {}", caller.user_id))
+    }
 }
 
 /// A page to be read.
@@ -105,8 +125,15 @@ impl PageQuery {
     }
 
     /// The page of the list that `scope` names: the route and all that decides what is on the
-    /// list. 400 when the token is not of that list.
-    pub fn open(self, tokens: &PageTokens, scope: String) -> Result<Page<'_>, Problem> {
+    /// list. 400 when the token is not of that list, or was not given to this caller.
+    pub fn open<'t>(
+        self,
+        tokens: &'t PageTokens,
+        caller: impl Into<TokenHolder>,
+        scope: &str,
+    ) -> Result<Page<'t>, Problem> {
+        let TokenHolder(holder) = caller.into();
+        let scope = format!("{scope} for {holder}");
         let open = |(name, token): (&str, String)| tokens.open(&scope, name, &token);
         let cursor = self.token.map(open).transpose()?;
         Ok(Page { tokens, scope, cursor, count_max: self.count_max })

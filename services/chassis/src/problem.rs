@@ -63,9 +63,10 @@ impl Problem {
         Self::new(status, ABOUT_BLANK, status.canonical_reason().unwrap_or("Error"), detail)
     }
 
-    /// 400 with one entry in `errors` per parameter.
+    /// 400 with one entry in `errors` per parameter; with an entry about the request as a whole if
+    /// there is none, for clients read the first one.
     pub fn invalid_parameters(errors: impl IntoIterator<Item = InvalidParameter>) -> Self {
-        let errors: Vec<Value> = errors
+        let mut errors: Vec<Value> = errors
             .into_iter()
             .map(|error| {
                 json!({
@@ -74,6 +75,9 @@ impl Problem {
                 })
             })
             .collect();
+        if errors.is_empty() {
+            errors.push(json!({ "message": "the request is invalid", "parameters": {} }));
+        }
         Self::new(
             StatusCode::BAD_REQUEST,
             INVALID_REQUEST,
@@ -81,6 +85,20 @@ impl Problem {
             "One or more parameters to your request was invalid.",
         )
         .with("errors", errors)
+    }
+
+    /// 415: the body is not JSON by its header. `sent` is the header.
+    pub fn unsupported_media_type(sent: Option<&HeaderValue>) -> Self {
+        let values = sent.map(|sent| String::from_utf8_lossy(sent.as_bytes()).into_owned());
+        let error = InvalidParameter {
+            name: "Content-Type".to_owned(),
+            values: values.into_iter().collect(),
+            message: "the body must be JSON, with the header `Content-Type: application/json`"
+                .to_owned(),
+        };
+        let mut problem = Self::invalid_parameters([error]);
+        problem.status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        problem.with("status", StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16())
     }
 
     /// 400 about one parameter. `value` is what was sent, if anything was.
@@ -369,6 +387,12 @@ mod tests {
                 ]
             })
         );
+    }
+
+    #[tokio::test]
+    async fn a10_an_invalid_request_has_an_entry_in_errors() {
+        let (status, _, document) = body(Problem::invalid_parameters([])).await;
+        assert_eq!((status.as_u16(), document["errors"].as_array().unwrap().len()), (400, 1));
     }
 
     #[tokio::test]

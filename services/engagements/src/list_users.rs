@@ -4,8 +4,6 @@ use std::ops::RangeInclusive;
 
 use axum::extract::State;
 use pillion_chassis::page::{Listed, PageQuery};
-use pillion_chassis::problem::{not_authorized_error, not_found_error};
-use pillion_chassis::visibility::Reason;
 use pillion_chassis::{Answer, Caller, Onward, Parameters, Path, TweetId, UserId};
 
 use crate::Engagements;
@@ -25,7 +23,7 @@ pub(crate) async fn liking_users(
     onward: Onward,
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
-    list(&engagements, Kind::Like, id, caller.user_id, &onward, query).await
+    list(&engagements, Kind::Like, id, &caller, &onward, query).await
 }
 
 /// `GET /2/tweets/{id}/retweeted_by`
@@ -36,7 +34,7 @@ pub(crate) async fn retweeted_by(
     onward: Onward,
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
-    list(&engagements, Kind::Retweet, id, caller.user_id, &onward, query).await
+    list(&engagements, Kind::Retweet, id, &caller, &onward, query).await
 }
 
 /// Of a retweet the list is that of the tweet that is retweeted.
@@ -44,23 +42,17 @@ async fn list(
     engagements: &Engagements,
     kind: Kind,
     id: TweetId,
-    caller: Option<UserId>,
+    caller: &Caller,
     onward: &Onward,
     mut query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
     let page = PageQuery::take(&mut query, PAGE_USERS, PAGE_USERS_DEFAULT);
     query.finish()?;
-    let page = page.open(&engagements.pages, format!("{kind:?} of {id}"))?;
-    let peers = &*engagements.peers;
-    let source_id = engagements.store.source_of(id).await?;
-    let Some(source) = tweet::find(peers, onward, source_id).await? else {
-        return Ok(Answer::missing(not_found_error("tweet", "id", &id.to_string())));
+    let page = page.open(&engagements.pages, caller, &format!("{kind:?} of {id}"))?;
+    let source = match tweet::shown(engagements, onward, caller.user_id, id).await? {
+        Ok(source) => source,
+        Err(missing) => return Ok(Answer::missing(missing)),
     };
-    let reason = tweet::reason(peers, onward, caller, source.author_id).await?;
-    if reason.is_some_and(Reason::forbids) {
-        let error = not_authorized_error("data", "tweet", "id", &id.to_string());
-        return Ok(Answer::missing(error));
-    }
     let rows = engagements.store.users_of(kind, source.tweet_id, &page.window()).await?;
     Ok(page.list(rows))
 }

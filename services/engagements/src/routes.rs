@@ -15,6 +15,8 @@ pub(crate) fn routes() -> Routes<Engagements> {
         .post("/2/users/{id}/retweets", retweet::retweet)
         .delete("/2/users/{id}/retweets/{source_tweet_id}", retweet::unretweet)
         .get("/2/tweets/{id}/retweeted_by", list_users::retweeted_by)
+        .get("/2/tweets/{id}/retweets", list_tweets::retweets)
+        .get("/2/users/reposts_of_me", list_tweets::reposts_of_me)
         .post("/2/users/{id}/bookmarks", bookmark::bookmark)
         .delete("/2/users/{id}/bookmarks/{tweet_id}", bookmark::unbookmark)
         .get("/2/users/{id}/bookmarks", list_tweets::bookmarks)

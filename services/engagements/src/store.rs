@@ -85,6 +85,22 @@ macro_rules! part {
     };
 }
 
+/// Retweets of what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RetweetsOf {
+    /// Of one tweet.
+    Tweet(TweetId),
+    /// Of all tweets of a user.
+    User(UserId),
+}
+
+/// The retweets of a tweet, the newest and the oldest first.
+pub(crate) const RETWEETS_OF_TWEET: [&str; 2] =
+    [part!("retweet_id", "tweet_id", "DESC"), part!("retweet_id", "tweet_id", "ASC")];
+/// The retweets of a user's tweets, the newest and the oldest first.
+pub(crate) const RETWEETS_OF_USER: [&str; 2] =
+    [part!("retweet_id", "author_id", "DESC"), part!("retweet_id", "author_id", "ASC")];
+
 /// The service's database.
 #[derive(Debug, Clone)]
 pub(crate) struct Store(Journal);
@@ -178,6 +194,22 @@ impl Store {
         let statement = if window.newest_first { NEWEST_FIRST } else { OLDEST_FIRST };
         let rows = self.part(statement, tweet_id.as_i64(), kind, window).await?;
         rows.into_iter().map(|(id, position)| Ok((user(id)?, position))).collect()
+    }
+
+    /// A part of a list of retweets: which, and at which position.
+    pub(crate) async fn retweets(
+        &self,
+        of: RetweetsOf,
+        window: &Window,
+    ) -> Result<Vec<(TweetId, i64)>, DatabaseError> {
+        let (statement, of) = match (of, window.newest_first) {
+            (RetweetsOf::Tweet(id), true) => (RETWEETS_OF_TWEET[0], id.as_i64()),
+            (RetweetsOf::Tweet(id), false) => (RETWEETS_OF_TWEET[1], id.as_i64()),
+            (RetweetsOf::User(id), true) => (RETWEETS_OF_USER[0], id.as_i64()),
+            (RetweetsOf::User(id), false) => (RETWEETS_OF_USER[1], id.as_i64()),
+        };
+        let rows = self.part(statement, of, Kind::Retweet, window).await?;
+        rows.into_iter().map(|(id, position)| Ok((tweet(id)?, position))).collect()
     }
 
     async fn part(

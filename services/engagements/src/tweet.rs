@@ -1,8 +1,10 @@
 //! Asks the tweets service about a tweet, and whether the caller may do something with it.
 
+use pillion_chassis::problem::{not_authorized_error, not_found_error};
 use pillion_chassis::visibility::{self, Reason};
 use pillion_chassis::{Onward, PeerError, Peers, TweetId, UserId};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::Engagements;
 use crate::error::Error;
@@ -37,6 +39,26 @@ pub(crate) async fn find_target(
         Some(Reason::Protected) => Err(Error::NotAuthorized(kind)),
         Some(Reason::Blocking | Reason::Muting) | None => Ok(source),
     }
+}
+
+/// The tweet that a list is about, or what the list has in its place: the tweet is not there, or not
+/// for the caller. A retweet's id stands for the tweet that is retweeted.
+pub(crate) async fn shown(
+    engagements: &Engagements,
+    onward: &Onward,
+    caller: Option<UserId>,
+    id: TweetId,
+) -> Result<Result<Source, Value>, Error> {
+    let peers = &*engagements.peers;
+    let source_id = engagements.store.source_of(id).await?;
+    let Some(source) = find(peers, onward, source_id).await? else {
+        return Ok(Err(not_found_error("tweet", "id", &id.to_string())));
+    };
+    let reason = reason(peers, onward, caller, source.author_id).await?;
+    if reason.is_some_and(Reason::forbids) {
+        return Ok(Err(not_authorized_error("data", "tweet", "id", &id.to_string())));
+    }
+    Ok(Ok(source))
 }
 
 /// A tweet, unless it does not exist or was deleted.

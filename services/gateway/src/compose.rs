@@ -23,9 +23,10 @@
 //! | their visibility | an expansion | graph | (*n* + 300) / 300 |
 //! | metrics of tweets | asked for | engagements | *n* / 100, or 3 *n* / 100 with referenced ones |
 //! | metrics of users | asked for | graph, tweets, engagements | 1 / 100 of the users, each |
+//! | connections of users | asked for | graph | 1 / 100 of the users |
 //!
 //! That makes 3 calls for a plain page of 100 tweets from a list of ids, 4 with their authors or
-//! their metrics, and 40 for one with everything that there is.
+//! their metrics, and 40 for one with everything that there is but connections.
 
 mod includes;
 mod metrics;

@@ -22,16 +22,25 @@ pub(crate) enum Dialect {
     Posts,
 }
 
-/// What the query holds: older name, newer name.
-const ASKED: [(&str, &str); 8] = [
+/// What the query holds, whatever the parameter: older name, newer name.
+const ASKED: [(&str, &str); 9] = [
     ("edit_history_tweet_ids", "edit_history_post_ids"),
     ("most_recent_tweet_id", "most_recent_post_id"),
     ("note_tweet", "note_post"),
     ("pinned_tweet_id", "pinned_post_id"),
     ("referenced_tweets.id", "referenced_posts"),
+    ("referenced_tweets.id.attachments.media_keys", "referenced_posts.attachments.media_keys"),
     ("referenced_tweets.id.author_id", "referenced_posts.author_id"),
     ("tweet.fields", "post.fields"),
     ("tweet_count", "post_count"),
+];
+
+/// What only one parameter calls otherwise, for another one has the same name and keeps it:
+/// parameter, older name, newer name.
+const ASKED_IN: [(&str, &str, &str); 2] = [
+    ("expansions", "affiliation.user_id", "affiliation"),
+    // A field of posts since 2.167, which are answered with `referenced_posts`.
+    ("post.fields", "referenced_tweets", "referenced_posts"),
 ];
 
 /// What answers hold: older name, newer name.
@@ -46,6 +55,16 @@ const ANSWERED: [(&str, &str); 10] = [
     ("tweet.fields", "post.fields"),
     ("tweet_count", "post_count"),
     ("tweets", "posts"),
+];
+
+/// Numbers that the newer version has as text.
+const TEXTS: [&str; 6] = [
+    "cap_per_client_app",
+    "cap_per_project",
+    "project_cap",
+    "project_rules_count",
+    "project_usage",
+    "usage",
 ];
 
 /// Where the kinds of problems are named: older, newer.
@@ -134,6 +153,10 @@ fn older(name: &str) -> &str {
 
 /// The older name for a value of a list; `None` for what the older version does not have.
 fn older_value<'a>(list: &str, value: &'a str) -> Option<&'a str> {
+    let of_list = ASKED_IN.iter().find(|(name, _, newer)| *name == list && *newer == value);
+    if let Some((_, older, _)) = of_list {
+        return Some(older);
+    }
     (!NEWER.contains(&(list, value))).then(|| older(value))
 }
 
@@ -146,6 +169,9 @@ fn translate(value: &mut Value) {
             *members = std::mem::take(members)
                 .into_iter()
                 .map(|(name, mut value)| {
+                    if TEXTS.contains(&&*name) && value.is_number() {
+                        value = value.to_string().into();
+                    }
                     match (&*name, &mut value) {
                         ("type", Value::String(kind)) => rename_problem(kind),
                         ("message" | "parameter", Value::String(text)) => rename_asked(text),
@@ -290,6 +316,10 @@ mod tests {
                 json!({ "data": { "id": "5", "rest_id": "5", "retweeted": true } }),
             ),
             (json!({ "data": { "retweeted": false } }), json!({ "data": { "retweeted": false } })),
+            (
+                json!({ "data": { "project_usage": 3, "usage": [{ "usage": 3 }], "like_count": 1 } }),
+                json!({ "data": { "project_usage": "3", "usage": [{ "usage": "3" }], "like_count": 1 } }),
+            ),
         ] {
             Dialect::Tweets.rename(&mut answer.clone());
             Dialect::Posts.rename(&mut answer);

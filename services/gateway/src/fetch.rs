@@ -75,6 +75,10 @@ pub(crate) const VISIBILITY: Source = Source {
 pub(crate) const FOLLOW_COUNTS: Source =
     Source { path: "/internal/follow_counts", batch_max: 100, ..VISIBILITY };
 
+/// How the caller stands to users.
+pub(crate) const CONNECTIONS: Source =
+    Source { path: "/internal/connections", batch_max: 100, ..VISIBILITY };
+
 /// How much users have posted.
 pub(crate) const TWEET_COUNTS: Source =
     Source { service: "tweets", path: "/internal/tweet_counts", ..FOLLOW_COUNTS };

@@ -34,6 +34,9 @@ pub(crate) const COUNT_FIELDS: [&str; 3] = ["end", "start", "tweet_count"];
 /// The field of tweets, and of users, that counts what others did.
 pub(crate) const METRICS: &str = "public_metrics";
 
+/// The field of users that tells how the caller stands to them.
+pub(crate) const CONNECTION_STATUS: &str = "connection_status";
+
 /// `expansions` of tweets. Those for which nothing exists here (media, polls, places, articles)
 /// include nothing.
 pub(crate) const TWEET_EXPANSIONS: [&str; 14] = [

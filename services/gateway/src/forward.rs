@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Gateway;
 use crate::compose::{Subject, compose};
+use crate::credentials;
 use crate::dialect::Dialect;
 use crate::fetch::{Fetch, bad_answer};
 use crate::lines::{self, Completion};
@@ -77,6 +78,9 @@ async fn ask(
 ) -> Result<Response, Problem> {
     let checked = route.query.check(query)?;
     let onward = Onward::of(request.headers());
+    if let Query::Credentials = route.query {
+        return credentials::verify(gateway, &onward).await;
+    }
     let fetch = Fetch { peers: &*gateway.peers, onward: &onward };
     let path = request.uri().path().to_owned();
     if let Some(plan) = checked.plan.as_ref()

@@ -5,6 +5,7 @@
 //! caller may not see is left out. Tokens travel on, and each service checks them itself.
 
 mod compose;
+mod credentials;
 mod dialect;
 mod document;
 mod fetch;

@@ -5,9 +5,9 @@ use pillion_chassis::parameters::Fields;
 use pillion_chassis::{Parameters, Problem, TweetId};
 
 use crate::fields::{
-    AUTHOR, COUNT_FIELDS, MEDIA_FIELDS, MENTIONED, METRICS, PLACE_FIELDS, POLL_FIELDS, REFERENCED,
-    REFERENCED_AUTHOR, REPLIED_TO_USER, TWEET_EXPANSIONS, TWEET_FIELDS, USER_EXPANSIONS,
-    USER_FIELDS,
+    AUTHOR, CONNECTION_STATUS, COUNT_FIELDS, MEDIA_FIELDS, MENTIONED, METRICS, PLACE_FIELDS,
+    POLL_FIELDS, REFERENCED, REFERENCED_AUTHOR, REPLIED_TO_USER, TWEET_EXPANSIONS, TWEET_FIELDS,
+    USER_EXPANSIONS, USER_FIELDS,
 };
 
 /// The parameter that names several things.
@@ -31,6 +31,9 @@ pub(crate) enum Query {
     Tweets(Items, Names),
     /// These, and what chooses fields and expansions of the users in the answer.
     Users(Items, Names),
+    /// What X's API 1.1 has for `account/verify_credentials`. The answer is the caller in that
+    /// version's form.
+    Credentials,
     /// These, and what chooses fields and expansions of the tweets that the answer goes on with,
     /// one a line, for as long as the caller listens.
     Stream(Names),
@@ -106,6 +109,8 @@ pub(crate) struct Plan {
     /// Whether tweets, users show how often they were liked, followed and so on.
     pub(crate) tweet_metrics: bool,
     pub(crate) user_metrics: bool,
+    /// Whether users show how the caller stands to them.
+    pub(crate) connections: bool,
 }
 
 impl Query {
@@ -126,12 +131,15 @@ impl Query {
             "user.fields",
         ];
         const OF_USERS: Names = &["expansions", "tweet.fields", "user.fields"];
+        const OF_CREDENTIALS: Names =
+            &["include_email", "include_entities", "skip_status", "tweet_mode"];
         match self {
             Self::Unchecked => None,
             Self::Plain(owners) => Some((owners, &[])),
             Self::Counts(owners) => Some((owners, &["search_count.fields"])),
             Self::Tweets(_, owners) | Self::Stream(owners) => Some((owners, OF_TWEETS)),
             Self::Users(_, owners) => Some((owners, OF_USERS)),
+            Self::Credentials => Some((&[], OF_CREDENTIALS)),
         }
     }
 
@@ -164,6 +172,13 @@ impl Query {
         let asked = if asked_here { parameters.list(IDS, ASKED_MAX) } else { Vec::new() };
         let plan = match *self {
             Self::Unchecked | Self::Plain(_) => None,
+            Self::Credentials => {
+                // They choose parts that nobody has here.
+                for name in ours {
+                    let _ignored = parameters.text(name);
+                }
+                None
+            }
             Self::Counts(_) => {
                 let _all_are_given = parameters.fields("search_count.fields", &COUNT_FIELDS);
                 None
@@ -220,6 +235,7 @@ fn tweets(parameters: &mut Parameters, items: Items) -> Plan {
         tweet_fields: String::new(),
         tweet_metrics: false,
         user_metrics: has(&user_fields, METRICS),
+        connections: has(&user_fields, CONNECTION_STATUS),
         user_fields,
     };
     let needed: Vec<&str> = [
@@ -248,6 +264,7 @@ fn users(parameters: &mut Parameters, items: Items) -> Plan {
         tweet_fields: String::new(),
         tweet_metrics: false,
         user_metrics: has(&user_fields, METRICS),
+        connections: has(&user_fields, CONNECTION_STATUS),
         user_fields,
     }
 }

@@ -8,7 +8,7 @@ use pillion_chassis::Routes;
 use self::Verb::{Delete, Get, Post, Put};
 use crate::query::Items::{Asked, Feed, Ids, Me, Mine, Named, Whole};
 use crate::query::Names;
-use crate::query::Query::{self, Counts, Plain, Stream, Tweets, Unchecked, Users};
+use crate::query::Query::{self, Counts, Credentials, Plain, Stream, Tweets, Unchecked, Users};
 use crate::{Gateway, NAME, document, forward};
 
 /// A public route that another service owns.
@@ -73,7 +73,7 @@ const SEARCH: Names = &[
 const COUNTS: Names = &["end_time", "granularity", "query", "since_id", "start_time", "until_id"];
 
 /// All of them. Routes under `/internal` are for services only and must never be here.
-pub(crate) static TABLE: [Route; 60] = [
+pub(crate) static TABLE: [Route; 65] = [
     route(Post, "/pillion/v1/accounts", "identity", Plain(&[])),
     route(Delete, "/pillion/v1/accounts/me", "identity", Plain(&[])),
     route(Post, "/pillion/v1/login", "identity", Plain(&[])),
@@ -89,6 +89,8 @@ pub(crate) static TABLE: [Route; 60] = [
     route(Get, "/2/users/by", "users", Users(Named("usernames"), &["usernames"])),
     route(Get, "/2/users/by/username/{username}", "users", Users(Named("username"), &[])),
     route(Get, "/2/users/me", "users", Users(Me, &[])),
+    // What libraries for X's API 1.1 and 2 ask first: whose token it is.
+    route(Get, "/1.1/account/verify_credentials.json", NAME, Credentials),
     route(Get, "/2/users/search", "users", Users(Whole, &["max_results", "next_token", "query"])),
     route(Get, "/2/users/{id}", "users", Users(Named("id"), &[])),
     route(Post, "/pillion/v1/account/profile", "users", Plain(&[])),
@@ -105,6 +107,7 @@ pub(crate) static TABLE: [Route; 60] = [
         Tweets(Ids, &["exclude", "max_results", "pagination_token"]),
     ),
     route(Get, "/2/users/{id}/tweets", "tweets", Tweets(Whole, TIMELINE)),
+    route(Get, "/2/usage/tweets", "tweets", Plain(&["days", "usage.fields"])),
     route(Post, "/2/users/{id}/following", "graph", Plain(&[])),
     route(Delete, "/2/users/{id}/following/{target_user_id}", "graph", Plain(&[])),
     route(Get, "/2/users/{id}/following", "graph", Users(Ids, PAGE)),
@@ -125,6 +128,8 @@ pub(crate) static TABLE: [Route; 60] = [
     route(Post, "/2/users/{id}/retweets", "engagements", Plain(&[])),
     route(Delete, "/2/users/{id}/retweets/{source_tweet_id}", "engagements", Plain(&[])),
     route(Get, "/2/tweets/{id}/retweeted_by", "engagements", Users(Ids, PAGE)),
+    route(Get, "/2/tweets/{id}/retweets", "engagements", Tweets(Ids, PAGE)),
+    route(Get, "/2/users/reposts_of_me", "engagements", Tweets(Ids, PAGE)),
     route(Post, "/2/users/{id}/bookmarks", "engagements", Plain(&[])),
     route(Delete, "/2/users/{id}/bookmarks/{tweet_id}", "engagements", Plain(&[])),
     route(Get, "/2/users/{id}/bookmarks", "engagements", Tweets(Ids, PAGE)),
@@ -145,6 +150,7 @@ pub(crate) static TABLE: [Route; 60] = [
         Plain(&["ids", "max_results", "pagination_token"]),
     ),
     route(Post, "/2/tweets/search/stream/rules", "search", Plain(&["delete_all", "dry_run"])),
+    route(Get, "/2/tweets/search/stream/rules/counts", "search", Plain(&["rules_count.fields"])),
     route(Get, "/2/tweets/sample/stream", "search", Stream(&[])),
     route(
         Get,
@@ -163,7 +169,8 @@ pub(crate) fn routes() -> Routes<Gateway> {
     let own = Routes::new()
         .get("/", document::welcome)
         .get("/docs", document::page)
-        .get("/openapi.json", document::json);
+        .get("/openapi.json", document::json)
+        .get("/2/openapi.json", document::json);
     TABLE.iter().fold(own, |routes, route| {
         let handler = move |State(gateway): State<Gateway>, request: Request| async move {
             forward::forward(&gateway, route, request).await

@@ -5,6 +5,7 @@ mod contract;
 mod fake;
 mod forwarding;
 mod hidden;
+mod names;
 mod real;
 mod streams;
 

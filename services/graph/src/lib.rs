@@ -6,6 +6,7 @@
 mod accounts;
 mod answer_request;
 mod block;
+mod connections;
 mod error;
 mod follow;
 mod follow_counts;

@@ -18,7 +18,7 @@ pub(crate) async fn following(
     onward: Onward,
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
-    list(&graph, List::Following, id, caller.user_id, &onward, query).await
+    list(&graph, List::Following, id, &caller, &onward, query).await
 }
 
 /// `GET /2/users/{id}/followers`
@@ -29,26 +29,26 @@ pub(crate) async fn followers(
     onward: Onward,
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
-    list(&graph, List::Followers, id, caller.user_id, &onward, query).await
+    list(&graph, List::Followers, id, &caller, &onward, query).await
 }
 
 async fn list(
     graph: &Graph,
     list: List,
     id: UserId,
-    caller: Option<UserId>,
+    caller: &Caller,
     onward: &Onward,
     mut query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
     let page = PageQuery::take(&mut query, PAGE_USERS, PAGE_USERS_DEFAULT);
     query.finish()?;
-    let page = page.open(&graph.pages, format!("{list:?} of {id}"))?;
+    let page = page.open(&graph.pages, caller, &format!("{list:?} of {id}"))?;
     let account = graph.store.account(id).await?;
     let missing = || Answer::missing(not_found_error("user", "id", &id.to_string()));
     if account.is_some_and(Account::is_gone) {
         return Ok(missing());
     }
-    if graph.store.hides_from(id, caller).await? {
+    if graph.store.hides_from(id, caller.user_id).await? {
         return Ok(Answer::missing(not_authorized_error("data", "user", "id", &id.to_string())));
     }
     let rows = graph.store.list(list, id, &page.window()).await?;

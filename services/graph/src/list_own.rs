@@ -16,7 +16,7 @@ pub(crate) async fn blocking(
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
     caller.require_own("id", id)?;
-    list(&graph, List::Blocking, id, query).await
+    list(&graph, List::Blocking, &caller, query).await
 }
 
 /// `GET /2/users/{id}/muting`
@@ -27,7 +27,7 @@ pub(crate) async fn muting(
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
     caller.require_own("id", id)?;
-    list(&graph, List::Muting, id, query).await
+    list(&graph, List::Muting, &caller, query).await
 }
 
 /// `GET /pillion/v1/follow-requests`: who asks the caller to be let in as a follower.
@@ -36,18 +36,19 @@ pub(crate) async fn follow_requests(
     caller: UserCaller,
     query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
-    list(&graph, List::Requests, caller.user_id, query).await
+    list(&graph, List::Requests, &caller, query).await
 }
 
 async fn list(
     graph: &Graph,
     list: List,
-    owner: UserId,
+    caller: &UserCaller,
     mut query: Parameters,
 ) -> Result<Listed<UserId>, Error> {
     let page = PageQuery::take(&mut query, PAGE_USERS, PAGE_USERS_DEFAULT);
     query.finish()?;
-    let page = page.open(&graph.pages, format!("{list:?} of {owner}"))?;
+    let owner = caller.user_id;
+    let page = page.open(&graph.pages, caller, &format!("{list:?} of {owner}"))?;
     // A token may outlive its account, and requests end a moment after it.
     if graph.store.account(owner).await?.is_some_and(|account| account.deleted) {
         return Err(Problem::account_gone(owner).into());

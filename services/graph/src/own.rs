@@ -45,10 +45,12 @@ pub(crate) async fn begin(
     caller.require_own("id", id)?;
     let peers = &*graph.peers;
     let target = accounts::find_target(peers, onward, verb, caller.user_id, target_user_id).await?;
-    Ok((change(graph, caller, target_user_id, verb).await?, target))
+    let change = change(graph, caller, target_user_id, true, verb).await?;
+    Ok((change, target))
 }
 
-/// Opens a change by which something ends. `verb` says what.
+/// Opens a change by which something ends. `verb` says what. The target may be deactivated or
+/// deleted: a user must be able to end what they began.
 pub(crate) async fn open(
     graph: &Graph,
     caller: &UserCaller,
@@ -56,11 +58,11 @@ pub(crate) async fn open(
     verb: &'static str,
 ) -> Result<Change, Error> {
     caller.require_own("source_user_id", id)?;
-    change(graph, caller, target_user_id, verb).await
+    change(graph, caller, target_user_id, false, verb).await
 }
 
 /// Ends a relation of this kind from the caller to another user. If there is none, nothing
-/// changes, but both accounts must be there; `verb` says what was to be done.
+/// changes, but the target must be an account; `verb` says what was to be done.
 pub(crate) async fn end(
     graph: &Graph,
     onward: &Onward,
@@ -81,27 +83,36 @@ async fn change(
     graph: &Graph,
     caller: &UserCaller,
     target_user_id: UserId,
+    begins: bool,
     verb: &'static str,
 ) -> Result<Change, Error> {
     let at = graph.clock.now().floor_to_millis();
     let relation = Relation { user_id: caller.user_id, target_user_id, at };
     let mut transaction = graph.store.write().await?;
-    store::require_active(&mut transaction, verb, &relation).await?;
+    if begins {
+        store::require_active(&mut transaction, verb, &relation).await?;
+    } else {
+        store::require_caller(&mut transaction, relation.user_id).await?;
+    }
     let between = store::between(&mut transaction, caller.user_id, target_user_id).await?;
     Ok(Change { transaction, relation, between })
 }
 
 impl Change {
-    /// What was to end is not there: fine, if both accounts are.
+    /// What was to end is not there: fine, if there is or was such an account.
     pub(crate) async fn nothing_to_end(
         self,
         graph: &Graph,
         onward: &Onward,
         verb: &'static str,
     ) -> Result<(), Error> {
-        let Self { transaction, relation: Relation { user_id, target_user_id, .. }, .. } = self;
+        let Self { mut transaction, relation: Relation { user_id, target_user_id, .. }, .. } = self;
+        let known = store::account(&mut transaction, target_user_id).await?;
         // The users service is not asked while others wait for their turn.
         drop(transaction);
+        if known.is_some_and(store::Account::is_gone) {
+            return Ok(());
+        }
         accounts::find_target(&*graph.peers, onward, verb, user_id, target_user_id).await?;
         Ok(())
     }

@@ -4,8 +4,8 @@ use pillion_chassis::Routes;
 
 use crate::Graph;
 use crate::{
-    answer_request, block, follow, follow_counts, list_follows, list_own, mute, relation, unfollow,
-    visibility,
+    answer_request, block, connections, follow, follow_counts, list_follows, list_own, mute,
+    relation, unfollow, visibility,
 };
 
 /// All of them. Those under `/internal` are for other services; the gateway never exposes them.
@@ -25,6 +25,7 @@ pub(crate) fn routes() -> Routes<Graph> {
         .post("/pillion/v1/follow-requests/{user_id}/accept", answer_request::accept)
         .post("/pillion/v1/follow-requests/{user_id}/deny", answer_request::deny)
         .get("/internal/visibility", visibility::visibility)
+        .get("/internal/connections", connections::connections)
         .get("/internal/follow_counts", follow_counts::follow_counts)
         .get("/internal/relation", relation::relation)
 }

@@ -304,6 +304,45 @@ impl Store {
         Ok(reasons)
     }
 
+    /// What is between the caller and each of these users, in X's words; that they block the caller
+    /// is not among it. Nothing is between the caller and who is gone.
+    pub(crate) async fn connections(
+        &self,
+        caller: UserId,
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, Vec<&'static str>>, DatabaseError> {
+        let rows: Vec<(i64, String, bool)> = query(
+            "SELECT id, kind, ours FROM (
+                 SELECT target_id AS id, kind, TRUE AS ours FROM relation
+                 WHERE source_id = $1
+                   AND target_id IN (SELECT CAST(value AS BIGINT) FROM json_each($2))
+                 UNION ALL
+                 SELECT source_id, kind, FALSE FROM relation
+                 WHERE target_id = $1 AND kind IN ('follow', 'request')
+                   AND source_id IN (SELECT CAST(value AS BIGINT) FROM json_each($2))
+             ) AS relations
+             WHERE NOT EXISTS (SELECT 1 FROM account AS a
+                               WHERE a.user_id = id AND (a.deleted OR a.hidden))",
+        )
+        .bind(caller)
+        .bind(list(users))
+        .fetch_all(self.database())
+        .await?;
+        let mut connections: HashMap<UserId, Vec<&'static str>> = HashMap::new();
+        for (id, kind, ours) in rows {
+            let status = match (Kind::from_column(&kind)?, ours) {
+                (Kind::Follow, true) => "following",
+                (Kind::Follow, false) => "followed_by",
+                (Kind::Request, true) => "follow_request_sent",
+                (Kind::Request, false) => "follow_request_received",
+                (Kind::Block, _) => "blocking",
+                (Kind::Mute, _) => "muting",
+            };
+            connections.entry(user(id)?).or_default().push(status);
+        }
+        Ok(connections)
+    }
+
     /// Whether this account lets the caller see nothing of it.
     pub(crate) async fn hides_from(
         &self,
@@ -354,6 +393,18 @@ pub(crate) async fn require_active(
         return Ok(());
     }
     Err(Error::NotActive { verb, target: relation.target_user_id })
+}
+
+/// Refuses a caller whose account is gone.
+pub(crate) async fn require_caller(
+    transaction: &mut Transaction,
+    user_id: UserId,
+) -> Result<(), Error> {
+    let account = account(transaction, user_id).await?;
+    if account.is_some_and(Account::is_gone) {
+        return Err(Problem::account_gone(user_id).into());
+    }
+    Ok(())
 }
 
 /// An account, if its service has told of it.

@@ -29,7 +29,7 @@ pub(crate) async fn list(
     let user_id = caller.user_id;
     let Query { page, kinds, unread_only } = read(query)?;
     let scope = format!("GET /pillion/v1/notifications {user_id} {kinds:?} {unread_only}");
-    let page = page.open(&notifications.pages, scope)?;
+    let page = page.open(&notifications.pages, &caller, &scope)?;
     let store = &notifications.store;
     let mailbox = store.mailbox(user_id).await?;
     if mailbox.last_id == 0 && store.is_deleted(user_id).await? {

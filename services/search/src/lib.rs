@@ -6,6 +6,7 @@
 mod app_caller;
 mod change_rules;
 mod count_recent;
+mod count_rules;
 mod document;
 mod error;
 mod lease;

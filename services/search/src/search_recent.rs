@@ -16,7 +16,7 @@ const PAGE_TWEETS_DEFAULT: u32 = 10;
 /// `GET /2/tweets/search/recent`
 pub(crate) async fn search_recent(
     State(search): State<Search>,
-    _: Caller,
+    caller: Caller,
     mut parameters: Parameters,
 ) -> Result<Listed<TweetId>, Error> {
     let now = search.clock.now();
@@ -32,7 +32,7 @@ pub(crate) async fn search_recent(
     };
 
     let scope = format!("GET /2/tweets/search/recent {bounds:?} {text}");
-    let page = page.open(&search.pages, scope)?;
+    let page = page.open(&search.pages, &caller, &scope)?;
     let mut window = bounds.window(now);
     let asked = page.window_in(IdRange { above: window.above_id, below: window.below_id });
     window.below_id = asked.below;

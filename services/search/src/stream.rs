@@ -49,7 +49,8 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 struct ReadyRule {
     id: i64,
-    tag: Option<String>,
+    /// Empty for a rule without one: clients read the key without asking whether it is present.
+    tag: String,
     pattern: Pattern,
 }
 
@@ -225,7 +226,7 @@ impl Rules {
             .into_iter()
             .map(|(Rule { id, tag, .. }, query)| ReadyRule {
                 id,
-                tag,
+                tag: tag.unwrap_or_default(),
                 pattern: query.pattern(&accounts),
             })
             .collect();
@@ -234,12 +235,7 @@ impl Rules {
 
     fn matching(&self, document: &Document) -> Vec<Value> {
         let matching = self.ready.iter().filter(|rule| rule.pattern.matches(document));
-        matching
-            .map(|rule| match &rule.tag {
-                Some(tag) => json!({"id": rule.id.to_string(), "tag": tag}),
-                None => json!({"id": rule.id.to_string()}),
-            })
-            .collect()
+        matching.map(|rule| json!({"id": rule.id.to_string(), "tag": rule.tag})).collect()
     }
 }
 

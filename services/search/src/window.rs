@@ -68,14 +68,28 @@ impl Bounds {
             }
         }
         let latest = Timestamp::from_micros(now.as_micros() - END_AGE_MIN_MICROS);
-        if let Some(end) = bounds.end_time
-            && end > latest
-        {
-            let message = format!(
-                "The `end_time` query parameter value [{end}] must be a minimum of 10 seconds \
-                 prior to the request time, so at most [{latest}]"
-            );
-            query.refuse("end_time", vec![end.to_string()], message);
+        for (name, time) in [("start_time", bounds.start_time), ("end_time", bounds.end_time)] {
+            if let Some(time) = time
+                && time > latest
+            {
+                let message = format!(
+                    "The `{name}` query parameter value [{time}] must be a minimum of 10 seconds \
+                     prior to the request time, so at most [{latest}]"
+                );
+                query.refuse(name, vec![time.to_string()], message);
+            }
+        }
+        for (id_name, id, time_name, time) in [
+            ("since_id", bounds.since_id, "start_time", bounds.start_time),
+            ("until_id", bounds.until_id, "end_time", bounds.end_time),
+        ] {
+            if let (Some(id), Some(_)) = (id, time) {
+                let message = format!(
+                    "The `{id_name}` and `{time_name}` query parameters exclude each other: send \
+                     one of them"
+                );
+                query.refuse(id_name, vec![id.to_string()], message);
+            }
         }
         if let (Some(start), Some(end)) = (bounds.start_time, bounds.end_time)
             && start >= end
@@ -87,7 +101,7 @@ impl Bounds {
         bounds
     }
 
-    /// The window at this moment. An id goes before a time, as on X.
+    /// The window at this moment.
     pub(crate) fn window(&self, now: Timestamp) -> Window {
         let (above_id, start) = if let Some(id) = self.since_id {
             (id.as_i64(), time_of(id.get()))
@@ -117,14 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_go_before_times_and_nothing_is_older_than_a_week() {
+    fn nothing_is_older_than_a_week() {
         let now = at("2026-07-08T00:00:00Z");
         let window = Bounds::default().window(now);
         assert_eq!(window.start.to_string(), "2026-07-01T00:00:00.000Z");
         assert_eq!((window.end, window.below_id), (now, i64::MAX));
         let start = first_id_at(at("2026-07-03T00:00:00Z"));
-        let mut query =
-            Parameters::parse(&format!("since_id={start}&start_time=2026-07-02T00:00:00Z"));
+        let mut query = Parameters::parse(&format!("since_id={start}"));
         let window = Bounds::read(&mut query, now).window(now);
         query.finish().unwrap();
         assert_eq!(window.above_id, start);
@@ -132,9 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn a12_what_cannot_be_is_refused() {
         let now = at("2026-07-08T00:00:00Z");
+        let id = first_id_at(at("2026-07-03T00:00:00Z"));
+        let both = format!("since_id={id}&start_time=2026-07-02T00:00:00Z");
+        let both_ends = format!("until_id={id}&end_time=2026-07-04T00:00:00Z");
         for (sent, says) in [
+            (&*both, "`since_id` and `start_time` query parameters exclude each other"),
+            (&*both_ends, "`until_id` and `end_time` query parameters exclude each other"),
+            ("start_time=2026-07-08T00:00:01Z", "10 seconds prior to the request time"),
             ("since_id=20", "created after [2026-07-01T00:00:00.000Z]"),
             ("start_time=2026-06-30T23:59:59Z", "must be on or after [2026-07-01T00:00:00.000Z]"),
             ("end_time=2026-07-07T23:59:55Z", "10 seconds prior to the request time"),

@@ -10,14 +10,22 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeEmoji, UnicodeGeneralCateg
 /// What of a longer word counts. `PostgreSQL` takes terms of 2,046 bytes; a character takes four.
 const WORD_CHARS_MAX: usize = 256;
 
-/// The words of a text, in its order: in lower case, in the form NFKC, split at everything that
-/// is no letter, mark, digit or `_`. An emoji is a word; so is each character of Chinese and
-/// Japanese, which do not put spaces between words.
+/// The words of a text, in its order: without case, in the form NFKC, split at everything that is
+/// no letter, mark, digit or `_`. An emoji is a word. So is each character of the scripts that do
+/// not put spaces between words, or not between a word and its endings: Chinese, Japanese, Thai,
+/// Lao, Khmer, Burmese, Korean. A word of these is looked for as the characters that it has, one
+/// right after the other, wherever it stands; so nothing has to know where words end.
 pub(crate) fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
+    let mut words: Vec<String> = Vec::new();
     let mut word = Word::default();
+    let mut joins = false;
     for c in fold(text).chars().filter(|&c| !is_ignored(c)) {
-        if is_word_by_itself(c) {
+        if joins_cluster(&mut joins, c) {
+            if let Some(cluster) = words.last_mut().filter(|it| it.chars().count() < WORD_CHARS_MAX)
+            {
+                cluster.push(c);
+            }
+        } else if is_word_by_itself(c) || is_base_of_cluster(c) {
             word.end(&mut words);
             words.push(c.to_string());
         } else if is_word_char(c) {
@@ -37,10 +45,20 @@ pub(crate) fn as_word(text: &str) -> String {
 }
 
 /// The same for all ways of writing the same. Letters are folded one by one, so that the same
-/// word is the same whatever stands beside it; that is why both forms of the small sigma are one.
+/// word is the same whatever stands beside it. By way of upper case, the folding is full: `ß` is
+/// `ss`, both forms of the small sigma are one, and so are the Turkish letters `İ`, `i`, `I`, `ı`,
+/// for who looks for a Turkish name may not have them on the keyboard.
 fn fold(text: &str) -> String {
     let lower = text.nfkc().flat_map(char::to_lowercase);
-    lower.map(|c| if c == 'ς' { 'σ' } else { c }).nfkc().collect()
+    let folded = lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc();
+    let mut after_i = false;
+    folded
+        .filter(|&c| {
+            let is_dot = c == '\u{307}' && after_i;
+            after_i = c == 'i' || is_dot;
+            !is_dot
+        })
+        .collect()
 }
 
 fn is_word_char(c: char) -> bool {
@@ -51,12 +69,37 @@ fn is_word_char(c: char) -> bool {
             && (c.is_alphanumeric() || c.general_category_group() == GeneralCategoryGroup::Mark))
 }
 
-/// Emoji, kana and ideographs.
+/// Emoji, kana, ideographs and syllables of Hangul.
 fn is_word_by_itself(c: char) -> bool {
     matches!(c,
         '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{3400}'..='\u{4dbf}'
-        | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+        | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
         || (!c.is_ascii() && !c.is_alphanumeric() && c.is_emoji_char())
+}
+
+/// Letters of the scripts without spaces whose vowels and tones are marks: one of these with its
+/// marks is a word.
+fn is_base_of_cluster(c: char) -> bool {
+    is_unspaced(c) && c.general_category_group() != GeneralCategoryGroup::Mark
+}
+
+/// Thai, Lao, Khmer and Burmese, without their punctuation and digits.
+fn is_unspaced(c: char) -> bool {
+    matches!(c,
+        '\u{e01}'..='\u{e3a}' | '\u{e40}'..='\u{e4e}' | '\u{e81}'..='\u{ece}'
+        | '\u{edc}'..='\u{edf}' | '\u{1000}'..='\u{103f}' | '\u{1050}'..='\u{108f}'
+        | '\u{109a}'..='\u{109f}' | '\u{1780}'..='\u{17d3}' | '\u{17dc}' | '\u{17dd}'
+        | '\u{a9e0}'..='\u{a9ef}' | '\u{a9fa}'..='\u{a9fe}' | '\u{aa60}'..='\u{aa76}'
+        | '\u{aa7a}'..='\u{aa7f}')
+        && (c.is_alphanumeric() || c.general_category_group() == GeneralCategoryGroup::Mark)
+}
+
+/// Whether the character belongs to the cluster before it, which `joins` says there is.
+fn joins_cluster(joins: &mut bool, c: char) -> bool {
+    let is_mark = c.general_category_group() == GeneralCategoryGroup::Mark;
+    let joined = *joins && is_mark && is_unspaced(c);
+    *joins = joined || is_base_of_cluster(c);
+    joined
 }
 
 /// What joins or dresses up the characters beside it, and is not looked for: joiners, the soft
@@ -105,9 +148,14 @@ mod tests {
             ("Ｆｕｌｌ ﬁne Ⅻ", vec!["full", "fine", "xii"]),
             ("cafe\u{301} CAFÉ", vec!["café", "café"]),
             ("ΟΔΟΣ οδός.α", vec!["οδοσ", "οδόσ", "α"]),
-            ("İstanbul", vec!["i\u{307}stanbul"]),
+            ("İstanbul İSTANBUL i\u{307}stanbul ıstanbul", vec!["istanbul"; 4]),
+            ("Straße STRASSE STRAẞE", vec!["strasse"; 3]),
             ("東京タワー kana", vec!["東", "京", "タ", "ワ", "ー", "kana"]),
-            ("สวัสดี", vec!["สวัสดี"]),
+            ("สวัสดี abc", vec!["ส", "วั", "ส", "ดี", "abc"]),
+            ("한글은 좋다", vec!["한", "글", "은", "좋", "다"]),
+            ("ສະບາຍດີ", vec!["ສ", "ະ", "ບ", "າ", "ຍ", "ດີ"]),
+            ("ខ្ញុំ", vec!["ខ្", "ញុំ"]),
+            ("မြန်မာ", vec!["မြ", "န်", "မာ"]),
             ("hi😀👍🏽 ❤️", vec!["hi", "😀", "👍", "🏽", "❤"]),
             ("👩\u{200d}🚀1\u{fe0f}\u{20e3}", vec!["👩", "🚀", "1"]),
             ("\0<a>'\\\"", vec!["a"]),

@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+mod blank;
 mod classes;
+mod escape;
 mod tag;
 mod url;
 mod weight;
@@ -12,6 +14,8 @@ mod weight;
 #[cfg(test)]
 mod tests;
 
+pub use blank::is_blank;
+pub use escape::{delivered_entities, escape};
 pub use weight::{WEIGHTED_LENGTH_MAX, Weighed, weigh};
 
 /// The parts of a text that mean something, in X's shape; a kind that does not occur is left out.
@@ -150,6 +154,11 @@ pub fn entities(text: &str) -> Entities {
         }
     }
     entities
+}
+
+/// A link as readers see it: without protocol and `www.`, a long path cut.
+pub fn display_url(url: &str) -> String {
+    url::display(url)
 }
 
 /// A position as the wire form has it; no body is long enough to saturate it.

@@ -309,3 +309,27 @@ fn long_hostile_text_is_handled_in_linear_time() {
         assert!(started.elapsed().as_secs() < 5, "{}", &text[..8]);
     }
 }
+
+#[test]
+fn d10_top_level_domains_of_other_letters_are_links() {
+    for (text, url) in [
+        ("http://foo.vermögensberater", "http://foo.vermögensberater"),
+        ("see https://foo.vermögensberatung/a.", "https://foo.vermögensberatung/a"),
+        ("http://foo.VERMÖGENSBERATER", "http://foo.VERMÖGENSBERATER"),
+        ("http://foo.vermo\u{308}gensberater!", "http://foo.vermo\u{308}gensberater"),
+        ("foo.vermögensberater", "foo.vermögensberater"),
+        ("http://foo.みんな", "http://foo.みんな"),
+        ("http://foo.xn--vermgensberater-ctb", "http://foo.xn--vermgensberater-ctb"),
+        ("http://twitter.comですよ", "http://twitter.com"),
+    ] {
+        let found: Vec<String> = entities(text).urls.into_iter().map(|link| link.url).collect();
+        assert_eq!(found, [url], "{text}");
+    }
+    for text in ["http://foo.vermögens", "http://foo.comö.", "foo.vermögensberaterin"] {
+        assert!(
+            entities(text).urls.iter().all(|link| !link.url.contains('ö')),
+            "{text}: {:?}",
+            entities(text).urls
+        );
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Positions are indices into a slice of code points.
 
+use unicode_normalization::UnicodeNormalization;
+
 use super::classes::{
     is_domain_char, is_invalid, is_path_char, is_path_end, is_plain_domain_char, is_query_char,
     is_query_end,
@@ -17,7 +19,7 @@ const DOMAIN_CHARS_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
 /// The longest top-level domain written in its own script, in code points; the longest in use has
-/// eleven.
+/// seventeen.
 const TLD_CHARS_MAX: usize = 24;
 
 /// The longest identifier of a shortened `t.co` link, in characters.
@@ -224,19 +226,39 @@ fn tld_end(text: &[char], start: usize, limit: usize) -> Option<usize> {
             .unwrap_or(limit);
         return Some(end);
     }
-    let free = |end: usize| {
-        end >= limit
-            || !get(text, end).is_some_and(|c| c.is_ascii_alphanumeric() || "@+-".contains(c))
-    };
+    // A name that begins with ASCII letters and has others, such as `vermögensberater`.
+    if ascii_end > start
+        && let Some(end) = longest_tld(text, start, limit, |c| c.is_ascii_alphanumeric())
+            .filter(|end| *end > ascii_end)
+    {
+        return Some(end);
+    }
     if ascii_end > start {
-        return (free(ascii_end) && is_top_level(slice(text, start, ascii_end)))
+        return (is_free(text, ascii_end, limit) && is_top_level(slice(text, start, ascii_end)))
             .then_some(ascii_end);
     }
-    // Other scripts: whatever follows may touch, so take the longest that exists.
-    let longest = (start..limit.min(start + TLD_CHARS_MAX))
-        .find(|&at| !get(text, at).is_some_and(|c| !c.is_ascii() && is_domain_char(c)))
-        .unwrap_or(limit.min(start + TLD_CHARS_MAX));
-    (start + 1..=longest).rev().find(|&end| free(end) && is_top_level(slice(text, start, end)))
+    longest_tld(text, start, limit, |_| false)
+}
+
+/// Where the longest top-level domain that begins here ends, of letters outside ASCII and what
+/// `more` lets in: whatever follows may touch it.
+fn longest_tld(
+    text: &[char],
+    start: usize,
+    limit: usize,
+    more: impl Fn(char) -> bool,
+) -> Option<usize> {
+    let last = limit.min(start + TLD_CHARS_MAX);
+    let belongs = |c: char| more(c) || (!c.is_ascii() && is_domain_char(c));
+    let longest = (start..last).find(|&at| !get(text, at).is_some_and(&belongs)).unwrap_or(last);
+    (start + 1..=longest)
+        .rev()
+        .find(|&end| is_free(text, end, limit) && is_top_level(slice(text, start, end)))
+}
+
+/// Whether a top-level domain may end here.
+fn is_free(text: &[char], end: usize, limit: usize) -> bool {
+    end >= limit || !get(text, end).is_some_and(|c| c.is_ascii_alphanumeric() || "@+-".contains(c))
 }
 
 fn starts_with_punycode(text: &[char]) -> bool {
@@ -247,7 +269,7 @@ fn starts_with_punycode(text: &[char]) -> bool {
 
 /// Whether this is a top-level domain in the public suffix list.
 fn is_top_level(name: &[char]) -> bool {
-    let name: String = name.iter().flat_map(|c| c.to_lowercase()).collect();
+    let name: String = name.iter().flat_map(|c| c.to_lowercase()).nfc().collect();
     // Some have a rule only for what is below them: any label (`*.ck`), or a few (`co.za`).
     ["a.", "co."].into_iter().any(|below| {
         let suffix = [below, &name].concat();

@@ -29,7 +29,7 @@ pub(crate) async fn home(
     let scope = format!(
         "GET /2/users/{{id}}/timelines/reverse_chronological {user_id} {range:?} {exclude:?}"
     );
-    let page = page.open(&timelines.pages, scope)?;
+    let page = page.open(&timelines.pages, &caller, &scope)?;
     let found = timelines.store.home(user_id, &page.window_in(range), exclude).await?;
     if found.is_empty() && timelines.store.is_gone(user_id).await? {
         return Err(Problem::account_gone(user_id));

@@ -31,7 +31,8 @@ use store::Store;
 pub const NAME: &str = "timelines";
 
 /// Ids that a home keeps for its user, the newest: X's number, and eight full pages. It is cut back
-/// to them now and then, and may hold some dozen more until then.
+/// to them now and then, and may hold some dozen more until then. A home that was cut and has lost
+/// tweets since is filled up to this number from the authors' lists when it is read.
 pub const HOME_TWEETS_MAX: u32 = 800;
 /// Tweets that are kept of an author to be put into a new follower's home or merged at read: a
 /// home has no room for more.
@@ -54,6 +55,19 @@ impl Default for Config {
     }
 }
 
+/// How much is kept. Constants, but tests reach them sooner with smaller ones.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// [`HOME_TWEETS_MAX`].
+    home_tweets_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { home_tweets_max: HOME_TWEETS_MAX }
+    }
+}
+
 /// What the handlers share.
 #[derive(Debug, Clone)]
 struct Timelines {
@@ -68,17 +82,21 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
 
 /// Brings the database up to date and builds the service.
 pub async fn configured(deps: Deps, config: Config) -> Result<Service, StartError> {
+    limited(deps, config, Limits::default()).await
+}
+
+async fn limited(deps: Deps, config: Config, limits: Limits) -> Result<Service, StartError> {
     let Deps { clock, random, database, .. } = deps;
     database.migrate(&store::MIGRATIONS).await?;
     let pages = PageTokens::load(&database, &*random).await?;
     let pages = Arc::new(pages.by(clock.clone()));
     let unsettled = Arc::new(Notify::new());
-    let projection = Arc::new(TimelinesProjection::new(config, unsettled.clone()));
+    let projection = Arc::new(TimelinesProjection::new(config, limits, unsettled.clone()));
     let journal = Journal::new(NAME, database.clone(), projection);
     let steps = Arc::new(steps::Steps(journal.clone()));
     let all = participate(routes::routes(), database.clone(), clock.clone(), steps);
     let workers = vec![settle::worker(journal.clone(), clock, unsettled)];
-    let shared = Timelines { store: Store::new(database), pages };
+    let shared = Timelines { store: Store::new(database, limits), pages };
     let (router, route_ids) = all.finish(shared);
     Ok(Service {
         name: NAME,

@@ -15,7 +15,7 @@ const PAGE_TWEETS_DEFAULT: u32 = 10;
 /// `GET /2/users/{id}/mentions`: anyone's, for users and apps.
 pub(crate) async fn mentions(
     State(timelines): State<Timelines>,
-    _: Caller,
+    caller: Caller,
     Path(user_id): Path<UserId>,
     mut query: Parameters,
 ) -> Result<Listed<TweetId>, Problem> {
@@ -23,7 +23,7 @@ pub(crate) async fn mentions(
     let range = IdRange::take(&mut query);
     query.finish()?;
     let scope = format!("GET /2/users/{{id}}/mentions {user_id} {range:?}");
-    let page = page.open(&timelines.pages, scope)?;
+    let page = page.open(&timelines.pages, &caller, &scope)?;
     let found = timelines.store.mentions(user_id, &page.window_in(range)).await?;
     if found.is_empty() && !timelines.store.is_known(user_id).await? {
         return Ok(Answer::missing(not_found_error("user", "id", &user_id.to_string())));

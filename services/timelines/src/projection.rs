@@ -11,20 +11,21 @@ use tokio::sync::Notify;
 
 use crate::store::posts::Post;
 use crate::store::{accounts, follows, mentions, posts, settling};
-use crate::{Config, NAME};
+use crate::{Config, Limits, NAME};
 
 /// Keeps the homes.
 #[derive(Debug)]
 pub(crate) struct TimelinesProjection {
     config: Config,
+    limits: Limits,
     unsettled: Arc<Notify>,
 }
 
 impl TimelinesProjection {
     /// With these settings. Others make other tables, but the same timelines. Wakes who waits for
     /// `unsettled` when something may be left of a deleted account.
-    pub(crate) fn new(config: Config, unsettled: Arc<Notify>) -> Self {
-        Self { config, unsettled }
+    pub(crate) fn new(config: Config, limits: Limits, unsettled: Arc<Notify>) -> Self {
+        Self { config, limits, unsettled }
     }
 
     async fn tweet(
@@ -35,7 +36,7 @@ impl TimelinesProjection {
         match event {
             TweetEvent::Posted(posted) => {
                 let post = Post::of(&posted);
-                if posts::add(transaction, &post, self.config.fanout_followers_max).await? {
+                if posts::add(transaction, &post, self.config, self.limits).await? {
                     mentions::add(transaction, &posted).await?;
                 }
             }
@@ -62,7 +63,7 @@ impl TimelinesProjection {
         match event {
             EngagementEvent::Retweeted(retweet) => {
                 let post = Post::of_retweet(&retweet);
-                posts::add(transaction, &post, self.config.fanout_followers_max).await?;
+                posts::add(transaction, &post, self.config, self.limits).await?;
             }
             EngagementEvent::Unretweeted(Retweet { retweet_id, .. }) => {
                 posts::remove_retweet(transaction, retweet_id).await?;
@@ -85,8 +86,7 @@ impl TimelinesProjection {
         let (user_id, target_id) = (relation.user_id, relation.target_user_id);
         match event {
             GraphEvent::Followed(_) => {
-                let bound = self.config.fanout_followers_max;
-                follows::add(transaction, user_id, target_id, bound).await?;
+                follows::add(transaction, user_id, target_id, self.config, self.limits).await?;
             }
             GraphEvent::Unfollowed(_) => follows::remove(transaction, user_id, target_id).await?,
             // The graph ends the follows between the two with events of their own; until these come,

@@ -12,7 +12,7 @@ pub(crate) struct Deleted {
     deleted: bool,
 }
 
-/// `DELETE /2/tweets/{id}`
+/// `DELETE /2/tweets/{id}`: 200 also when there is no such tweet (any more), as on X.
 pub(crate) async fn delete_tweet(
     State(tweets): State<Tweets>,
     caller: UserCaller,

@@ -22,7 +22,7 @@ pub(crate) struct TweetCount {
 /// left out. Whether the caller may see them is for the gateway to find out, with `_authors`.
 pub(crate) async fn tweets_by_ids(
     State(tweets): State<Tweets>,
-    _caller: Caller,
+    caller: Caller,
     mut query: Parameters,
 ) -> Result<Answer<Vec<TweetBody>>, Problem> {
     let ids: Vec<TweetId> = query.list("ids", IDS_PER_REQUEST_MAX);
@@ -35,6 +35,7 @@ pub(crate) async fn tweets_by_ids(
             found.push(TweetBody::new(stored.swap_remove(index), &fields));
         }
     }
+    tweets.usage.count(&caller, found.len());
     Ok(Answer::list(found, Vec::new()))
 }
 

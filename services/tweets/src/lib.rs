@@ -21,6 +21,7 @@ mod store;
 mod tests;
 mod tweet;
 mod tweet_body;
+mod usage;
 
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ struct Tweets {
     ids: Arc<Ids>,
     peers: Arc<dyn Peers>,
     pages: Arc<PageTokens>,
+    usage: Arc<usage::Usage>,
 }
 
 /// Brings the database up to date and builds the service.
@@ -56,8 +58,9 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
     }
     let journal = Some(store.journal());
     let steps = Arc::new(steps::Steps(store.clone()));
+    let usage = Arc::new(usage::Usage::new(database.clone(), clock.clone()));
     let all = participate(routes::routes(), database, clock.clone(), steps);
-    let workers = vec![settle::worker(store.clone(), clock.clone())];
-    let (router, route_ids) = all.finish(Tweets { store, clock, ids, peers, pages });
+    let workers = vec![settle::worker(store.clone(), clock.clone()), usage::worker(usage.clone())];
+    let (router, route_ids) = all.finish(Tweets { store, clock, ids, peers, pages, usage });
     Ok(Service { name: NAME, router, routes: route_ids, workers, journal, sagas: None })
 }

@@ -7,7 +7,7 @@ use pillion_chassis::dialect::TWEET_FIELDS;
 use pillion_chassis::page::{IdRange, Meta, PageQuery};
 use pillion_chassis::parameters::Fields;
 use pillion_chassis::problem::not_found_error;
-use pillion_chassis::{Answer, Onward, Parameters, Path, Problem, UserId};
+use pillion_chassis::{Answer, Caller, Onward, Parameters, Path, Problem, UserId};
 
 use crate::Tweets;
 use crate::author;
@@ -29,12 +29,14 @@ struct Query {
 /// `GET /2/users/{id}/tweets`
 pub(crate) async fn list_tweets(
     State(tweets): State<Tweets>,
+    caller: Caller,
     Path(author_id): Path<UserId>,
     onward: Onward,
     query: Parameters,
 ) -> Result<Answer<Vec<TweetBody>, Meta>, Error> {
     let Query { page, range, of, fields } = read(author_id, query)?;
-    let page = page.open(&tweets.pages, format!("GET /2/users/{{id}}/tweets {of:?} {range:?}"))?;
+    let page =
+        page.open(&tweets.pages, &caller, &format!("GET /2/users/{{id}}/tweets {of:?} {range:?}"))?;
     let mut found = tweets.store.tweets_of(&of, &page.window_in(range)).await?;
     if found.is_empty()
         && page.is_first()
@@ -45,6 +47,7 @@ pub(crate) async fn list_tweets(
     }
     let meta = page.cut_ids(&mut found, |tweet| tweet.id().as_i64());
     let bodies = found.into_iter().map(|tweet| TweetBody::new(tweet, &fields)).collect();
+    tweets.usage.count(&caller, meta.result_count);
     Ok(Answer::page(bodies, meta))
 }
 

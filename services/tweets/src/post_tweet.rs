@@ -8,7 +8,7 @@ use pillion_chassis::problem::InvalidParameter;
 use pillion_chassis::{Answer, Json, Onward, Problem, TweetId, UserCaller, UserId};
 use pillion_events::{ReplySettings, TweetPosted};
 use pillion_text as text;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::Tweets;
 use crate::author::{self, Author};
@@ -24,12 +24,70 @@ pub(crate) struct Body {
     reply: Option<Reply>,
     quote_tweet_id: Option<TweetId>,
     reply_settings: Option<String>,
+    // What X has besides, as far as it asks for nothing.
+    #[serde(default, rename = "for_super_followers_only")]
+    _for_super_followers_only: Off,
+    #[serde(default, rename = "made_with_ai")]
+    _made_with_ai: Off,
+    #[serde(default, rename = "nullcast")]
+    _nullcast: Off,
+    #[serde(default, rename = "paid_partnership")]
+    _paid_partnership: Off,
+    #[serde(default, rename = "share_with_followers")]
+    _share_with_followers: Off,
+    #[serde(default, rename = "card_uri")]
+    _card_uri: Nothing,
+    #[serde(default, rename = "community_id")]
+    _community_id: Nothing,
+    #[serde(default, rename = "direct_message_deep_link")]
+    _direct_message_deep_link: Nothing,
+    #[serde(default, rename = "edit_options")]
+    _edit_options: Nothing,
+    #[serde(default, rename = "geo")]
+    _geo: Nothing,
+    #[serde(default, rename = "media")]
+    _media: Nothing,
+    #[serde(default, rename = "poll")]
+    _poll: Nothing,
+}
+
+/// A switch of X's that is off here: `false`, `null` or absent.
+#[derive(Debug, Default)]
+struct Off;
+
+impl<'de> Deserialize<'de> for Off {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Option::<bool>::deserialize(deserializer)? {
+            None | Some(false) => Ok(Self),
+            Some(true) => {
+                Err(de::Error::custom("this is not supported here, so it can only be false"))
+            }
+        }
+    }
+}
+
+/// A part of X's that tweets do not have here: `null` or absent.
+#[derive(Debug, Default)]
+struct Nothing;
+
+impl<'de> Deserialize<'de> for Nothing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Option::<de::IgnoredAny>::deserialize(deserializer)? {
+            None => Ok(Self),
+            Some(_) => Err(de::Error::custom("this is not supported here; leave it out")),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reply {
     in_reply_to_tweet_id: TweetId,
+    /// Nobody is named by a reply whom its text does not name, so there is nobody to leave out.
+    #[serde(default, rename = "exclude_reply_user_ids")]
+    _excluded: Option<Vec<UserId>>,
+    #[serde(default, rename = "auto_populate_reply_metadata")]
+    _populates: Off,
 }
 
 /// What the client gets back.
@@ -74,7 +132,7 @@ pub(crate) async fn post_tweet(
     tweets.store.post(&posted).await?;
     let answer: Answer<_> = Answer::found(Posted {
         id: tweet_id,
-        text: posted.text,
+        text: text::escape(&posted.text),
         edit_history_tweet_ids: [tweet_id],
     });
     Ok((StatusCode::CREATED, answer).into_response())
@@ -105,8 +163,8 @@ fn check(body: &Body) -> Result<ReplySettings, Problem> {
 }
 
 fn check_text(text: &str) -> Result<(), String> {
-    if text.trim().is_empty() {
-        return Err("$.text: it is empty; a tweet needs at least one character".to_owned());
+    if text::is_blank(text) {
+        return Err("$.text: it is empty; a tweet needs a character that can be seen".to_owned());
     }
     let weighed = text::weigh(text);
     if weighed.weighted_length > text::WEIGHTED_LENGTH_MAX {

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use axum::extract::State;
 use pillion_chassis::page::{Listed, PageQuery};
 use pillion_chassis::problem::not_found_error;
-use pillion_chassis::{Answer, Parameters, Path, TweetId};
+use pillion_chassis::{Answer, Caller, Parameters, Path, TweetId};
 
 use crate::Tweets;
 use crate::error::Error;
@@ -16,6 +16,7 @@ const PAGE_TWEETS_DEFAULT: u32 = 10;
 /// `GET /2/tweets/{id}/quote_tweets`: ids only.
 pub(crate) async fn quote_tweets(
     State(tweets): State<Tweets>,
+    caller: Caller,
     Path(id): Path<TweetId>,
     mut query: Parameters,
 ) -> Result<Listed<TweetId>, Error> {
@@ -24,7 +25,7 @@ pub(crate) async fn quote_tweets(
     let with_replies = !query.fields("exclude", &["replies", "retweets"]).has("replies");
     query.finish()?;
     let scope = format!("GET /2/tweets/{{id}}/quote_tweets {id} {with_replies}");
-    let page = page.open(&tweets.pages, scope)?;
+    let page = page.open(&tweets.pages, &caller, &scope)?;
     // Quotes outlive what they quote; the list of them does not.
     if tweets.store.by_ids(&[id]).await?.is_empty() {
         return Ok(Answer::missing(not_found_error("tweet", "id", &id.to_string())));

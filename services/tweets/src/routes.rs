@@ -3,7 +3,7 @@
 use pillion_chassis::Routes;
 
 use crate::Tweets;
-use crate::{delete_tweet, hide_reply, hydrate, list_tweets, post_tweet, quote_tweets};
+use crate::{delete_tweet, hide_reply, hydrate, list_tweets, post_tweet, quote_tweets, usage};
 
 /// All of them. Those under `/internal` are for other services; the gateway never exposes them,
 /// and reads all tweets through the first of them.
@@ -14,6 +14,7 @@ pub(crate) fn routes() -> Routes<Tweets> {
         .put("/2/tweets/{id}/hidden", hide_reply::hide_reply)
         .get("/2/tweets/{id}/quote_tweets", quote_tweets::quote_tweets)
         .get("/2/users/{id}/tweets", list_tweets::list_tweets)
+        .get("/2/usage/tweets", usage::usage)
         .get("/internal/tweets", hydrate::tweets_by_ids)
         .get("/internal/tweet_counts", hydrate::tweet_counts)
 }

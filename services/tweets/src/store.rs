@@ -115,9 +115,9 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Takes a tweet back. Refused with [`Error::NotFound`] when it is not there, with
-    /// [`Error::NotTheAuthor`] when it is somebody else's and with [`Error::IsRetweet`] when it
-    /// is a retweet.
+    /// Takes a tweet back. Nothing happens when it is not there (any more), so that a client that
+    /// lost the answer may repeat itself. Refused with [`Error::NotTheAuthor`] when it is somebody
+    /// else's and with [`Error::IsRetweet`] when it is a retweet.
     pub(crate) async fn delete(
         &self,
         id: TweetId,
@@ -125,7 +125,12 @@ impl Store {
         at: Timestamp,
     ) -> Result<(), Error> {
         let mut transaction = self.database.write().await?;
-        let tweet = State::find(&mut transaction, id).await?.ok_or(Error::NotFound(id))?;
+        if is_gone(&mut transaction, author_id).await? {
+            return Err(Error::AccountGone(author_id));
+        }
+        let Some(tweet) = State::find(&mut transaction, id).await? else {
+            return Ok(());
+        };
         if tweet.author_id != author_id.as_i64() {
             return Err(Error::NotTheAuthor(id));
         }

@@ -10,3 +10,4 @@ mod retweets;
 mod statements;
 mod storing;
 mod upgrade;
+mod usage;

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::tweet::Tweet;
 
-/// A tweet: `id`, `text` and `edit_history_tweet_ids` always, the rest as `tweet.fields` asks.
+/// A tweet: `id`, `text` and `edit_history_tweet_ids` always, the rest as `tweet.fields` asks. The
+/// text is escaped as X escapes it, and `entities` and `display_text_range` count on that.
 #[derive(Debug, Serialize)]
 pub(crate) struct TweetBody {
     id: TweetId,
@@ -21,9 +22,17 @@ pub(crate) struct TweetBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    display_text_range: Option<[usize; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edit_controls: Option<EditControls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     entities: Option<Entities>,
     #[serde(skip_serializing_if = "Option::is_none")]
     in_reply_to_user_id: Option<UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lang: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    possibly_sensitive: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     public_metrics: Option<PublicMetrics>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -51,6 +60,17 @@ struct PublicMetrics {
     bookmark_count: u64,
     impression_count: u64,
 }
+
+/// How a tweet can be edited: no tweet can.
+#[derive(Debug, Serialize)]
+struct EditControls {
+    edits_remaining: u32,
+    is_edit_eligible: bool,
+    editable_until: Timestamp,
+}
+
+/// BCP 47's tag for a text whose language was not determined: no service tells languages.
+const UNDETERMINED: &str = "und";
 
 /// What a text holds, in X's shape.
 #[derive(Debug, Serialize)]
@@ -89,12 +109,24 @@ impl TweetBody {
             if fields.has("referenced_tweets") { references(&tweet) } else { Vec::new() };
         let Tweet { posted, retweeted, hidden, reply_count, quote_count } = tweet;
         let replied_to = posted.replied_to.filter(|_| fields.has("in_reply_to_user_id"));
+        // Nothing of a text is left out: what X leaves out, it has put in.
+        let text = pillion_text::escape(&posted.text);
+        let range = fields.has("display_text_range").then(|| [0, text.chars().count()]);
+        let edit_controls = fields.has("edit_controls").then_some(EditControls {
+            edits_remaining: 0,
+            is_edit_eligible: false,
+            editable_until: posted.created_at,
+        });
         Self {
             id: posted.tweet_id,
             edit_history_tweet_ids: [posted.tweet_id],
             author_id: fields.has("author_id").then_some(posted.author_id),
             conversation_id: fields.has("conversation_id").then_some(posted.conversation_id),
             created_at: fields.has("created_at").then_some(posted.created_at),
+            display_text_range: range,
+            edit_controls,
+            lang: fields.has("lang").then_some(UNDETERMINED),
+            possibly_sensitive: fields.has("possibly_sensitive").then_some(false),
             entities: fields.has("entities").then(|| Entities::of(&posted)).flatten(),
             in_reply_to_user_id: replied_to.map(|to| to.author_id),
             public_metrics: fields.has("public_metrics").then_some(PublicMetrics {
@@ -111,7 +143,7 @@ impl TweetBody {
                 .chain(retweeted.map(|to| to.author_id))
                 .collect(),
             hidden,
-            text: posted.text,
+            text,
         }
     }
 }
@@ -119,7 +151,7 @@ impl TweetBody {
 impl Entities {
     /// What a tweet's text holds; `None` when it holds nothing.
     fn of(posted: &TweetPosted) -> Option<Self> {
-        let found = pillion_text::entities(&posted.text);
+        let found = pillion_text::delivered_entities(&posted.text);
         if found.is_empty() {
             return None;
         }

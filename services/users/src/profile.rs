@@ -66,8 +66,10 @@ impl Checks {
     /// The name, without space around it.
     pub(crate) fn name(&mut self, sent: &str) -> String {
         let name = sent.trim();
-        if !is_line(name, NAME_CHARS_MAX) || name.is_empty() {
-            let rule = format!("a name is one line of 1 to {NAME_CHARS_MAX} characters");
+        if !is_line(name, NAME_CHARS_MAX) || pillion_text::is_blank(name) {
+            let rule = format!(
+                "a name is one line of 1 to {NAME_CHARS_MAX} characters, not all of them invisible"
+            );
             self.refuse("name", sent, &rule);
         }
         name.to_owned()

@@ -21,7 +21,7 @@ const QUERY_CHARS_MAX: usize = 50;
 /// or the name, the latest accounts first.
 pub(crate) async fn search_users(
     State(users): State<Users>,
-    _caller: UserCaller,
+    caller: UserCaller,
     mut query: Parameters,
 ) -> Result<Answer<Vec<UserBody>, Meta>, Problem> {
     let prefixes = prefixes(&mut query);
@@ -29,7 +29,7 @@ pub(crate) async fn search_users(
         PageQuery::take_named(&mut query, "next_token", 1..=PAGE_USERS_MAX, PAGE_USERS_DEFAULT);
     let fields = query.fields("user.fields", &USER_FIELDS);
     query.finish()?;
-    let page = page.open(&users.pages, format!("GET /2/users/search {prefixes:?}"))?;
+    let page = page.open(&users.pages, &caller, &format!("GET /2/users/search {prefixes:?}"))?;
     let mut found = users.store.search(&prefixes, &page.window()).await?;
     let meta = page.cut(&mut found, |profile| profile.user_id.as_i64());
     let bodies = found.into_iter().map(|profile| UserBody::new(profile, &fields)).collect();

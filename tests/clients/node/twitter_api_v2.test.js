@@ -39,9 +39,11 @@ describe("tweets", () => {
   test("a tweet is read back as it was posted", async () => {
     const text = `Hello @${bob.username} \u2603 & <b> #pillion https://example.com/a?b=c`;
     const { data: posted } = await asAda.tweet(text);
+    // X escapes `&`, `<` and `>`.
+    const delivered = text.replace("& <b>", "&amp; &lt;b&gt;");
     assert.deepEqual(posted, {
       id: posted.id,
-      text,
+      text: delivered,
       edit_history_tweet_ids: [posted.id],
     });
     const read = await asBob.singleTweet(posted.id, {
@@ -50,7 +52,7 @@ describe("tweets", () => {
       "user.fields": ["created_at"],
     });
     const { data } = read;
-    assert.deepEqual([data.id, data.text], [posted.id, text]);
+    assert.deepEqual([data.id, data.text], [posted.id, delivered]);
     assert.deepEqual([data.author_id, data.conversation_id], [ada.id, posted.id]);
     assert.equal(data.public_metrics.reply_count, 0);
     assert.ok(Math.abs(Date.now() - Date.parse(data.created_at)) < 60_000, data.created_at);
@@ -160,6 +162,12 @@ describe("users", () => {
   test("they are found by every way", async () => {
     const shown = ({ id, name, username }) => ({ id, name, username });
     assert.deepEqual((await client.me()).data, shown(dora));
+    // By version 1.1, which the library asks in `currentUser`.
+    const current = await new TwitterApi(dora.token, SETTINGS).currentUser();
+    assert.deepEqual(
+      [current.id_str, current.screen_name, current.name, current.statuses_count],
+      [dora.id, dora.username, dora.name, 0],
+    );
     assert.deepEqual((await client.user(emil.id)).data, shown(emil));
     assert.deepEqual((await client.userByUsername(emil.username)).data, shown(emil));
     const people = [shown(emil), shown(dora)];
@@ -201,7 +209,8 @@ describe("errors", () => {
     assert.equal((await refused(stranger.me(), 401, "Unauthorized")).isAuthError, true);
     await refused(other.deleteTweet(mine), 403, "author");
     await refused(reading.tweet("no"), 403, "tweet.write");
-    await refused(client.deleteTweet(NO_TWEET), 404, NO_TWEET);
+    assert.deepEqual((await client.deleteTweet(NO_TWEET)).data, { deleted: true });
+    await refused(client.hideReply(NO_TWEET, true), 404, NO_TWEET);
     assert.equal((await client.singleTweet(mine)).data.text, "mine");
   });
 

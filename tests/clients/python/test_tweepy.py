@@ -1,6 +1,7 @@
 """tweepy: what is posted is read back as tweepy's own objects, and errors are its own classes."""
 
 import datetime
+import html
 import unittest
 
 import rebase  # noqa: F401 (must come before tweepy makes a session)
@@ -38,7 +39,9 @@ class Tweets(unittest.TestCase):
         text = f"Hello @{self.bob.username} \N{SNOWMAN} & <b> #pillion https://example.com/a?b=c"
         before = datetime.datetime.now(datetime.timezone.utc)
         posted = self.as_ada.create_tweet(text=text, user_auth=False).data
-        self.assertEqual(posted["text"], text)
+        # X escapes `&`, `<` and `>`, and its users unescape them.
+        self.assertEqual(html.unescape(posted["text"]), text)
+        self.assertIn("&amp; &lt;b&gt;", posted["text"])
 
         read = self.as_bob.get_tweet(
             posted["id"],
@@ -49,7 +52,7 @@ class Tweets(unittest.TestCase):
         tweet = read.data
         self.assertIsInstance(tweet, tweepy.Tweet)
         self.assertEqual(tweet.id, int(posted["id"]))
-        self.assertEqual(tweet.text, text)
+        self.assertEqual(tweet.text, posted["text"])
         self.assertEqual(tweet.author_id, int(self.ada.id))
         self.assertEqual(tweet.conversation_id, tweet.id)
         self.assertEqual(tweet.edit_history_tweet_ids, [tweet.id])
@@ -61,7 +64,7 @@ class Tweets(unittest.TestCase):
         self.assertEqual([at["username"] for at in entities["mentions"]], [self.bob.username])
         for kind in ("hashtags", "mentions", "urls"):
             (entity,) = entities[kind]
-            part = text[entity["start"] : entity["end"]]
+            part = tweet.text[entity["start"] : entity["end"]]
             self.assertIn(part[0], "#@h", kind)
         self.assertEqual(read.errors, [])
         users = {user.username: user for user in read.includes["users"]}
@@ -99,12 +102,26 @@ class Tweets(unittest.TestCase):
 
     def test_a_deleted_tweet_is_gone(self):
         tweet = post(self.as_ada, "soon gone")
-        self.assertEqual(delete(self.as_ada, tweet).data, {"deleted": True})
+        for _ in range(2):
+            self.assertEqual(delete(self.as_ada, tweet).data, {"deleted": True})
         read = self.as_ada.get_tweet(tweet)
         self.assertIsNone(read.data)
         (error,) = read.errors
         self.assertEqual(error["title"], "Not Found Error")
         self.assertEqual(error["resource_id"], tweet)
+
+    def test_a04_fields_that_x_always_has(self):
+        tweet = post(self.as_ada, "fields")
+        fields = ["edit_controls", "display_text_range", "possibly_sensitive", "lang"]
+        read = self.as_bob.get_tweet(tweet, tweet_fields=fields).data
+        self.assertEqual(read.edit_controls["edits_remaining"], 0)
+        self.assertIsInstance(read.edit_controls["editable_until"], datetime.datetime)
+        self.assertEqual((read.possibly_sensitive, read.lang), (False, "und"))
+        self.assertEqual(read.data["display_text_range"], [0, 6])
+        fields = ["description", "url", "entities", "connection_status"]
+        user = self.as_bob.get_user(id=self.ada.id, user_fields=fields).data
+        self.assertEqual((user.description, user.url, user.entities), ("", "", None))
+        self.assertEqual(user.data["connection_status"], [])
 
     def test_what_is_there_comes_beside_what_is_not(self):
         tweet = post(self.as_ada, "here")
@@ -229,9 +246,10 @@ class Errors(unittest.TestCase):
             said = f"You attempted to {verb} a Tweet that is deleted or not visible to you."
             self.assertIn(said, str(refused.exception))
 
-    def test_a_tweet_that_is_not_there_cannot_be_deleted(self):
+    def test_a07_a_tweet_that_is_not_there_is_deleted_and_cannot_be_hidden(self):
+        self.assertEqual(delete(self.client, NO_TWEET).data, {"deleted": True})
         with self.assertRaises(tweepy.NotFound) as refused:
-            delete(self.client, NO_TWEET)
+            self.client.hide_reply(NO_TWEET, user_auth=False)
         self.assertIn(str(NO_TWEET), str(refused.exception))
 
     def test_without_a_good_token_nobody_is_let_in(self):

@@ -393,6 +393,17 @@ class Streams(Suite):
         self.assertEqual(listener.get_rules().meta["result_count"], 0)
         self.assertTrue(listener.wrong.empty(), listener.wrong.queue)
 
+    def test_a01_a_rule_without_a_tag_has_an_empty_one(self):
+        listener = self.listener()
+        listener.add_rules(tweepy.StreamRule("bullace"))
+        listener.filter(threaded=True)
+        listener.connected.get(timeout=LINE_S)
+        tweet = post(self.client, "a bullace")
+        heard = listener.received.get(timeout=LINE_S)
+        self.assertEqual(heard.data.id, tweet)
+        self.assertEqual([rule.tag for rule in heard.matching_rules], [""])
+        self.assertTrue(listener.wrong.empty(), listener.wrong.queue)
+
     def test_a_sample_of_everything(self):
         """One of a hundred is in it."""
         listener = self.listener()

@@ -1,11 +1,12 @@
 """xdk, X's own library: what is posted is read back as its models, and errors are raised. It
 speaks version 2.167 of the API, which says "post" for "tweet"."""
 
+import html
 import unittest
 
 import requests
 import xdk
-from xdk.posts.models import CreateRequest
+from xdk.posts.models import CreateRequest, HideReplyRequest
 from xdk.schemas import Post, ResourceNotFoundProblem, User
 
 from system import CALLBACK, URL, allow, log_in, register, register_app
@@ -31,7 +32,7 @@ class Posts(unittest.TestCase):
     def test_a_post_is_read_back_as_it_was_posted(self):
         text = f"Hello @{self.bob.username} \N{SNOWMAN} & <b> #pillion"
         posted = self.as_ada.posts.create(CreateRequest(text=text)).data
-        self.assertEqual(posted.text, text)
+        self.assertEqual(html.unescape(posted.text), text)
         self.assertEqual(posted.edit_history_post_ids, [posted.id])
         read = self.as_bob.posts.get_by_id(
             posted.id,
@@ -40,7 +41,7 @@ class Posts(unittest.TestCase):
             user_fields=["created_at"],
         )
         self.assertIsInstance(read.data, Post)
-        self.assertEqual((read.data.id, read.data.text), (posted.id, text))
+        self.assertEqual((read.data.id, read.data.text), (posted.id, posted.text))
         self.assertEqual(read.data.author_id, self.ada.id)
         self.assertEqual(read.data.conversation_id, posted.id)
         self.assertEqual(read.data.edit_history_post_ids, [posted.id])
@@ -127,6 +128,9 @@ class Users(unittest.TestCase):
 
     def test_users_are_found_by_every_way(self):
         self.assert_is(self.users.get_me().data, self.dora)
+        # What version 2.166 calls `affiliation.user_id`.
+        expansions = ["affiliation", "pinned_post_id", "most_recent_post_id"]
+        self.assert_is(self.users.get_me(expansions=expansions).data, self.dora)
         self.assert_is(self.users.get_by_id(self.emil.id).data, self.emil)
         self.assert_is(self.users.get_by_username(self.emil.username).data, self.emil)
         people = [self.emil, self.dora]
@@ -179,7 +183,7 @@ class Errors(unittest.TestCase):
             (401, "Unauthorized", lambda: stranger.users.get_me()),
             (403, "author", lambda: other.posts.delete(mine)),
             (403, "tweet.write", lambda: post(reading, "no")),
-            (404, NO_POST, lambda: self.client.posts.delete(NO_POST)),
+            (404, NO_POST, lambda: self.client.posts.hide_reply(NO_POST, HideReplyRequest(hidden=True))),
         ]:
             with self.subTest(status=status, part=part):
                 self.assert_refused(status, part, call)

@@ -141,6 +141,11 @@ class Engagements(Suite):
         self.assertRegex(made.rest_id, r"^\d+$")
         self.assertEqual(all_ids(self.as_ada.posts.get_reposted_by(shared)), [self.bob.id])
         self.assertEqual(self.metrics(shared).repost_count, 1)
+        self.assert_eventually(
+            [made.rest_id], lambda: all_ids(self.as_cleo.posts.get_reposts(shared))
+        )
+        self.assertEqual(all_ids(self.as_ada.users.get_reposts_of_me()), [made.rest_id])
+        self.assertEqual(all_ids(self.as_bob.users.get_reposts_of_me()), [])
 
         def repeated():
             found = [
@@ -239,6 +244,13 @@ class Search(Suite):
         self.assertEqual(page.data[0].public_metrics.repost_count, 0)
         self.assertEqual([user.id for user in page.includes.users], [self.ada.id])
         self.assertEqual((page.meta.result_count, page.meta.newest_id), (10, self.posted[12]))
+        # What the app read for itself is counted.
+        app = xdk.Client(base_url=URL, bearer_token=token_of_app(self.ada))
+        # Version 2.167 has these numbers as texts.
+        self.assertEqual(app.usage.get().data.project_usage, "0")
+        self.assertEqual(app.posts.get_by_ids(self.posted[:3]).data[0].id, self.posted[0])
+        usage = app.usage.get(days=1, usage_fields=["daily_client_app_usage", "project_usage"]).data
+        self.assertEqual(usage.project_usage, "3")
         with self.assertRaises(requests.HTTPError) as refused:
             next(search("loquat ("))
         self.assertIn("(at position 8)", refused.exception.response.text)
@@ -290,6 +302,8 @@ class Streams(Suite):
         self.assertEqual(made.meta.summary["created"], 2)
         tags = {rule.id: rule.tag for rule in made.data}
         self.assertEqual(set(all_ids(stream.get_rules())), set(tags))
+        counts = stream.get_rule_counts().data
+        self.assertEqual((counts.cap_per_client_app, counts.project_rules_count), ("1000", "2"))
 
         listener = Listener(
             stream.posts,

@@ -3,6 +3,16 @@
 use serde_json::Value;
 
 use super::*;
+use crate::caller::Scopes;
+
+fn ann() -> Caller {
+    caller(Some(11), "web")
+}
+
+fn caller(user: Option<u64>, client_id: &str) -> Caller {
+    let user_id = user.map(|id| pillion_events::UserId::new(id).unwrap());
+    Caller { user_id, client_id: client_id.to_owned(), scopes: Scopes::default() }
+}
 
 /// The rows of a list in a window, as a store reads them.
 fn read(numbers: impl Iterator<Item = i64>, window: Window) -> Vec<(i64, i64)> {
@@ -26,7 +36,7 @@ fn page(
     let mut query = Parameters::parse(&format!("max_results=3{token}"));
     let page = PageQuery::take(&mut query, 1..=10, 5);
     query.finish().unwrap();
-    let page = page.open(tokens, "list".to_owned()).unwrap();
+    let page = page.open(tokens, &ann(), "list").unwrap();
     let answer = serde_json::to_value(page.list(read(numbers, page.window()))).unwrap();
     let data = answer["data"].as_array().cloned().unwrap_or_default();
     assert_eq!(answer["meta"]["result_count"], data.len());
@@ -68,7 +78,7 @@ fn a_token_that_has_another_name_is_refused_by_it() {
     let mut query = Parameters::parse("next_token=x");
     let page = PageQuery::take_named(&mut query, "next_token", 1..=10, 5);
     query.finish().unwrap();
-    let problem = page.open(&PageTokens::new(b"key"), "list".to_owned()).unwrap_err();
+    let problem = page.open(&PageTokens::new(b"key"), &ann(), "list").unwrap_err();
     assert_eq!(problem.document()["errors"][0]["parameters"]["next_token"][0], "x");
 }
 
@@ -80,7 +90,7 @@ fn a_list_of_tweets_names_its_ends_and_keeps_to_its_range() {
     let range = IdRange::take(&mut query);
     query.finish().unwrap();
     assert_eq!(range, IdRange { above: 20, below: 30 });
-    let page = page.open(&tokens, format!("{range:?}")).unwrap();
+    let page = page.open(&tokens, &ann(), &format!("{range:?}")).unwrap();
     let window = page.window_in(range);
     assert_eq!((window.above, window.below, window.count_max), (20, 30, 6));
     let ids = (22..28).rev().map(|id| TweetId::new(id).unwrap()).collect();
@@ -90,7 +100,9 @@ fn a_list_of_tweets_names_its_ends_and_keeps_to_its_range() {
     assert_eq!((&answer["data"][0]["id"], &meta["result_count"]), (&"27".into(), &5.into()));
     let next = meta["next_token"].as_str().unwrap();
     let mut query = Parameters::parse(&format!("pagination_token={next}"));
-    let page = PageQuery::take(&mut query, 1..=10, 5).open(&tokens, format!("{range:?}")).unwrap();
+    let page = PageQuery::take(&mut query, 1..=10, 5)
+        .open(&tokens, &ann(), &format!("{range:?}"))
+        .unwrap();
     assert_eq!((page.window_in(range).above, page.window_in(range).below), (20, 23));
 }
 
@@ -109,4 +121,30 @@ fn times_bound_a_range_as_ids_do() {
     IdRange::take(&mut query);
     let problem = query.finish().unwrap_err();
     assert!(problem.document()["errors"][0]["parameters"].get("start_time").is_some());
+}
+
+#[test]
+fn d08_a_token_is_good_for_the_caller_that_it_was_given_to() {
+    let tokens = PageTokens::new(b"key");
+    let open = |token: Option<&str>, caller: &Caller| {
+        let token = token.map(|token| format!("pagination_token={token}")).unwrap_or_default();
+        let mut query = Parameters::parse(&token);
+        PageQuery::take(&mut query, 1..=10, 5).open(&tokens, caller, "list").map(|page| {
+            let mut rows: Vec<(i64, i64)> = (0..9).map(|number| (number, number)).rev().collect();
+            page.cut(&mut rows, |(_, number)| *number).next_token
+        })
+    };
+    let of_user = open(None, &ann()).unwrap().unwrap();
+    let of_app = open(None, &caller(None, "web")).unwrap().unwrap();
+    // A user reads on with another app.
+    open(Some(&of_user), &caller(Some(11), "phone")).unwrap();
+    open(Some(&of_app), &caller(None, "web")).unwrap();
+    for (token, other) in [
+        (&of_user, caller(Some(12), "web")),
+        (&of_user, caller(None, "web")),
+        (&of_app, caller(None, "other")),
+        (&of_app, ann()),
+    ] {
+        assert_eq!(open(Some(token), &other).unwrap_err().status(), 400);
+    }
 }

@@ -240,3 +240,38 @@ async fn malformed_bounds_are_400_naming_the_parameter() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a13_retweets_are_listed_as_tweets_of_a_tweet_and_of_a_users_tweets() {
+    on_each(async |engagements: Harness| {
+        let mut retweets = Vec::new();
+        for id in [31, 32, 33] {
+            retweets.insert(0, engagements.retweet(id, HELLO).await);
+        }
+        let other = engagements.retweet(31, AGAIN).await;
+        let path = format!("/2/tweets/{HELLO}/retweets?max_results=2");
+        let first = engagements.get(CID, &path).await;
+        assert_eq!(first.ids(), retweets[..2]);
+        let next = first.token("next_token").unwrap();
+        let second = engagements.get(CID, &format!("{path}&pagination_token={next}")).await;
+        assert_eq!((second.ids(), second.token("next_token")), (retweets[2..].to_vec(), None));
+        let back = second.token("previous_token").unwrap();
+        let again = engagements.get(CID, &format!("{path}&pagination_token={back}")).await;
+        assert_eq!(again.ids(), retweets[..2]);
+        // A retweet's id stands for what it repeats, and a token is its caller's own.
+        let of_retweet = format!("/2/tweets/{}/retweets", retweets[0]);
+        assert_eq!(engagements.get(CID, &of_retweet).await.ids(), retweets);
+        let stolen = engagements.get(ANN, &format!("{path}&pagination_token={next}")).await;
+        assert_eq!(stolen.status, 400);
+        let missing = engagements.get(ANN, &format!("/2/tweets/{NO_TWEET}/retweets")).await;
+        assert_eq!(missing.error()["title"], "Not Found Error");
+
+        let of_bob = engagements.get(BOB, "/2/users/reposts_of_me").await;
+        assert_eq!(of_bob.ids(), [vec![other], retweets.clone()].concat());
+        assert!(engagements.get(31, "/2/users/reposts_of_me").await.ids().is_empty());
+        let app = Some(caller(None, "tweet.read"));
+        let of_app = engagements.send_as("GET", "/2/users/reposts_of_me", app, "").await;
+        assert_eq!(of_app.status, 403);
+    })
+    .await;
+}

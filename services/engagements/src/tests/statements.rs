@@ -12,6 +12,7 @@ async fn costs(engagements: &Harness, tweets: &str) -> Vec<usize> {
         "/2/users/11/bookmarks?max_results=100",
         "/2/tweets/201/liking_users?max_results=100",
         "/2/tweets/201/retweeted_by?max_results=100",
+        "/2/tweets/201/retweets?max_results=100",
         &format!("/internal/counts?tweets={tweets}"),
         &format!("/internal/like_counts?users={ANN},{BOB}"),
     ] {
@@ -20,6 +21,11 @@ async fn costs(engagements: &Harness, tweets: &str) -> Vec<usize> {
         assert!((1..=2).contains(&statements.len()), "{path}: {statements:?}");
         costs.push(statements.len());
     }
+    // The tweet is Bob's.
+    let of_bob = engagements.get(BOB, "/2/users/reposts_of_me?max_results=100");
+    let (reply, statements) = statements(of_bob).await;
+    assert!(!reply.items().is_empty(), "{}", reply.body);
+    costs.push(statements.len());
     costs
 }
 

@@ -1,14 +1,15 @@
-//! `public_metrics`: numbers that other services keep than those that own tweets and users.
+//! `public_metrics`: numbers that other services keep than those that own tweets and users. And
+//! `connection_status`: how the caller stands to users, which the graph service knows.
 
 use std::collections::HashMap;
 
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join3};
 use pillion_chassis::Problem;
 use serde_json::{Map, Value, json};
 
 use super::text;
-use crate::fetch::{ENGAGEMENTS, FOLLOW_COUNTS, Fetch, LIKE_COUNTS, TWEET_COUNTS};
-use crate::fields::METRICS;
+use crate::fetch::{CONNECTIONS, ENGAGEMENTS, FOLLOW_COUNTS, Fetch, LIKE_COUNTS, TWEET_COUNTS};
+use crate::fields::{CONNECTION_STATUS, METRICS};
 use crate::query::Plan;
 
 /// The numbers of those tweets that engagements knows; the others are the tweets service's.
@@ -19,7 +20,11 @@ const OF_USERS: [&str; 5] =
 
 /// Numbers by id, if they were asked for. A number that is not there is 0.
 #[derive(Debug)]
-pub(crate) struct Metrics(Option<HashMap<String, Map<String, Value>>>);
+pub(crate) struct Metrics {
+    numbers: Option<HashMap<String, Map<String, Value>>>,
+    /// How the caller stands to users, by their ids; empty unless that was asked for by a user.
+    connections: HashMap<String, Value>,
+}
 
 impl Metrics {
     /// Those of tweets.
@@ -29,7 +34,7 @@ impl Metrics {
         ids: &[String],
     ) -> Result<Self, Problem> {
         if !plan.tweet_metrics {
-            return Ok(Self(None));
+            return Ok(Self::none());
         }
         Ok(Self::new(fetch.list(&ENGAGEMENTS, ids, "").await?))
     }
@@ -40,16 +45,35 @@ impl Metrics {
         plan: &Plan,
         ids: &[String],
     ) -> Result<Self, Problem> {
-        if !plan.user_metrics {
-            return Ok(Self(None));
-        }
-        let (follows, tweets, likes) = try_join3(
-            fetch.list(&FOLLOW_COUNTS, ids, ""),
-            fetch.list(&TWEET_COUNTS, ids, ""),
-            fetch.list(&LIKE_COUNTS, ids, ""),
-        )
-        .await?;
-        Ok(Self::new([follows, tweets, likes].concat()))
+        let numbers = async {
+            if !plan.user_metrics {
+                return Ok(Self::none());
+            }
+            let (follows, tweets, likes) = try_join3(
+                fetch.list(&FOLLOW_COUNTS, ids, ""),
+                fetch.list(&TWEET_COUNTS, ids, ""),
+                fetch.list(&LIKE_COUNTS, ids, ""),
+            )
+            .await?;
+            Ok(Self::new([follows, tweets, likes].concat()))
+        };
+        let connections = async {
+            if !plan.connections {
+                return Ok(Vec::new());
+            }
+            fetch.list(&CONNECTIONS, ids, "").await
+        };
+        let (mut metrics, connections) = try_join(numbers, connections).await?;
+        let connection = |mut found: Value| {
+            let id = text(&found, "id")?.to_owned();
+            Some((id, found.get_mut(CONNECTION_STATUS)?.take()))
+        };
+        metrics.connections = connections.into_iter().filter_map(connection).collect();
+        Ok(metrics)
+    }
+
+    fn none() -> Self {
+        Self { numbers: None, connections: HashMap::new() }
     }
 
     fn new(found: Vec<Value>) -> Self {
@@ -61,12 +85,12 @@ impl Metrics {
                 numbers.entry(id).or_default().extend(item);
             }
         }
-        Self(Some(numbers))
+        Self { numbers: Some(numbers), connections: HashMap::new() }
     }
 
     /// Adds to the numbers that a tweet shows, if it shows any.
     pub(crate) fn show_in_tweet(&self, tweet: &mut Value) {
-        let Some(numbers) = text(tweet, "id").and_then(|id| self.0.as_ref()?.get(id)) else {
+        let Some(numbers) = text(tweet, "id").and_then(|id| self.numbers.as_ref()?.get(id)) else {
             return;
         };
         let shown = tweet.get_mut(METRICS).and_then(Value::as_object_mut);
@@ -80,9 +104,14 @@ impl Metrics {
         }
     }
 
-    /// Makes a user show their numbers.
+    /// Makes a user show their numbers, and how the caller stands to them.
     pub(crate) fn show_in_user(&self, user: &mut Value) {
-        let Some(all) = &self.0 else {
+        if let Some(status) = text(user, "id").and_then(|id| self.connections.get(id)).cloned()
+            && let Some(user) = user.as_object_mut()
+        {
+            user.insert(CONNECTION_STATUS.to_owned(), status);
+        }
+        let Some(all) = &self.numbers else {
             return;
         };
         let numbers = text(user, "id").and_then(|id| all.get(id));

@@ -12,7 +12,7 @@ use crate::fields::{
 };
 use crate::routes::TABLE;
 
-const OWN: [&str; 3] = ["GET /", "GET /docs", "GET /openapi.json"];
+const OWN: [&str; 4] = ["GET /", "GET /2/openapi.json", "GET /docs", "GET /openapi.json"];
 
 fn document() -> Value {
     serde_json::from_str(OPENAPI).unwrap()

@@ -129,7 +129,13 @@ impl World {
         }
     }
 
-    async fn call(&self, method: Method, path: &str, token: &str, body: &Value) -> Answer {
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> Answer {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -139,12 +145,12 @@ impl World {
         send(&self.router, request.body(body).unwrap()).await
     }
 
-    async fn get(&self, path: &str, token: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str, token: &str) -> Answer {
         self.call(Method::GET, path, token, &Value::Null).await
     }
 
     /// Registers somebody and logs them in: id and token.
-    async fn join(&self, username: &str) -> (String, String) {
+    pub(super) async fn join(&self, username: &str) -> (String, String) {
         let post = async |path: &str, body: Value| {
             let request = Request::post(path).header("content-type", "application/json");
             send(&self.router, request.body(Body::from(body.to_string())).unwrap()).await
@@ -159,7 +165,7 @@ impl World {
         (text(&account.body["data"]["id"]), text(&login.body["access_token"]))
     }
 
-    async fn tweet(&self, token: &str, body: Value) -> String {
+    pub(super) async fn tweet(&self, token: &str, body: Value) -> String {
         let answer = self.call(Method::POST, "/2/tweets", token, &body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
         answer.body["data"]["id"].as_str().unwrap().to_owned()

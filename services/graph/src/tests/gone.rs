@@ -81,7 +81,7 @@ async fn a_hidden_account_is_nowhere_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn nothing_is_done_with_a_hidden_account_or_by_one() {
+async fn nothing_begins_with_a_hidden_account_or_by_one() {
     on_each(async |graph: Harness| {
         graph.follow(ANN, BOB).await;
         graph.protect(CID, true).await;
@@ -91,7 +91,6 @@ async fn nothing_is_done_with_a_hidden_account_or_by_one() {
         let events = graph.events().await;
         for what in ["following", "blocking", "muting"] {
             graph.begin(ANN, what, BOB).await.invalid("target_user_id");
-            graph.end(ANN, what, BOB).await.invalid("target_user_id");
             assert_eq!(graph.begin(BOB, what, ANN).await.status, 401);
             assert_eq!(graph.end(BOB, what, ANN).await.status, 401);
         }
@@ -173,6 +172,51 @@ async fn requests_of_deleted_accounts_end_with_their_sagas_and_then_it_is_purged
         let ends = graph.events().await;
         let ends = ends.iter().filter(|event| event.starts_with("follow_request_removed")).count();
         assert_eq!(ends, 4);
+        graph.assert_rebuilds().await;
+    })
+    .await;
+}
+
+/// What somebody began with an account can be ended when the account is deactivated or deleted, and
+/// stays ended when it is back.
+#[tokio::test]
+async fn a06_what_was_begun_with_an_account_that_is_gone_can_be_ended() {
+    on_each(async |graph: Harness| {
+        for id in [ANN, BOB, CID] {
+            graph.register(id).await;
+        }
+        graph.follow(ANN, BOB).await;
+        graph.begin(ANN, "muting", BOB).await.data();
+        graph.begin(CID, "blocking", BOB).await.data();
+        hide(&graph, 1, BOB).await;
+        for _ in 0..2 {
+            let ended = graph.end(ANN, "following", BOB).await;
+            assert_eq!((ended.status.as_u16(), ended.data()), (200, &json!({"following": false})));
+            assert_eq!(*graph.end(ANN, "muting", BOB).await.data(), json!({"muting": false}));
+            assert_eq!(*graph.end(CID, "blocking", BOB).await.data(), json!({"blocking": false}));
+        }
+        graph.assert_rebuilds().await;
+        unhide(&graph, 1, BOB).await;
+        for user in [ANN, CID] {
+            let relation = graph.get(user, "/internal/relation?user=12").await;
+            assert!(relation.data().as_object().unwrap().values().all(|is| *is == json!(false)));
+        }
+        assert_eq!((graph.counts(ANN).await, graph.counts(BOB).await), ((0, 0), (0, 0)));
+
+        // A request to follow, too.
+        graph.protect(CID, true).await;
+        graph.ask(BOB, CID).await;
+        hide(&graph, 2, CID).await;
+        assert_eq!(*graph.end(BOB, "following", CID).await.data(), json!({"following": false}));
+        unhide(&graph, 2, CID).await;
+        assert!(graph.requests(CID).await.is_empty());
+
+        graph.follow(ANN, BOB).await;
+        graph.delete_account(BOB).await;
+        for what in ["following", "muting", "blocking"] {
+            assert_eq!(graph.end(ANN, what, BOB).await.status, 200, "{what}");
+        }
+        graph.end(ANN, "following", ANN).await.invalid("target_user_id");
         graph.assert_rebuilds().await;
     })
     .await;

@@ -109,3 +109,32 @@ async fn lists_that_are_missing_bad_or_too_long_are_400() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a04_connections_are_told_in_xs_words_and_only_to_users() {
+    on_each(async |graph: Harness| {
+        graph.follow(ANN, BOB).await;
+        graph.follow(BOB, ANN).await;
+        graph.begin(ANN, "muting", BOB).await.data();
+        graph.begin(CID, "blocking", ANN).await.data();
+        graph.begin(ANN, "blocking", CID).await.data();
+        let path = "/internal/connections?users=12,13,77";
+        let expected = json!([
+            {"id": "12", "connection_status": ["followed_by", "following", "muting"]},
+            // Whoever blocks the caller does not say so.
+            {"id": "13", "connection_status": ["blocking"]},
+            {"id": "77", "connection_status": []},
+        ]);
+        assert_eq!(*graph.get(ANN, path).await.data(), expected);
+        graph.protect(BOB, true).await;
+        graph.add_account(14);
+        graph.ask(14, BOB).await;
+        let connections = graph.get(BOB, "/internal/connections?users=14").await;
+        let expected = json!([{"id": "14", "connection_status": ["follow_request_received"]}]);
+        assert_eq!(*connections.data(), expected);
+        let connections = graph.get(14, "/internal/connections?users=12").await;
+        let expected = json!([{"id": "12", "connection_status": ["follow_request_sent"]}]);
+        assert_eq!(*connections.data(), expected);
+    })
+    .await;
+}

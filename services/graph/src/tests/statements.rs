@@ -4,7 +4,7 @@ use pillion_chassis::testing::statements;
 
 use super::harness::{ANN, BOB, CID, Harness, on_each};
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/2/users/11/following?max_results=1000",
     "/2/users/11/followers?max_results=1000",
     "/2/users/11/blocking?max_results=1000",
@@ -12,6 +12,7 @@ const PATHS: [&str; 8] = [
     "/pillion/v1/follow-requests?max_results=1000",
     "/internal/visibility?users=11,12,13,100,101,102,103",
     "/internal/follow_counts?users=11,12,13,100,101,102,103",
+    "/internal/connections?users=11,12,13,100,101,102,103",
     "/internal/relation?user=12",
 ];
 
@@ -38,7 +39,7 @@ async fn a_page_takes_as_many_statements_however_much_is_on_it() {
         begin(BOB).await;
         graph.begin(ANN, "blocking", CID).await.data();
         let few = costs(&graph).await;
-        assert_eq!(few, [3, 3, 2, 2, 2, 1, 1, 2]);
+        assert_eq!(few, [3, 3, 2, 2, 2, 1, 1, 1, 2]);
         for user in 100..120 {
             graph.add_account(user);
             begin(user).await;

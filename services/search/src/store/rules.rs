@@ -59,6 +59,15 @@ impl Store {
         self.rules(client_id, None, -1, u32::try_from(RULES_PER_APP_MAX).unwrap_or(u32::MAX)).await
     }
 
+    /// How many rules the app has.
+    pub(crate) async fn count_rules(&self, client_id: &str) -> Result<usize, DatabaseError> {
+        let (count,): (i64,) = query("SELECT COUNT(*) FROM stream_rule WHERE client_id = $1")
+            .bind(client_id)
+            .fetch_one(&self.database)
+            .await?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
     /// Adds rules, values with their tags, each unless the app has one of that value. In the same
     /// order: what came of each. If it is only tried, nothing is changed.
     pub(crate) async fn add_rules(

@@ -23,6 +23,7 @@ fn texts() -> impl Strategy<Value = String> {
         1 => prop::sample::select(vec!["http://a.com/b/c", "b.com/a?c", "https://é.com"]),
         1 => prop::sample::select(vec!["'", "\\", "\"", ":*", "NOT", "'a':1A", "&", "|", "!", "<->", "\0"]),
         1 => prop::sample::select(vec!["ﷺ", "İ", "Σσς", "\u{200d}", "ß", "１", "👩🏽\u{200d}🚀", "\u{3000}"]),
+        1 => prop::sample::select(vec!["한글은", "한글", "สวัสดี", "ดี", "မြန်မာ", "ខ្ញុំ", "ıI"]),
     ];
     (prop::collection::vec(piece, 0..12), prop::bool::ANY)
         .prop_map(|(pieces, spaced)| pieces.join(if spaced { " " } else { "" }))

@@ -144,3 +144,26 @@ async fn bodies_that_say_nothing_or_two_things_are_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn a13_rules_are_counted() {
+    for backend in BACKENDS {
+        let service = Harness::start(backend).await;
+        let path = format!("{PATH}/counts");
+        let add = json!({"add": [{"value": "tea"}, {"value": "cat"}]});
+        assert_eq!(service.send_rules("", &add).await.status, 201);
+        let all = service.get(&path).await.body["data"].clone();
+        let of_app = all["client_app_rules_count"].clone();
+        assert_eq!(of_app["rule_count"], 2);
+        assert_eq!(
+            (&all["project_rules_count"], &all["cap_per_project"]),
+            (&json!(2), &json!(1000))
+        );
+        assert_eq!(all["all_project_client_apps"], json!([of_app]));
+        let some = service.get(&format!("{path}?rules_count.fields=cap_per_client_app")).await;
+        assert_eq!(some.body, json!({"data": {"cap_per_client_app": 1000}}));
+        assert_eq!(service.get(&format!("{path}?rules_count.fields=x")).await.status, 400);
+        let user = Harness::request("GET", &path, Some(ANN), "");
+        assert_eq!(service.ask(user).await.status, 403);
+    }
+}

@@ -180,7 +180,7 @@ async fn the_window_is_a_week_and_can_be_made_smaller() {
             ("&start_time=2026-07-02T10:00:00Z".to_owned(), vec![c, b]),
             ("&start_time=2026-07-02T10:00:01Z".to_owned(), vec![c]),
             ("&end_time=2026-07-02T10:00:00Z".to_owned(), vec![a]),
-            (format!("&since_id={b}&start_time=2026-07-02T00:00:00Z"), vec![c]),
+            (format!("&since_id={a}&end_time=2026-07-03T10:00:00Z"), vec![b]),
         ] {
             assert_eq!(tweets(&service.search("tea", &more).await), expected, "{backend:?} {more}");
         }
@@ -250,5 +250,45 @@ async fn a_token_is_good_for_its_query_only() {
         let changed =
             format!("{head}{}{}", if tail.starts_with('A') { 'B' } else { 'A' }, &tail[1..]);
         assert_eq!(service.search("tea", &format!("&next_token={changed}")).await.status, 400);
+    }
+}
+
+/// The same on both back ends: the words of scripts that do not put spaces between words, or not
+/// before endings, are found wherever they stand, and letters are one in any case.
+#[tokio::test]
+async fn d07_words_are_found_in_scripts_without_spaces_and_in_any_case() {
+    for backend in BACKENDS {
+        let service = Harness::start(backend).await;
+        let korean = service.post(ANN, "한글은 아름답다").await;
+        let thai = service.post(ANN, "ฉันรักประเทศไทยมาก").await;
+        let lao = service.post(ANN, "ຂ້ອຍຮັກປະເທດລາວ").await;
+        let khmer = service.post(ANN, "ខ្ញុំស្រឡាញ់ប្រទេសកម្ពុជា").await;
+        let burmese = service.post(ANN, "ကျွန်တော်မြန်မာနိုင်ငံကိုချစ်တယ်").await;
+        let turkish = service.post(ANN, "İSTANBUL ılık").await;
+        let german = service.post(ANN, "Hauptstraße").await;
+        for (query, expected) in [
+            ("한글", vec![korean]),
+            ("한글은", vec![korean]),
+            ("아름", vec![korean]),
+            ("글한", vec![]),
+            ("ประเทศไทย", vec![thai]),
+            ("รัก", vec![thai]),
+            ("ไทยรัก", vec![]),
+            ("ລາວ", vec![lao]),
+            ("ប្រទេស", vec![khmer]),
+            ("កម្ពុជា", vec![khmer]),
+            ("မြန်မာ", vec![burmese]),
+            ("\"မြန်မာနိုင်ငံ\"", vec![burmese]),
+            ("istanbul", vec![turkish]),
+            ("İstanbul", vec![turkish]),
+            ("i\u{307}stanbul", vec![turkish]),
+            ("ILIK", vec![turkish]),
+            ("hauptstrasse", vec![german]),
+            ("HAUPTSTRASSE", vec![german]),
+            ("한글 OR ลาว OR ລາວ", vec![lao, korean]),
+            ("from:ann -한글 -ไทย ລາວ", vec![lao]),
+        ] {
+            assert_eq!(service.found(query).await, expected, "{backend:?} {query}");
+        }
     }
 }

@@ -3,11 +3,12 @@
 use pillion_chassis::sql::query;
 use pillion_chassis::{DatabaseError, Transaction, UserId};
 
-use super::{accounts, may_be_at_home};
-use crate::HOME_TWEETS_MAX;
+use super::{accounts, may_be_at_home, posts};
+use crate::{Config, Limits};
 
 /// What a new follow brings home: the followee's tweets, and the replies to the followee by
-/// others whom the follower follows.
+/// others whom the follower follows; none from below where the home was cut, as it is not complete
+/// there.
 pub(crate) const BACKFILL: &str = concat!(
     "INSERT INTO home (user_id, tweet_id, author_id, reply_to_author_id, retweeted_id,
                        retweeted_author_id)
@@ -15,7 +16,8 @@ pub(crate) const BACKFILL: &str = concat!(
             p.retweeted_author_id
      FROM follow AS f CROSS JOIN post AS p
      WHERE f.follower_id = $1 AND f.followee_id = $2 AND p.author_id = $2
-       AND NOT f.pulled AND p.fanned_out AND ",
+       AND NOT f.pulled AND p.fanned_out
+       AND p.tweet_id > (SELECT a.home_floor FROM account AS a WHERE a.user_id = $1) AND ",
     may_be_at_home!(),
     " UNION
      SELECT f.follower_id, p.tweet_id, p.author_id, p.reply_to_author_id, p.retweeted_id,
@@ -23,6 +25,7 @@ pub(crate) const BACKFILL: &str = concat!(
      FROM follow AS f CROSS JOIN post AS p
      WHERE f.follower_id = $1 AND p.author_id = f.followee_id AND p.reply_to_author_id = $2
        AND NOT f.pulled AND p.fanned_out
+       AND p.tweet_id > (SELECT a.home_floor FROM account AS a WHERE a.user_id = $1)
      ON CONFLICT DO NOTHING"
 );
 
@@ -33,7 +36,8 @@ pub(crate) async fn add(
     transaction: &mut Transaction,
     user_id: UserId,
     target_id: UserId,
-    fanout_followers_max: u32,
+    config: Config,
+    limits: Limits,
 ) -> Result<(), DatabaseError> {
     if user_id == target_id
         || !accounts::ensure(transaction, user_id).await?
@@ -49,7 +53,7 @@ pub(crate) async fn add(
     )
     .bind(user_id)
     .bind(target_id)
-    .bind(fanout_followers_max)
+    .bind(config.fanout_followers_max)
     .execute(&mut *transaction)
     .await?;
     if added == 0 {
@@ -60,15 +64,16 @@ pub(crate) async fn add(
         .execute(&mut *transaction)
         .await?;
     query(BACKFILL).bind(user_id).bind(target_id).execute(&mut *transaction).await?;
-    query(
-        "DELETE FROM home WHERE user_id = $1
-           AND tweet_id <= (SELECT tweet_id FROM home WHERE user_id = $1
-                            ORDER BY tweet_id DESC LIMIT 1 OFFSET $2)",
+    let surplus = query(
+        "SELECT tweet_id FROM home WHERE user_id = $1 ORDER BY tweet_id DESC LIMIT 1 OFFSET $2",
     )
     .bind(user_id)
-    .bind(HOME_TWEETS_MAX)
-    .execute(&mut *transaction)
+    .bind(limits.home_tweets_max)
+    .fetch_optional::<(i64,)>(&mut *transaction)
     .await?;
+    if let Some((last_id,)) = surplus {
+        posts::trim_home(transaction, user_id.as_i64(), last_id).await?;
+    }
     Ok(())
 }
 

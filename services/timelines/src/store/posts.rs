@@ -5,7 +5,7 @@ use pillion_chassis::{DatabaseError, Transaction, TweetId, UserId};
 use pillion_events::{Retweet, TweetPosted, TweetRef};
 
 use super::{accounts, may_be_at_home};
-use crate::{AUTHOR_TWEETS_MAX, HOME_TWEETS_MAX};
+use crate::{AUTHOR_TWEETS_MAX, Config, Limits};
 
 /// Puts a tweet into the homes of those who follow its author.
 pub(crate) const FAN_OUT: &str = concat!(
@@ -35,6 +35,9 @@ pub(crate) const FULL_HOMES: &str = "SELECT user_id, last_id FROM
 
 /// Cuts a home back.
 pub(crate) const TRIM_HOME: &str = "DELETE FROM home WHERE user_id = $1 AND tweet_id <= $2";
+/// Remembers down to which id a home is complete.
+pub(crate) const RAISE_FLOOR: &str =
+    "UPDATE account SET home_floor = $2 WHERE user_id = $1 AND home_floor < $2";
 
 /// A home is cut back at one delivery of so many: it is seldom more than some dozen ids over its
 /// bound.
@@ -92,7 +95,8 @@ impl Post {
 pub(crate) async fn add(
     transaction: &mut Transaction,
     post: &Post,
-    fanout_followers_max: u32,
+    config: Config,
+    limits: Limits,
 ) -> Result<bool, DatabaseError> {
     if is_gone(transaction, post).await? || !accounts::ensure(transaction, post.author_id).await? {
         return Ok(false);
@@ -102,7 +106,7 @@ pub(crate) async fn add(
             .bind(post.author_id)
             .fetch_one(&mut *transaction)
             .await?;
-    let fanned_out = followers <= i64::from(fanout_followers_max);
+    let fanned_out = followers <= i64::from(config.fanout_followers_max);
     let added = query(
         "INSERT INTO post (tweet_id, author_id, reply_to_author_id, retweeted_id,
                            retweeted_author_id, fanned_out)
@@ -121,7 +125,7 @@ pub(crate) async fn add(
     }
     trim_author(transaction, post.author_id).await?;
     if fanned_out {
-        fan_out(transaction, post).await?;
+        fan_out(transaction, post, limits).await?;
         if merged {
             set_unmerged(transaction, post.author_id).await?;
         }
@@ -224,19 +228,35 @@ async fn sweep(transaction: &mut Transaction, doomed: u64) -> Result<(), Databas
 }
 
 /// Puts a tweet into the followers' homes.
-async fn fan_out(transaction: &mut Transaction, post: &Post) -> Result<(), DatabaseError> {
+async fn fan_out(
+    transaction: &mut Transaction,
+    post: &Post,
+    limits: Limits,
+) -> Result<(), DatabaseError> {
     let added = query(FAN_OUT).bind(post.tweet_id).execute(&mut *transaction).await?;
     if added == 0 {
         return Ok(());
     }
     let full: Vec<(i64, i64)> = query(FULL_HOMES)
         .bind(post.tweet_id)
-        .bind(HOME_TWEETS_MAX)
+        .bind(limits.home_tweets_max)
         .bind(TRIM_EVERY)
         .fetch_all(&mut *transaction)
         .await?;
     for (user_id, last_id) in full {
-        query(TRIM_HOME).bind(user_id).bind(last_id).execute(&mut *transaction).await?;
+        trim_home(transaction, user_id, last_id).await?;
+    }
+    Ok(())
+}
+
+/// Cuts everything up to this id off a home.
+pub(super) async fn trim_home(
+    transaction: &mut Transaction,
+    user_id: i64,
+    last_id: i64,
+) -> Result<(), DatabaseError> {
+    for sql in [TRIM_HOME, RAISE_FLOOR] {
+        query(sql).bind(user_id).bind(last_id).execute(&mut *transaction).await?;
     }
     Ok(())
 }

@@ -53,7 +53,8 @@ pub(crate) async fn settle(
         "DELETE FROM home WHERE user_id = $1",
         "DELETE FROM mention WHERE user_id = $1",
         "DELETE FROM follow WHERE follower_id = $1",
-        "UPDATE account SET followers = 0, merged = FALSE WHERE user_id = $1",
+        "UPDATE account SET followers = 0, merged = FALSE, home_floor = -1
+         WHERE user_id = $1",
         "DELETE FROM hidden_user WHERE user_id = $1",
         "DELETE FROM settling WHERE user_id = $1",
     ] {

@@ -3,7 +3,7 @@
 use pillion_chassis::sql::query;
 
 use super::harness::Harness;
-use crate::{AUTHOR_TWEETS_MAX, HOME_TWEETS_MAX, MENTIONS_MAX};
+use crate::{AUTHOR_TWEETS_MAX, Config, HOME_TWEETS_MAX, MENTIONS_MAX};
 
 const ANN: u64 = 11;
 const BOB: u64 = 12;
@@ -63,10 +63,13 @@ async fn keep_the_newest(h: Harness) {
     // One that comes in late and is older than all has no room.
     h.post(2, CID).await;
     assert_eq!(h.home(ANN).await, newest);
-    // What a full home lost does not come back, but new things fit.
+    // What a full home lost makes room for what was cut off.
     h.delete(1_000 + POSTED - 1, BOB).await;
+    let home = h.home(ANN).await;
+    assert_eq!((home.len(), home[0], home[799]), (800, 1_000 + POSTED - 2, 2));
     h.post(2_000, CID).await;
-    assert_eq!(h.home(ANN).await[..2], [2_000, 1_000 + POSTED - 2]);
+    let home = h.home(ANN).await;
+    assert_eq!((home.len(), home[0], home[799]), (800, 2_000, 1_005));
     check_counters(&h).await;
 
     // A new follower's home is filled up to its bound, its own and newer tweets among it.
@@ -79,7 +82,7 @@ async fn keep_the_newest(h: Harness) {
     h.unfollow(20, BOB).await;
     assert_eq!(h.home(20).await[0], 3_000);
     h.delete_user(BOB).await;
-    assert_eq!(h.home(ANN).await, [2_000]);
+    assert_eq!(h.home(ANN).await, [2_000, 2, 1]);
     check_counters(&h).await;
     h.check_rebuild().await;
 }
@@ -102,6 +105,71 @@ async fn homes_are_cut_now_and_then() {
         }
         assert_eq!(h.page(reader, "max_results=5").await.ids()[0], at(1_999));
         assert_eq!(largest, i64::from(HOME_TWEETS_MAX) + 31);
+        h.check_rebuild().await;
+    }
+}
+
+/// Follows a quiet author and a noisy one, whose tweets fill the home, then loses the noisy one's.
+async fn d01_home(h: &Harness) -> Vec<u64> {
+    const QUIET: u64 = 100;
+    h.register(ANN).await;
+    h.register(BOB).await;
+    h.register(CID).await;
+    h.follow(ANN, BOB).await;
+    h.follow(ANN, CID).await;
+    for id in 1..=QUIET {
+        h.post(id, BOB).await;
+    }
+    for id in 0..900 {
+        h.post(1_000 + id, CID).await;
+    }
+    let home = h.home(ANN).await;
+    assert_eq!((home.len(), home[0], home[799]), (800, 1_899, 1_100));
+    (1..=QUIET).rev().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d01_what_was_cut_off_a_home_is_back_after_an_unfollow() {
+    for h in Harness::on_both().await {
+        let quiet = d01_home(&h).await;
+        h.unfollow(ANN, CID).await;
+        assert_eq!(h.home(ANN).await, quiet);
+        // In pages, to the end and back.
+        let first = h.page(ANN, "max_results=60").await;
+        let next = first.token("next_token").unwrap();
+        let second = h.page(ANN, &format!("max_results=60&pagination_token={next}")).await;
+        assert_eq!([first.ids(), second.ids()].concat(), quiet);
+        assert_eq!(second.token("next_token"), None);
+        let back = second.token("previous_token").unwrap();
+        let again = h.page(ANN, &format!("max_results=60&pagination_token={back}")).await;
+        assert_eq!(again.ids(), quiet[..60]);
+        // New tweets come on top; who is followed again has all in its place.
+        h.post(5_000, BOB).await;
+        assert_eq!(h.home(ANN).await[..2], [5_000, 100]);
+        h.follow(ANN, CID).await;
+        let home = h.home(ANN).await;
+        assert_eq!((home.len(), home[1], home[799]), (800, 1_899, 1_101));
+        h.check_rebuild().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d01_what_was_cut_off_a_home_is_back_after_a_block_a_deactivation_and_a_deletion() {
+    for backend in pillion_chassis::testing::BACKENDS {
+        let h = Harness::start(backend, Config::default()).await;
+        let quiet = d01_home(&h).await;
+        let about = serde_json::json!({"user_id": CID.to_string()});
+        h.step(1, "purge", &about).await.data();
+        assert_eq!(h.home(ANN).await, quiet, "{backend:?}");
+        h.undo(1, "purge", &about).await.data();
+        let home = h.home(ANN).await;
+        assert_eq!((home.len(), home[0], home[799]), (800, 1_899, 1_100));
+        h.block(ANN, CID).await;
+        assert_eq!(h.home(ANN).await, quiet);
+        h.follow(ANN, CID).await;
+        assert_eq!(h.home(ANN).await[..800], home[..]);
+        h.delete_user(CID).await;
+        assert_eq!(h.home(ANN).await, quiet);
         h.check_rebuild().await;
     }
 }

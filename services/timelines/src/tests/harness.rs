@@ -12,7 +12,7 @@ use pillion_events::{
 };
 use serde_json::Value;
 
-use crate::Config;
+use crate::{Config, Limits};
 
 pub(super) const AT: Timestamp = Timestamp::from_micros(1_782_900_001_000_000);
 
@@ -43,10 +43,15 @@ impl Harness {
     }
 
     pub(super) async fn start(backend: Backend, config: Config) -> Self {
+        Self::limited(backend, config, Limits::default()).await
+    }
+
+    /// The service with other limits than it has for users.
+    pub(super) async fn limited(backend: Backend, config: Config, limits: Limits) -> Self {
         let test = testing::empty(backend).await;
         let clock = Arc::new(FakeClock::at(AT));
         let deps = testing::deps(&test.database, &clock, &Arc::new(InProcessPeers::new()));
-        let service = crate::configured(deps, config).await.unwrap();
+        let service = crate::limited(deps, config, limits).await.unwrap();
         let journal = service.journal.unwrap();
         Self { test, journal, router: service.router, delivered: Mutex::default() }
     }
@@ -94,6 +99,10 @@ impl Harness {
 
     pub(super) async fn unfollow(&self, one: u64, two: u64) {
         self.deliver("graph", &GraphEvent::Unfollowed(relation(one, two))).await;
+    }
+
+    pub(super) async fn block(&self, one: u64, two: u64) {
+        self.deliver("graph", &GraphEvent::Blocked(relation(one, two))).await;
     }
 
     pub(super) async fn register(&self, id: u64) {

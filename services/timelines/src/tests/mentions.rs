@@ -36,6 +36,10 @@ async fn anyone_may_ask_in_pages() {
         let first = h.get_as(Some(caller(None)), path).await;
         assert_eq!(first.ids(), [12, 11, 10, 9, 8]);
         let next = first.token("next_token").unwrap();
+        // A token is its caller's own.
+        let stolen = h.get(CID, &format!("{path}&pagination_token={next}")).await;
+        assert_eq!(stolen.status, 400);
+        let next = h.get(CID, path).await.token("next_token").unwrap();
         let second = h.get(CID, &format!("{path}&pagination_token={next}")).await;
         assert_eq!(second.ids(), [7, 6, 5, 4, 3]);
         let back = second.token("previous_token").unwrap();

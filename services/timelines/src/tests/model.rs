@@ -12,7 +12,7 @@ use pillion_events::{
 use serde_json::json;
 
 use super::harness::{AT, Harness, post, relation, retweet};
-use crate::Config;
+use crate::{Config, Limits};
 
 const USERS: u64 = 6;
 
@@ -148,7 +148,8 @@ impl World {
         self.user_log.push_back(told::user_deleted(id, AT));
     }
 
-    fn home(&self, reader: u64) -> Vec<u64> {
+    /// What may be at a reader's home, the newest first, retweets of the same tweet among it.
+    fn eligible(&self, reader: u64) -> Vec<(u64, u64)> {
         let follows = |id: u64| id == reader || self.follows.contains(&(reader, id));
         let at_home = |tweet: &Tweet| {
             follows(tweet.author)
@@ -161,15 +162,20 @@ impl World {
                 && tweet.shares.is_none_or(|(_, author)| !hidden(author))
                 && (tweet.author == reader || tweet.answers.is_none_or(|to| !hidden(to)))
         };
+        let tweets = self.tweets.iter().rev();
+        tweets
+            .filter(|(_, tweet)| at_home(tweet) && visible(tweet))
+            .map(|(id, tweet)| (*id, tweet.shares.map_or(*id, |(of, _)| of)))
+            .collect()
+    }
+
+    fn home(&self, reader: u64) -> Vec<u64> {
         // Each tweet once: where it is at home first, as itself or shared.
         let mut seen = BTreeSet::new();
-        let tweets = self.tweets.iter().filter(|(_, tweet)| at_home(tweet) && visible(tweet));
-        let mut ids: Vec<u64> = tweets
-            .filter(|(id, tweet)| seen.insert(tweet.shares.map_or(**id, |(of, _)| of)))
-            .map(|(id, _)| *id)
-            .collect();
+        let mut ids = self.eligible(reader);
         ids.reverse();
-        ids
+        ids.retain(|(_, shared)| seen.insert(*shared));
+        ids.into_iter().rev().map(|(id, _)| id).collect()
     }
 
     fn mentions(&self, of: u64) -> Vec<u64> {
@@ -295,6 +301,63 @@ async fn homes_hold_what_they_are_defined_to_in_any_order_of_delivery() {
             }
             let shown = check(&h, &world, &what).await;
             assert!(shown > 30, "the homes are not all but empty");
+            h.check_rebuild().await;
+        }
+    }
+}
+
+/// Checks homes that hold a few tweets only: of the newest so many that may be at home each tweet is
+/// shown once, the newest first, and nothing else. How many tweets the homes show.
+async fn check_limited(h: &Harness, world: &World, limit: usize, what: &str) -> usize {
+    let mut shown = 0;
+    for id in (1..=USERS).filter(|id| !world.deleted.contains(id)) {
+        if world.hidden.contains_key(&id) {
+            continue;
+        }
+        let mut newest = world.eligible(id);
+        newest.truncate(limit);
+        let home = h.home(id).await;
+        assert!(home.is_sorted_by(|one, two| one > two), "home of {id}, {what}: {home:?}");
+        let shares: BTreeMap<u64, u64> = newest.iter().copied().collect();
+        let tweets: Vec<Option<&u64>> = home.iter().map(|id| shares.get(id)).collect();
+        assert!(tweets.iter().all(Option::is_some), "{id}, {what}: {home:?} of {newest:?}");
+        let once: BTreeSet<u64> = tweets.iter().flatten().map(|tweet| **tweet).collect();
+        assert_eq!(once.len(), home.len(), "a repeat at home of {id}, {what}: {home:?}");
+        let expected: BTreeSet<u64> = shares.into_values().collect();
+        assert_eq!(once, expected, "home of {id}, {what}: {home:?} of {newest:?}");
+        // Pages of other sizes are parts of the same.
+        let page = h.page(id, "max_results=3").await.ids();
+        assert_eq!(page[..], home[..home.len().min(3)], "home of {id}, {what}");
+        shown += home.len();
+    }
+    shown
+}
+
+#[tokio::test]
+async fn d01_homes_at_their_limit_hold_the_newest_whatever_leaves_them() {
+    const LIMIT: u32 = 8;
+    for backend in BACKENDS {
+        for seed in 1..=4 {
+            let config = Config { fanout_followers_max: 1_000 };
+            let h = Harness::limited(backend, config, Limits { home_tweets_max: LIMIT }).await;
+            let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed + 100));
+            let mut world = World::default();
+            let (mut shown, mut full) = (0, 0);
+            for round in 0..12 {
+                for _ in 0..25 {
+                    world.step(&mut dice);
+                }
+                deliver(&h, &mut world, &mut dice, 0).await;
+                while h.settle_some().await {}
+                let user = dice.user();
+                if !world.deleted.contains(&user) {
+                    toggle(&h, &mut world, user, round).await;
+                }
+                let what = format!("{backend:?}, seed {seed}, round {round}");
+                shown += check_limited(&h, &world, LIMIT as usize, &what).await;
+                full += (1..=USERS).filter(|id| world.eligible(*id).len() > LIMIT as usize).count();
+            }
+            assert!(shown > 60 && full > 10, "{shown} {full}: the limit was hardly reached");
             h.check_rebuild().await;
         }
     }

@@ -6,7 +6,7 @@ use pillion_chassis::{Backend, Database};
 
 use super::harness::Harness;
 use crate::Config;
-use crate::store::{self, follows, mentions, posts, settling};
+use crate::store::{self, follows, mentions, posts, refill, settling};
 
 /// How a back end goes about a statement on tables that are nearly empty.
 async fn plan(database: &Database, sql: &str, bind: impl Fn(Query) -> Query) -> String {
@@ -36,7 +36,7 @@ async fn a_page_is_a_range_of_an_index() {
                 || plan.contains("(author_id = f.followee_id) AND (tweet_id >");
             assert!(by_author, "{plan}");
         }
-        let first = |query: Query| query.bind(11_i64).bind("[11]").bind(false);
+        let first = |query: Query| query.bind(11_i64).bind("[11]").bind(false).bind(-1_i64);
         let plan = testing::plan(&h.test.database, &[], store::FIRST_AT_HOME, first).await;
         let scans = plan.lines().filter(|step| step.contains("SCAN") || step.contains("Seq Scan"));
         let scans: Vec<&str> = scans
@@ -46,6 +46,27 @@ async fn a_page_is_a_range_of_an_index() {
         assert!(scans.is_empty(), "{plan}");
         // A server may as well read the one home whole.
         assert!(backend == Backend::Postgres || plan.contains("home_by_retweeted"), "{plan}");
+    }
+}
+
+/// What fills up a home reads the lists of those whom its user follows, and of each not more than
+/// it is told to.
+#[tokio::test]
+async fn d01_what_fills_up_a_home_is_found_by_ranges_of_indexes() {
+    for backend in BACKENDS {
+        let h = Harness::start(backend, Config::default()).await;
+        fill(&h.test.database).await;
+        let latest = match backend {
+            Backend::Sqlite => refill::LATEST_SQLITE,
+            Backend::Postgres => refill::LATEST_POSTGRES,
+        };
+        let bound = |query: Query| query.bind(11_i64).bind(i64::MAX).bind(8_u32);
+        let plan = testing::plan(&h.test.database, &[], latest, bound).await;
+        assert!(!plan.contains("SCAN post") && !plan.contains("Seq Scan on post"), "{plan}");
+        assert!(plan.contains("post_by_author"), "{plan}");
+        let bound = |query: Query| query.bind(11_i64).bind(5_i64);
+        let plan = testing::plan(&h.test.database, &[], refill::KEPT, bound).await;
+        assert!(!plan.contains("SCAN h") && !plan.contains("Seq Scan on home"), "{plan}");
     }
 }
 
@@ -64,6 +85,10 @@ async fn fill(database: &Database) {
          WITH RECURSIVE n (id) AS
              (SELECT CAST(1 AS BIGINT) UNION ALL SELECT id + 1 FROM n WHERE id < 20000)
          SELECT id % 200, id, id % 2000, CASE WHEN id % 3 = 0 THEN id + 100000 END FROM n",
+        "INSERT INTO account (user_id)
+         WITH RECURSIVE n (id) AS
+             (SELECT CAST(1 AS BIGINT) UNION ALL SELECT id + 1 FROM n WHERE id < 5000)
+         SELECT id FROM n",
         "INSERT INTO hidden_user (user_id)
          WITH RECURSIVE n (id) AS
              (SELECT CAST(1 AS BIGINT) UNION ALL SELECT id + 1 FROM n WHERE id < 5000)

@@ -77,7 +77,7 @@ async fn a_hidden_authors_tweets_are_as_if_not_there_and_come_back_as_they_were(
         // A token of the author is good for a while yet.
         let late = tweets.post(BOB, &json!({"text": "late"})).await;
         assert_eq!(late.status, 401, "{}", late.body);
-        assert_eq!(tweets.delete(BOB, &reply).await.status, 404);
+        assert_eq!(tweets.delete(BOB, &reply).await.status, 401);
         assert_eq!(tweets.set_hidden(ANN, &reply, true).await.status, 404);
         for refused in [
             tweets.reply_to(CID, &quote, "to nobody").await,

@@ -50,6 +50,8 @@ async fn text_is_weighed() {
             ("字".repeat(141), "it weighs 282 units"),
             (String::new(), "it is empty"),
             (" \n\t".to_owned(), "it is empty"),
+            ("\u{200b}".to_owned(), "it is empty"),
+            (" \u{200f}\u{3164}".to_owned(), "it is empty"),
             ("a\u{fffe}b".to_owned(), "not allowed"),
         ] {
             let reply = tweets.post(ANN, &json!({"text": text})).await;
@@ -200,9 +202,8 @@ async fn an_author_takes_a_tweet_back_and_nobody_else_does() {
             (deleted.status, deleted.body),
             (StatusCode::OK, json!({"data": {"deleted": true}}))
         );
-        let again = tweets.delete(BOB, &reply).await;
-        assert_eq!(again.status, 404);
-        assert_eq!(again.body["resource_id"], reply.as_str());
+        // As often as a client likes, and whatever never was; see a07_.
+        assert_eq!(tweets.delete(BOB, &reply).await.status, 200);
         assert_eq!(tweets.delete(BOB, "x").await.status, 400);
 
         let got = tweets.read(&root, "public_metrics").await;
@@ -348,6 +349,80 @@ async fn the_graph_is_asked_only_when_it_matters() {
         tweets.peers.register("graph", unreachable);
         assert_eq!(tweets.reply_to(BOB, &root, "x").await.status, 503);
         tweets.post_text(BOB, "x").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a07_deleting_what_is_not_there_is_200_and_changes_nothing() {
+    on_each(async |tweets: Harness| {
+        let id = tweets.post_text(ANN, "once").await;
+        for (by, id, status) in
+            [(BOB, &*id, 403), (ANN, &id, 200), (ANN, &id, 200), (BOB, &id, 200), (BOB, "1", 200)]
+        {
+            let reply = tweets.delete(by, id).await;
+            assert_eq!(reply.status, status, "{by} {id} {}", reply.body);
+            if status == 200 {
+                assert_eq!(reply.body, json!({"data": {"deleted": true}}));
+            }
+        }
+        assert_eq!(tweets.events().await.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a09_what_x_has_by_default_is_taken_and_what_asks_for_more_is_refused() {
+    on_each(async |tweets: Harness| {
+        let root = tweets.post_text(ANN, "root").await;
+        let defaults = json!({
+            "text": "n", "nullcast": false, "for_super_followers_only": false, "made_with_ai": null,
+            "paid_partnership": false, "share_with_followers": false, "media": null, "poll": null,
+            "card_uri": null, "community_id": null, "direct_message_deep_link": null, "geo": null,
+            "edit_options": null, "quote_tweet_id": null, "reply_settings": null,
+            "reply": {
+                "in_reply_to_tweet_id": root, "exclude_reply_user_ids": ["13"],
+                "auto_populate_reply_metadata": false,
+            },
+        });
+        let reply = tweets.post(ANN, &defaults).await;
+        assert_eq!(reply.status, 201, "{}", reply.body);
+        for (key, value) in [
+            ("nullcast", json!(true)),
+            ("for_super_followers_only", json!(true)),
+            ("media", json!({"media_ids": ["1"]})),
+            ("geo", json!({})),
+            ("edit_options", json!({"previous_post_id": "1"})),
+            ("nullcast", json!("false")),
+        ] {
+            let refused = tweets.post(ANN, &json!({"text": "n", key: value})).await;
+            assert_eq!(refused.status, 400, "{key}");
+            assert_eq!(keys(&refused.body), [key], "{}", refused.body);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a05_text_is_delivered_as_x_escapes_it_and_kept_as_typed() {
+    on_each(async |tweets: Harness| {
+        let typed = "a & b <c> #tag";
+        let posted = tweets.post(ANN, &json!({"text": typed})).await;
+        let escaped = "a &amp; b &lt;c&gt; #tag";
+        assert_eq!(posted.body["data"]["text"], escaped);
+        let id = posted.id();
+        let read = tweets.read(&id, "entities,display_text_range").await;
+        assert_eq!(
+            (&read["text"], &read["display_text_range"]),
+            (&json!(escaped), &json!([0, 24]))
+        );
+        let tag = json!([{"start": 20, "end": 24, "tag": "tag"}]);
+        assert_eq!(read["entities"]["hashtags"], tag);
+        // Weights and duplicates are of what was typed.
+        assert_eq!(tweets.post(ANN, &json!({"text": typed})).await.status, 403);
+        assert_eq!(tweets.post(ANN, &json!({"text": "&".repeat(280)})).await.status, 201);
+        // What a client reads and posts back is another text.
+        assert_eq!(tweets.post(ANN, &json!({"text": escaped})).await.status, 201);
     })
     .await;
 }

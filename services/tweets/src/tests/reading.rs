@@ -16,11 +16,21 @@ async fn a_tweet_has_three_fields_and_more_on_demand() {
                 "_authors": ["11"],
             })
         );
-        let fields = "author_id,created_at,entities,reply_settings,lang,geo,in_reply_to_user_id";
+        let fields = "author_id,created_at,entities,reply_settings,lang,geo,in_reply_to_user_id,\
+                      edit_controls,possibly_sensitive,display_text_range";
         let data = tweets.read(&id, fields).await;
         assert_eq!(data["author_id"], "11");
         assert_eq!(data["created_at"], "2026-07-01T10:00:01.000Z");
         assert_eq!(data["reply_settings"], "everyone");
+        assert_eq!(data["display_text_range"], json!([0, 28]));
+        assert_eq!((&data["possibly_sensitive"], &data["lang"]), (&json!(false), &json!("und")));
+        assert_eq!(
+            data["edit_controls"],
+            json!({
+                "edits_remaining": 0, "is_edit_eligible": false,
+                "editable_until": "2026-07-01T10:00:01.000Z",
+            })
+        );
         assert_eq!(data["entities"]["hashtags"], json!([{"start": 4, "end": 9, "tag": "rust"}]));
         assert_eq!(
             data["entities"]["mentions"],

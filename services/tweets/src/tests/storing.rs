@@ -121,7 +121,7 @@ async fn many_at_once_lose_nothing_and_count_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_delete_one_tweet_exactly_one_does() {
+async fn of_many_who_delete_one_tweet_exactly_one_changes_anything() {
     on_each(async |tweets: Harness| {
         let tweets = Arc::new(tweets);
         let id = tweets.post_text(ANN, "once").await;
@@ -130,10 +130,8 @@ async fn of_many_who_delete_one_tweet_exactly_one_does() {
             let (tweets, id) = (tweets.clone(), id.clone());
             deleting.spawn(async move { tweets.delete(ANN, &id).await.status.as_u16() });
         }
-        let mut statuses = deleting.join_all().await;
-        statuses.sort_unstable();
-        assert_eq!(statuses[0], 200);
-        assert!(statuses[1..].iter().all(|status| *status == 404), "{statuses:?}");
+        let statuses = deleting.join_all().await;
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
         assert_eq!(tweets.events().await.len(), 2);
     })
     .await;

@@ -139,6 +139,10 @@ async fn users_are_found_by_id_and_by_handle() {
                 "id": "12", "name": "jack", "username": "Jack",
                 "created_at": "2026-07-01T10:00:01.000Z", "url": "https://example.com",
                 "verified": false,
+                "entities": {"url": {"urls": [{
+                    "start": 0, "end": 19, "url": "https://example.com",
+                    "expanded_url": "https://example.com", "display_url": "example.com",
+                }]}},
             }})
         );
         let by_name = users.get("/2/users/by/username/jACK").await;
@@ -304,6 +308,46 @@ async fn a_deleted_account_is_gone_and_deleting_again_is_nothing_new() {
         assert_eq!((event.username.as_str(), event.name.as_str()), ("Jack", ""));
         assert_eq!((event.description, event.url), (None, None));
         testing::assert_rebuilds(&users.journal, &[]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a03_a_description_and_a_url_are_there_when_they_are_asked_for_and_empty_without() {
+    on_each(async |users: Harness| {
+        users.register(13, &json!({"username": "biz", "name": "Biz"})).await;
+        let fields = "user.fields=description,url,location,entities,subscription_type";
+        for path in ["/2/users/13?", "/2/users/by/username/biz?"] {
+            assert_eq!(
+                users.get(&format!("{path}{fields}")).await.body,
+                json!({"data": {
+                    "id": "13", "name": "Biz", "username": "biz", "description": "", "url": "",
+                    "subscription_type": "None",
+                }})
+            );
+        }
+        let bare = users.get("/2/users/13").await.body;
+        assert_eq!(bare, json!({"data": {"id": "13", "name": "Biz", "username": "biz"}}));
+        let about = json!({"description": "I like #tea, @jack: example.com"});
+        users.change(13, &about).await;
+        let user = users.get(&format!("/2/users/13?{fields}")).await;
+        let entities = &user.body["data"]["entities"];
+        assert_eq!(entities["description"]["hashtags"][0]["tag"], "tea");
+        assert_eq!(entities["description"]["mentions"][0]["username"], "jack");
+        assert_eq!(entities["description"]["urls"][0]["start"], 20);
+        assert!(entities.get("url").is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn d09_a_name_that_shows_nothing_is_refused() {
+    on_each(async |users: Harness| {
+        users.register(12, &jack()).await;
+        for name in ["\u{200b}", " \u{3164} ", "\u{200f}\u{200e}"] {
+            let refused = users.change(12, &json!({"name": name})).await;
+            assert_eq!(refused.status, 400, "{name:?}");
+        }
     })
     .await;
 }

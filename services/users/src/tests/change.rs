@@ -21,6 +21,7 @@ async fn an_owner_changes_what_the_profile_says() {
             changed.body,
             json!({"data": {
                 "id": "12", "name": "Jack D", "username": "Jack", "location": "Bern",
+                "description": "",
                 "url": "https://example.com", "created_at": "2026-07-01T10:00:01.000Z",
                 "protected": false, "verified": false, "verified_type": "none",
             }})
