@@ -6,6 +6,7 @@ mod bounds;
 mod degraded;
 mod exactness;
 mod faults;
+mod oracle;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
