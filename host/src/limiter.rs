@@ -354,6 +354,113 @@ mod tests {
         assert!(!take(15_001, 1).allowed);
     }
 
+    /// A take of the random schedules below: key, time since the last one in milliseconds, and
+    /// whether it is of a bucket.
+    type Step = (u8, u64, bool);
+
+    /// What the limits mean, said without a theoretical arrival time and without windows that
+    /// move: from the list of everything that was admitted.
+    struct Oracle {
+        admitted: Vec<(u8, bool, u64)>,
+        tokens: HashMap<u8, (u64, u64)>,
+        windows: HashMap<u8, (u64, u32)>,
+    }
+
+    const BURST: u32 = 7;
+    const INCREMENT_MS: u64 = 130;
+    const LIMIT: u32 = 5;
+    const WINDOW_MS: u64 = 900;
+
+    impl Oracle {
+        /// Tokens are counted in milliseconds of refill, so that nothing is rounded.
+        fn bucket(&mut self, key: u8, now: u64) -> bool {
+            let full = u64::from(BURST) * INCREMENT_MS;
+            let (level, at) = self.tokens.get(&key).copied().unwrap_or((full, now));
+            let level = (level + now - at).min(full);
+            let allowed = level >= INCREMENT_MS;
+            let left = if allowed { level - INCREMENT_MS } else { level };
+            self.tokens.insert(key, (left, now));
+            allowed
+        }
+
+        fn window(&mut self, key: u8, now: u64) -> bool {
+            let (began, taken) = self.windows.get(&key).copied().unwrap_or((now, 0));
+            let (began, taken) = if now >= began + WINDOW_MS { (now, 0) } else { (began, taken) };
+            let allowed = taken < LIMIT;
+            self.windows.insert(key, (began, taken + u32::from(allowed)));
+            allowed
+        }
+
+        /// Admitted ≤ burst + rate × time, between any two admitted takes of a bucket.
+        fn assert_never_more_than_the_rate(&self) {
+            for key in 0..4 {
+                let of = |(found, bucket, at): &(u8, bool, u64)| {
+                    (*found == key && *bucket).then_some(*at)
+                };
+                let times: Vec<u64> = self.admitted.iter().filter_map(of).collect();
+                for (first, begin) in times.iter().enumerate() {
+                    for (last, end) in times.iter().enumerate().skip(first) {
+                        let count = (last - first + 1) as u64;
+                        assert!(count <= u64::from(BURST) + (end - begin) / INCREMENT_MS);
+                    }
+                }
+            }
+        }
+    }
+
+    fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+        use proptest::prelude::*;
+        let pause =
+            prop_oneof![4 => Just(0_u64), 3 => 1_u64..130, 2 => 100_u64..1_000, 1 => 0_u64..5_000];
+        proptest::collection::vec((0_u8..4, pause, any::<bool>()), 1..200)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn p16_takes_are_judged_as_the_oracle_judges_them(steps in steps()) {
+            let start = Instant::now();
+            let limiter = Limiter::new(start);
+            let mut oracle = Oracle {
+                admitted: Vec::new(),
+                tokens: HashMap::new(),
+                windows: HashMap::new(),
+            };
+            let mut now = 0;
+            for (key, pause, of_bucket) in steps {
+                now += pause;
+                let at = start + Duration::from_millis(now);
+                let period = Duration::from_millis(INCREMENT_MS * u64::from(BURST));
+                let length = Duration::from_millis(WINDOW_MS);
+                let (verdict, expected) = if of_bucket {
+                    let verdict = limiter.gcra(&format!("b{key}"), BURST, period, at, KEYS);
+                    (verdict.unwrap(), oracle.bucket(key, now))
+                } else {
+                    let verdict = limiter.window(&format!("w{key}"), LIMIT, length, at, KEYS);
+                    (verdict.unwrap(), oracle.window(key, now))
+                };
+                proptest::prop_assert_eq!(verdict.allowed, expected, "{} {}", now, of_bucket);
+                if verdict.allowed {
+                    oracle.admitted.push((key, of_bucket, now));
+                } else {
+                    // Exactly when the oracle would admit it, and not a moment before.
+                    let retry = u64::try_from(verdict.retry_after.as_millis()).unwrap();
+                    proptest::prop_assert!(retry > 0);
+                    let mut later = Oracle {
+                        admitted: Vec::new(),
+                        tokens: oracle.tokens.clone(),
+                        windows: oracle.windows.clone(),
+                    };
+                    let judge = |oracle: &mut Oracle, at| {
+                        if of_bucket { oracle.bucket(key, at) } else { oracle.window(key, at) }
+                    };
+                    proptest::prop_assert!(!judge(&mut later, now + retry - 1));
+                    proptest::prop_assert!(judge(&mut later, now + retry));
+                }
+            }
+            oracle.assert_never_more_than_the_rate();
+        }
+    }
+
     #[test]
     fn exact_when_many_threads_take_at_once() {
         let start = Instant::now();

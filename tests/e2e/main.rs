@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod authorization;
 mod bad_input;
 mod encrypted;
 mod new_plugin;

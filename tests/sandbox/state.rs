@@ -6,6 +6,7 @@ mod bounds;
 mod degraded;
 mod exactness;
 mod faults;
+mod oracle;
 mod refused;
 
 use std::path::{Path, PathBuf};
