@@ -150,7 +150,8 @@ fn from_parts(name: &str, core: &Core) -> Vec<u8> {
 }
 
 /// What a plugin needs to import its helper.
-const HELPER_IMPORT: &str = "(import \"corpus:helper/helper@1.0.0\" \"help\" (func $help (param i32 i32 i32)))";
+const HELPER_IMPORT: &str =
+    "(import \"corpus:helper/helper@1.0.0\" \"help\" (func $help (param i32 i32 i32)))";
 const HELPER_WORLD: &str = "import corpus:helper/helper@1.0.0;";
 const HELPER_WIT: &str =
     "package corpus:helper@1.0.0 { interface helper { help: func(text: string) -> string; } }";

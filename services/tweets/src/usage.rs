@@ -123,21 +123,23 @@ impl Usage {
 
 /// Writes counts now and then, and at the shutdown.
 pub(crate) fn worker(usage: Arc<Usage>) -> Worker {
-    Worker::new("usage", async move |mut shutdown: Shutdown| {
-        loop {
-            let is_last = tokio::select! {
-                () = tokio::time::sleep(WRITE_INTERVAL) => false,
-                () = shutdown.requested() => true,
-            };
-            if let Err(error) = usage.write().await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "usage counts could not be written, retrying");
-            }
-            if is_last {
-                return;
-            }
+    Worker::new("usage", move |shutdown: Shutdown| write_at_intervals(Arc::clone(&usage), shutdown))
+}
+
+async fn write_at_intervals(usage: Arc<Usage>, mut shutdown: Shutdown) {
+    loop {
+        let is_last = tokio::select! {
+            () = tokio::time::sleep(WRITE_INTERVAL) => false,
+            () = shutdown.requested() => true,
+        };
+        if let Err(error) = usage.write().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "usage counts could not be written, retrying");
         }
-    })
+        if is_last {
+            return;
+        }
+    }
 }
 
 /// Tweets of a day.
