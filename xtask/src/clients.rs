@@ -31,7 +31,7 @@ pub(crate) fn install(project: &Project) -> Result<()> {
     let python = into.join("venv/bin/python");
     // A virtual environment breaks when its Python goes.
     if fs::read_to_string(&installed).is_ok_and(|there| there == pins)
-        && succeeds(&python, &["-c", "import tweepy, xdk"])
+        && succeeds(&python, &["-c", "import tweepy, xdk, schemathesis"])
         && succeeds(Path::new("node"), &["--version"])
     {
         return Ok(());
@@ -40,7 +40,7 @@ pub(crate) fn install(project: &Project) -> Result<()> {
     if into.exists() {
         fs::remove_dir_all(&into).with_context(|| format!("cannot remove {}", into.display()))?;
     }
-    say("installing client libraries into target/clients: tweepy, xdk");
+    say("installing into target/clients: tweepy, xdk, schemathesis");
     let venv = into.join("venv");
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "making a virtual environment")?;
     let mut pip = Command::new(&python);
