@@ -112,7 +112,7 @@ fn p13_schemathesis_finds_no_failure() {
     tests.args(["--max-examples", &examples.to_string(), "--seed", "1", "--workers", "1"]);
     tests.args(["--exclude-path-regex", "stream$", "--exclude-path", "/pillion/v1/accounts/me"]);
     tests.args(["--suppress-health-check", "all", "--request-timeout", "30", "--no-color"]);
-    tests.arg("--header").arg(format!("Authorization: Bearer {}", system.demo("token")));
+    tests.arg("--header").arg(format!("Authorization: Bearer {}", system.demo("bearer_token")));
     // It leaves its notes in the working folder.
     let text = run_against(&system, tests, system.folder(), deadline);
     let generated = text.lines().find_map(|line| {

@@ -2,7 +2,8 @@
 //! moment.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
 
 use pillion_tests::system::{Servers, System};
 
@@ -22,11 +23,20 @@ const POINTS: [&str; 7] = [
 /// Crashes at each place.
 const RUNS: u32 = 10;
 
-/// Writes of each account until a run is over; the place comes by much earlier.
-const WRITES_MAX: u32 = 60;
+/// Writes of each account in one round; most places come by much earlier.
+const ROUND_WRITES: u32 = 60;
+
+/// Rounds go on until the process has met its end, within this time.
+const MEET_DEADLINE: Duration = Duration::from_mins(1);
+
+/// Between two rounds: the events of one may still be on their way to the place.
+const ROUND_PAUSE: Duration = Duration::from_millis(300);
 
 /// How long the process may need to come to an end that it has met.
 const END_DEADLINE: Duration = Duration::from_secs(10);
+
+/// SIGABRT.
+const ABORTED: i32 = 6;
 
 async fn crash_at_every_point(mut world: World) {
     let mut met = BTreeMap::new();
@@ -35,25 +45,29 @@ async fn crash_at_every_point(mut world: World) {
             // Another of the many times that a run comes by.
             let nth = 1 + (run * 7) % 23;
             world.system.once("PILLION_CRASH_AT", &format!("{point}:{nth}"));
-            // It may meet its end before it is ready: it goes on with what the last one left.
+            // It may meet its end before it is ready: it resumes what the last one left.
             if world.system.try_launch() {
-                world.work(WRITES_MAX).await;
+                let began = Instant::now();
+                loop {
+                    world.work(ROUND_WRITES).await;
+                    tokio::time::sleep(ROUND_PAUSE).await;
+                    if !world.system.is_alive() {
+                        break;
+                    }
+                    assert!(began.elapsed() < MEET_DEADLINE, "{point}:{nth} was not met");
+                }
             }
-            if world.system.ended(END_DEADLINE).await {
-                *met.entry(point).or_insert(0) += 1;
-            } else {
-                world.system.kill();
-            }
+            // Ended by the abort at that place, and by nothing else.
+            let ending = world.system.ending().expect("it has ended");
+            assert_eq!(ending.signal(), Some(ABORTED), "{point}:{nth}: {}", world.system.log());
+            *met.entry(point).or_insert(0) += 1;
         }
         world.check().await;
         world.system.stop();
     }
     world.system.launch();
     println!("{}; {}", told(&met), world.report().await);
-    for point in POINTS {
-        // A run in which it did not come by often enough was a kill at the end of the work.
-        assert!(met.get(point).copied().unwrap_or(0) >= RUNS / 2, "{point}: {}", told(&met));
-    }
+    assert_eq!(met, POINTS.map(|point| (point, RUNS)).into(), "a place was not met in every run");
 }
 
 #[tokio::test(flavor = "multi_thread")]
