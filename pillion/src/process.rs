@@ -117,11 +117,8 @@ impl Process {
         let data = DataDir::open(&server.data, part.services())?;
         let Sockets { public, operator, probe } = Sockets::bind(&server).await?;
         let certificates = Certificates::open(loaded, part)?;
-        // Others may be at a server's databases, and the demonstration's accounts are nobody's to
-        // make there.
-        let embedded = (part.services().iter()).all(|name| loaded.database_url(name).is_none());
-        if seed && embedded {
-            seed::plan(&data)?;
+        if seed {
+            plan_seed(loaded, part, &data)?;
         }
         let shutdown = Shutdown::new();
 
@@ -159,17 +156,12 @@ impl Process {
         let front = if part.faces_clients() { front } else { front.for_services() };
         let admission = controller(front.admission(), databases.clone());
 
-        let reloader = Reloader::new(
-            loaded,
-            Parts {
-                services: part.services().to_vec(),
-                host: host.clone(),
-                outputs: data.path().to_owned(),
-                keysets,
-                certificates: certificates.clone(),
-                follows_fleet: fleet_plugins.is_some(),
-            },
-        );
+        let follows_fleet = fleet_plugins.is_some();
+        let (services, outputs) = (part.services().to_vec(), data.path().to_owned());
+        let (to, shown) = (host.clone(), certificates.clone());
+        let parts =
+            Parts { services, host: to, outputs, keysets, certificates: shown, follows_fleet };
+        let reloader = Reloader::new(loaded, parts);
 
         let token = Token::new()?;
         let admin_token = token.as_str().to_owned();
@@ -187,14 +179,9 @@ impl Process {
             reloader: reloader.clone(),
         };
         let admin = Arc::new(admin);
-        let probe = match probe {
-            None => None,
-            Some(listener) => {
-                let router = admin::probes(Arc::clone(&admin));
-                let front = Front::new(router, &server, health.clone(), metrics.clone())?;
-                Some((listener, Arc::new(front)))
-            }
-        };
+        let probes = admin::probes(Arc::clone(&admin));
+        let probes = Arc::new(Front::new(probes, &server, health.clone(), metrics.clone())?);
+        let probe = probe.map(|listener| (listener, probes));
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
         let own = [key_worker, database_worker, admission].into_iter().chain(health_checks);
@@ -327,6 +314,13 @@ impl Process {
         self.host.flush_sinks();
         announced.and(ended)
     }
+}
+
+/// Marks data that is new as to be seeded. Others may be at a server's databases, and the
+/// demonstration's accounts are nobody's to make there.
+fn plan_seed(loaded: &Loaded, part: Part, data: &DataDir) -> Result<()> {
+    let embedded = part.services().iter().all(|name| loaded.database_url(name).is_none());
+    if embedded { seed::plan(data) } else { Ok(()) }
 }
 
 /// What the process listens at.

@@ -20,6 +20,7 @@ mod malformed;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -304,7 +305,8 @@ impl Health {
         };
         if request.uri().path() == "/readyz" {
             for worker in self.workers.down() {
-                text += &format!("worker {worker} is down\n");
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "worker {worker} is down");
             }
         }
         Some((status, [(CACHE_CONTROL, "no-store")], text).into_response())

@@ -6,7 +6,7 @@ use pillion_tests::system::System;
 use serde_json::Value;
 
 /// Longer than a restart takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn workers(system: &System) -> Vec<Value> {
     let admin = system.admin();
