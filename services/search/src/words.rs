@@ -4,7 +4,7 @@
 //! streams never disagree on what a word is. A word holds no ASCII but lower-case letters,
 //! digits and `_`, and no space; other signs mark terms that are not words.
 
-use unicode_normalization::UnicodeNormalization;
+use pillion_text::fold;
 use unicode_properties::{GeneralCategoryGroup, UnicodeEmoji, UnicodeGeneralCategory};
 
 /// What of a longer word counts. `PostgreSQL` takes terms of 2,046 bytes; a character takes four.
@@ -42,23 +42,6 @@ pub(crate) fn words(text: &str) -> Vec<String> {
 pub(crate) fn as_word(text: &str) -> String {
     let kept = |c: &char| !is_ignored(*c) && (is_word_char(*c) || is_word_by_itself(*c));
     fold(text).chars().filter(kept).take(WORD_CHARS_MAX).collect()
-}
-
-/// The same for all ways of writing the same. Letters are folded one by one, so that the same
-/// word is the same whatever stands beside it. By way of upper case, the folding is full: `ß` is
-/// `ss`, both forms of the small sigma are one, and so are the Turkish letters `İ`, `i`, `I`, `ı`,
-/// for who looks for a Turkish name may not have them on the keyboard.
-fn fold(text: &str) -> String {
-    let lower = text.nfkc().flat_map(char::to_lowercase);
-    let folded = lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc();
-    let mut after_i = false;
-    folded
-        .filter(|&c| {
-            let is_dot = c == '\u{307}' && after_i;
-            after_i = c == 'i' || is_dot;
-            !is_dot
-        })
-        .collect()
 }
 
 fn is_word_char(c: char) -> bool {

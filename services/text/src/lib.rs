@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 mod blank;
 mod classes;
 mod escape;
+mod fold;
 mod tag;
 mod url;
 mod weight;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use blank::is_blank;
 pub use escape::{delivered_entities, escape};
+pub use fold::fold;
 pub use weight::{WEIGHTED_LENGTH_MAX, Weighed, weigh};
 
 /// The parts of a text that mean something, in X's shape; a kind that does not occur is left out.

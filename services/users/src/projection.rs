@@ -183,12 +183,15 @@ fn words_of(username: &str, name: &str) -> BTreeSet<String> {
     std::iter::once(username.to_lowercase()).chain(parts).chain(words(name)).collect()
 }
 
-/// The words of a text in lower case; what is not a letter, a digit or an underscore is between
+/// The words of a text without case; what is not a letter, a digit or an underscore is between
 /// them.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+    let words: Vec<String> = pillion_text::fold(text)
+        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
         .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
+        .map(str::to_owned)
+        .collect();
+    words.into_iter()
 }
 
 #[cfg(test)]
@@ -200,5 +203,12 @@ mod tests {
         let words = words_of("Ann_Lee", "Ann-Marie Ödön, Dr.");
         let expected = ["ann", "ann_lee", "dr", "lee", "marie", "ödön"];
         assert_eq!(words.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn d07_names_are_found_in_any_case() {
+        let found: Vec<String> = words("İLHAN Weiß").collect();
+        assert_eq!(found, ["ilhan", "weiss"]);
+        assert_eq!(words("ilhan WEISS").collect::<Vec<_>>(), found);
     }
 }

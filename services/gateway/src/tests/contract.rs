@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::real::{Form, World};
 use crate::document::OPENAPI;
@@ -135,5 +135,66 @@ fn every_reference_and_name_in_the_document_is_good() {
             assert!(names.insert(operation["operationId"].as_str().unwrap()), "twice");
             assert!(tags.contains(operation["tags"][0].as_str().unwrap()));
         }
+    }
+}
+
+#[test]
+fn a11_the_document_has_the_refusals_that_every_route_can_give() {
+    let document = document();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            let answers = &operation["responses"];
+            assert!(answers.get("431").is_some(), "{path}: a head that is too large");
+            let takes_json = operation.pointer("/requestBody/content/application~1json").is_some();
+            if takes_json && !path.contains("oauth2") {
+                assert!(answers.get("415").is_some(), "{path}: a body of another type");
+            }
+        }
+    }
+}
+
+/// What the document says may be null is accepted so, and the other way round.
+#[tokio::test]
+async fn a11_null_is_accepted_where_the_document_has_it() {
+    let document = document();
+    let world = World::new(Form::InProcess).await;
+    let (_, token) = world.join("ann").await;
+    for (schema, path, needed) in [
+        (
+            "ProfileChange",
+            "/pillion/v1/account/profile",
+            json!({ "name": "Ann", "location": "Bern" }),
+        ),
+        ("NewTweet", "/2/tweets", json!({ "text": "null" })),
+        ("NewApp", "/pillion/v1/apps", json!({ "name": "an app" })),
+    ] {
+        let properties =
+            document["components"]["schemas"][schema]["properties"].as_object().unwrap();
+        for (index, (name, property)) in properties.iter().enumerate() {
+            let kind = &resolved(&document, property)["type"];
+            let documented = kind == "null"
+                || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "null"));
+            let mut body = needed.clone();
+            if body.get("text").is_some() {
+                // Nobody says the same twice.
+                body["text"] = format!("null {index}").into();
+            }
+            body[name] = Value::Null;
+            let answer = world.call(http::Method::POST, path, &token, &body).await;
+            let accepted = answer.status.is_success();
+            assert_eq!(accepted, documented, "{schema}.{name}: {} {}", answer.status, answer.body);
+        }
+    }
+}
+
+#[test]
+fn a11_addresses_have_patterns() {
+    let document = document();
+    for pointer in [
+        "/components/schemas/NewAccount/properties/url/pattern",
+        "/components/schemas/ProfileChange/properties/url/pattern",
+        "/components/schemas/NewApp/properties/redirect_uris/items/pattern",
+    ] {
+        assert!(document.pointer(pointer).is_some_and(Value::is_string), "{pointer}");
     }
 }
