@@ -12,14 +12,21 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use crate::error::{ConfigProblem, HookError, LoadErrorReason};
 use crate::exchange::Exchange;
 use crate::fields::{Field, Phase, pack};
-use crate::host_calls::{Exited, wasi};
+use crate::host_calls::{Exited, NotGranted, wasi};
 use crate::spec::Limits;
-use crate::state::{Granted, State, TooManyHostCalls};
+use crate::state::{Granted, LimitReached, State, TooManyHostCalls};
+use crate::text::{ITEM_BYTES_MAX, printable};
 use crate::wit::v0_1::pillion::plugin::types::{Decision, Descriptor, ResponseDecision};
 
 pub(crate) use awaiting::{CompletionHook, Hook, RequestHook, ResponseHook, block_on};
 pub(crate) use exports::Exports;
 use exports::Guests;
+
+/// What wasmtime says when `limits.handles` is reached.
+const HANDLES_EXHAUSTED: &str = "store handle limit exceeded";
+
+/// Configuration errors of one component that are kept; a message shows the first few of them.
+const CONFIG_PROBLEMS_MAX: usize = 256;
 
 /// An instance, ready for hooks once it is configured.
 pub(crate) struct Instance {
@@ -97,8 +104,9 @@ impl Instance {
             Ok(Ok(())) => Ok(()),
             Ok(Err(problems)) => Err(LoadErrorReason::Config(
                 problems
-                    .into_iter()
-                    .map(|problem| ConfigProblem { key: problem.key, reason: problem.reason })
+                    .iter()
+                    .take(CONFIG_PROBLEMS_MAX)
+                    .map(|problem| ConfigProblem::of(&problem.key, &problem.reason))
                     .collect(),
             )),
             Err(error) => Err(failed("configure", &error, &self.store, deadline_ms)),
@@ -172,6 +180,7 @@ fn arm_for_load(store: &mut Store<State>) -> u32 {
     } else {
         store.data_mut().arm(deadline_ms);
     }
+    store.data_mut().deadline_key = "load_deadline_ms";
     store.set_epoch_deadline(first_look(deadline_ms));
     deadline_ms
 }
@@ -194,23 +203,52 @@ fn panicked() -> wasmtime::Error {
 
 /// What happened, from the trap and from what the state remembers.
 fn explain(error: &wasmtime::Error, store: &Store<State>, deadline_ms: u32) -> HookError {
-    let limits: &Limits = &store.data().granted.limits;
+    let state = store.data();
+    let limits: &Limits = &state.granted.limits;
     if error.downcast_ref::<TooManyHostCalls>().is_some() {
         return HookError::HostCalls(limits.host_calls);
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return HookError::NoRoom;
     }
+    if let Some(denied) = error.downcast_ref::<NotGranted>() {
+        return HookError::Trap(denied.to_string());
+    }
     if error.downcast_ref::<Exited>().is_some() {
         return HookError::Trap(Exited.to_string());
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => HookError::Deadline(deadline_ms),
+        Some(Trap::Interrupt) => HookError::Deadline { key: state.deadline_key, ms: deadline_ms },
         Some(Trap::StackOverflow) => HookError::Stack,
-        _ if store.data().memory_refused => HookError::Memory(limits.memory_bytes),
+        _ if state.refused == Some(LimitReached::Memory) => HookError::Memory(limits.memory_bytes),
+        _ if state.refused == Some(LimitReached::Table) => HookError::Limit {
+            key: "table_elements",
+            value: limits.table_elements,
+            what: "it wanted more table elements",
+        },
         Some(trap) => HookError::Trap(with_backtrace(&trap.to_string(), error)),
-        None => HookError::Trap(format!("{error:#}")),
+        None => limit_in(error, limits).unwrap_or_else(|| HookError::Trap(format!("{error:#}"))),
     }
+}
+
+/// The limit that wasmtime enforces by itself and whose error has no public type.
+fn limit_in(error: &wasmtime::Error, limits: &Limits) -> Option<HookError> {
+    let says = |text: &str| error.chain().any(|cause| cause.to_string().contains(text));
+    if says("fuel allocated for hostcalls has been exhausted") {
+        return Some(HookError::Limit {
+            key: "host_call_bytes",
+            value: limits.host_call_bytes,
+            what: "one host call brought more data into the host",
+        });
+    }
+    if says(HANDLES_EXHAUSTED) {
+        return Some(HookError::Limit {
+            key: "handles",
+            value: limits.handles,
+            what: "it held more resource handles",
+        });
+    }
+    None
 }
 
 /// The trap and the innermost function that has a name.
@@ -219,7 +257,7 @@ fn with_backtrace(trap: &str, error: &wasmtime::Error) -> String {
     let name =
         backtrace.and_then(|trace| trace.frames().iter().find_map(|frame| frame.func_name()));
     match name {
-        Some(name) => format!("{trap} in {name}"),
+        Some(name) => format!("{trap} in {}", printable(name, ITEM_BYTES_MAX)),
         None => trap.to_owned(),
     }
 }

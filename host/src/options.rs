@@ -17,7 +17,7 @@ use crate::spec::{Digest, GenerationSpec, Grants, InstanceMode, PluginSpec};
 /// address space (4 GiB and a guard, of the 128 TiB that a process has); only touched pages take
 /// memory.
 const INSTANCES_MAX_DEFAULT: u32 = 1_000;
-const INSTANCES_MAX: u32 = 16_000;
+pub(crate) const INSTANCES_MAX: u32 = 16_000;
 
 /// Generations whose instances may exist at once: the running one, the one before, and the one
 /// that is being made.

@@ -21,6 +21,7 @@ use hyper_util::server::conn::auto::Builder;
 use pillion_chassis::Shutdown;
 use pillion_chassis::answer::Streaming;
 use pillion_chassis::tls::{Stream, Tls};
+use pillion_host::FlushNotifier;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -190,7 +191,10 @@ impl Connection {
             }
         };
         let activity = Arc::new(Activity::default());
-        let service = service_fn(|request: Request<Incoming>| {
+        let flush = FlushNotifier::default();
+        let watch = flush.watch();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(watch.clone());
             let front = Arc::clone(&front);
             let mut busy = Activity::begin(&activity, request.version());
             let one_by_one = request.version() < Version::HTTP_2;
@@ -209,7 +213,7 @@ impl Connection {
                 Ok::<_, Infallible>(response.map(|body| Tracked { body, _held: (busy, permit) }))
             }
         });
-        let stream = Watched { stream, activity: Arc::clone(&activity) };
+        let stream = Watched { stream, activity: Arc::clone(&activity), flush };
         let mut http = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let mut closing = false;
         loop {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::Version;
 use pillion_chassis::tls::Stream;
+use pillion_host::FlushNotifier;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -135,6 +136,8 @@ impl Activity {
 pub(super) struct Watched {
     pub(super) stream: Stream,
     pub(super) activity: Arc<Activity>,
+    /// Completion hooks wait for it.
+    pub(super) flush: FlushNotifier,
 }
 
 impl AsyncRead for Watched {
@@ -174,7 +177,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.flush.flushed();
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
