@@ -3,4 +3,9 @@
 
 mod at_load;
 mod at_run;
+mod command_line;
+mod completions;
+mod composed;
+mod contract;
+mod guest;
 mod state;
