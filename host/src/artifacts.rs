@@ -4,6 +4,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -19,6 +20,7 @@ use crate::crash;
 use crate::engine;
 use crate::error::{HostError, LoadErrorReason};
 use crate::spec::Digest;
+use crate::text;
 
 /// What one compilation may use, for each 8 MiB of the component or part of it: a 140 kB
 /// component takes 0.3 s, a 12 MB one 17 s of CPU time. Larger ones than 8 MiB are compiled
@@ -36,7 +38,7 @@ const COMPILE_POLL: Duration = Duration::from_millis(2);
 const MAC_BYTES: usize = 32;
 
 /// Of what the compiler has to say.
-const SAID_BYTES_MAX: usize = 4 << 10;
+const SAID_BYTES_MAX: usize = 1 << 10;
 
 /// How components become machine code.
 #[derive(Clone, Debug, Default)]
@@ -213,10 +215,9 @@ impl Artifacts {
 
     fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Vec<u8>, LoadErrorReason> {
         match &self.compiler {
-            Compiler::InProcess => self
-                .engine
-                .precompile_component(bytes)
-                .map_err(|error| LoadErrorReason::Compile(format!("{error:#}"))),
+            Compiler::InProcess => {
+                precompile(&self.engine, bytes).map_err(LoadErrorReason::Compile)
+            }
             Compiler::Child { program, arguments } => {
                 let stem = self.machine_code.join(format!("{}.compiling", digest.hex()));
                 let (input, output) = (stem.with_extension("in"), stem.with_extension("out"));
@@ -304,13 +305,27 @@ pub fn compile_in_child(input: &Path, output: &Path) -> Result<(), String> {
     limit(Resource::Cpu, COMPILE_CPU_SECONDS_MAX * compile_shares(&bytes))?;
     limit(Resource::As, COMPILE_BYTES_MAX * compile_shares(&bytes))?;
     let engine = engine::compiling().map_err(|error| error.to_string())?;
-    let code = engine.precompile_component(&bytes).map_err(|error| {
-        // The parent reads it when the child is done: a pipe holds 64 KiB.
-        let said = format!("{error:#}");
-        let end = said.floor_char_boundary(SAID_BYTES_MAX);
-        said.get(..end).unwrap_or_default().to_owned()
-    })?;
+    // What a panic says becomes the error below; the parent shows that and nothing else.
+    std::panic::set_hook(Box::new(|_| {}));
+    let code = precompile(&engine, &bytes)?;
     fs::write(output, code).map_err(|error| error.to_string())
+}
+
+/// Compiles a component. A compiler that panics over it has refused it like one that returns an
+/// error: neither this process nor a child may end by it.
+fn precompile(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let compiled = catch_unwind(AssertUnwindSafe(|| engine.precompile_component(bytes)));
+    // The parent reads it when the child is done: a pipe holds 64 KiB.
+    let said = |text: &str| text::printable(text, SAID_BYTES_MAX).into_owned();
+    match compiled {
+        Ok(compiled) => compiled.map_err(|error| said(&format!("{error:#}"))),
+        Err(panic) => {
+            let message = (panic.downcast_ref::<&str>().copied())
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let message = said(message.unwrap_or("no message"));
+            Err(format!("the compiler panicked ({message}); please report this"))
+        }
+    }
 }
 
 fn compile_shares(component: &[u8]) -> u64 {

@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::write_durably;
-use crate::host_calls::log::clean_to;
 use crate::spec::{Digest, GenerationSpec};
+use crate::text::printable;
 
 /// Attempts that are kept. The file is rewritten when it holds twice as many.
 const ATTEMPTS_MAX: usize = 1_000;
@@ -60,7 +60,7 @@ impl Attempt {
     pub(crate) fn new(by: Option<&str>, action: &str) -> Self {
         Self {
             at_us: 0,
-            by: clean_to(by.unwrap_or("unknown"), BY_BYTES_MAX),
+            by: printable(by.unwrap_or("unknown"), BY_BYTES_MAX).into_owned(),
             action: action.to_owned(),
             plugins: BTreeMap::new(),
             from: None,
@@ -197,7 +197,7 @@ impl Audit {
 
 /// A reason as it is kept.
 pub(crate) fn reason(error: &impl ToString) -> String {
-    clean_to(&error.to_string(), REASON_BYTES_MAX)
+    printable(&error.to_string(), REASON_BYTES_MAX).into_owned()
 }
 
 #[cfg(test)]

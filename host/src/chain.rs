@@ -17,7 +17,7 @@ use crate::instance::{CompletionHook, RequestHook, ResponseHook};
 use crate::plugin::LoadedPlugin;
 use crate::refusal::{too_many_failures, unavailable};
 use crate::spec::FailurePolicy;
-use crate::wit::v0_1::pillion::plugin::types::{Decision, ResponseDecision};
+use crate::wit::v0_1::pillion::plugin::types::{Decision, HttpResponse, ResponseDecision};
 
 /// Plugins in order, outermost first.
 #[derive(Debug)]
@@ -69,11 +69,14 @@ impl Chain {
                 let Some(wanted) = plugin.description.fields(phase) else {
                     return Ok(None);
                 };
-                let parsed: Result<Box<[Field]>, String> = wanted
+                let parsed = wanted
                     .iter()
-                    .map(|field| Field::parse(field, phase, &name, &mut slot))
-                    .collect();
-                parsed.map(Some).map_err(|reason| LoadError {
+                    .map(|field| {
+                        Field::parse(field, phase, &name, &mut slot)
+                            .map_err(|error| error.to_string())
+                    })
+                    .collect::<Result<Box<[Field]>, String>>();
+                parsed.map(Some).map_err(|reason: String| LoadError {
                     plugin: name.to_string(),
                     reason: LoadErrorReason::Descriptor(reason),
                 })
@@ -84,12 +87,12 @@ impl Chain {
         }
         let later_request_headers =
             headers(&entries, [Phase::Response, Phase::Completion], |field| match field {
-                Field::Header(name) => Some(name),
+                Field::Header(name) | Field::HeaderList(name) => Some(name),
                 Field::Authority => Some(&header::HOST),
                 _ => None,
             });
         let later_response_headers = headers(&entries, [Phase::Completion], |field| match field {
-            Field::ResponseHeader(name) => Some(name),
+            Field::ResponseHeader(name) | Field::ResponseHeaderList(name) => Some(name),
             _ => None,
         });
         Ok(Self {
@@ -252,7 +255,6 @@ impl Chain {
     /// for [`Self::on_complete_awaiting`].
     pub(crate) fn on_complete(&self, mut exchange: Box<Exchange>) -> Box<Exchange> {
         let mut began = Instant::now();
-        exchange.clock(began);
         for (place, entry) in self.entries.iter().enumerate().rev() {
             let Some(fields) = entry.completion.as_ref().filter(|_| !entry.plugin.awaits()) else {
                 continue;
@@ -269,6 +271,11 @@ impl Chain {
             entry.completed(Some(&exchange), &ran, &mut began);
         }
         exchange
+    }
+
+    /// Whether there are completion hooks.
+    pub(crate) fn completes(&self) -> bool {
+        self.entries.iter().any(|entry| entry.completion.is_some())
     }
 
     /// Whether something is left to [`Self::on_complete_awaiting`].
@@ -298,11 +305,12 @@ impl Chain {
         }
     }
 
-    /// Counts the completion hooks for which there was no room to wait.
-    pub(crate) fn completions_dropped(&self) {
+    /// Counts the completion hooks for which there was no room to wait: all of them, or only those
+    /// that have to be awaited.
+    pub(crate) fn completions_dropped(&self, only_awaiting: bool) {
         let mut began = Instant::now();
         for entry in &self.entries {
-            if entry.completion.is_some() && entry.plugin.awaits() {
+            if entry.completion.is_some() && (entry.plugin.awaits() || !only_awaiting) {
                 let ran = (Admission::Normal, Err(HookError::NoRoom));
                 entry.completed(None, &ran, &mut began);
             }
@@ -372,7 +380,7 @@ impl Entry {
                     .map(|()| (DecisionKind::Modify, None))
             }
             Decision::Respond(made) => {
-                edits::whole_response(made).map(|made| (DecisionKind::Respond, Some(made)))
+                self.whole_response(made).map(|made| (DecisionKind::Respond, Some(made)))
             }
         };
         applied.map_err(HookError::Decision)
@@ -387,10 +395,28 @@ impl Entry {
                     .map(|()| (DecisionKind::Modify, None))
             }
             ResponseDecision::Replace(made) => {
-                edits::whole_response(made).map(|made| (DecisionKind::Replace, Some(made)))
+                self.whole_response(made).map(|made| (DecisionKind::Replace, Some(made)))
             }
         };
         applied.map_err(HookError::Decision)
+    }
+
+    /// Makes the response that the plugin decided on. Its author is told of a body that cannot be
+    /// sent; the client gets the rest.
+    fn whole_response(&self, made: HttpResponse) -> Result<Response<Bytes>, String> {
+        let (response, dropped) = edits::whole_response(made)?;
+        let granted = &self.plugin.granted;
+        if dropped > 0
+            && granted.shared.log.take(Instant::now(), granted.limits.log_lines_per_second)
+        {
+            tracing::warn!(
+                plugin = &*granted.shared.name,
+                status = response.status().as_u16(),
+                bytes = dropped,
+                "a response with this status has no body (RFC 9110, 6.4.1): the plugin's was dropped"
+            );
+        }
+        Ok(response)
     }
 
     /// Counts a completion hook.

@@ -39,15 +39,18 @@ pub(crate) const RESERVED_PREFIX: &str = "pillion-";
 struct HeaderEdits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
+    append: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl HeaderEdits {
-    fn check(remove: &[String], set: Vec<Header>) -> Result<Self, String> {
+    fn check(remove: &[String], set: Vec<Header>, append: Vec<Header>) -> Result<Self, String> {
         bound("remove-headers", remove.len())?;
         bound("set-headers", set.len())?;
+        bound("append-headers", append.len())?;
         Ok(Self {
             remove: remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
             set: set.into_iter().map(header).collect::<Result<_, _>>()?,
+            append: append.into_iter().map(header).collect::<Result<_, _>>()?,
         })
     }
 
@@ -59,7 +62,7 @@ impl HeaderEdits {
         for (name, _) in &self.set {
             headers.remove(name);
         }
-        for (name, value) in self.set {
+        for (name, value) in self.set.into_iter().chain(self.append) {
             headers.append(name, value);
         }
     }
@@ -72,7 +75,8 @@ pub(crate) fn request(
     identity: bool,
     edits: Edits,
 ) -> Result<(), String> {
-    let headers = HeaderEdits::check(&edits.remove_headers, edits.set_headers)?;
+    let headers =
+        HeaderEdits::check(&edits.remove_headers, edits.set_headers, edits.append_headers)?;
     check_attributes(exchange, &edits.attributes)?;
     if let Some(caller) = edits.caller {
         if !identity {
@@ -104,15 +108,17 @@ pub(crate) fn response(
     plugin: &str,
     edits: ResponseEdits,
 ) -> Result<(), String> {
-    let headers = HeaderEdits::check(&edits.remove_headers, edits.set_headers)?;
+    let headers =
+        HeaderEdits::check(&edits.remove_headers, edits.set_headers, edits.append_headers)?;
     check_attributes(exchange, &edits.attributes)?;
     headers.apply(&mut exchange.response_headers);
     set_attributes(exchange, plugin, edits.attributes);
     Ok(())
 }
 
-/// Makes the response that a plugin answers with.
-pub(crate) fn whole_response(made: HttpResponse) -> Result<Response<Bytes>, String> {
+/// Makes the response that a plugin answers with, and says how many bytes of a body were dropped
+/// because a response with that status has none.
+pub(crate) fn whole_response(made: HttpResponse) -> Result<(Response<Bytes>, usize), String> {
     if !(200..=599).contains(&made.status) {
         return Err(format!("status {} is not one of 200–599", made.status));
     }
@@ -124,13 +130,21 @@ pub(crate) fn whole_response(made: HttpResponse) -> Result<Response<Bytes>, Stri
         ));
     }
     bound("headers", made.headers.len())?;
-    let mut response = Response::new(Bytes::from(made.body));
+    let dropped = if may_have_body(status) { 0 } else { made.body.len() };
+    let body = if dropped > 0 { Vec::new() } else { made.body };
+    let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     for made in made.headers {
         let (name, value) = header(made)?;
         response.headers_mut().append(name, value);
     }
-    Ok(response)
+    Ok((response, dropped))
+}
+
+/// Whether a response with this status has a body (RFC 9110, 6.4.1 and 15.3.6). A client takes
+/// the bytes of one that must not be there for the next response, or ends the connection.
+pub(crate) fn may_have_body(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 fn bound(list: &str, entries: usize) -> Result<(), String> {
@@ -203,7 +217,7 @@ mod tests {
     fn set(name: &str, value: &[u8]) -> Result<HeaderMap, String> {
         let made = Header { name: name.to_owned(), value: value.to_vec() };
         let mut headers = HeaderMap::new();
-        HeaderEdits::check(&[], vec![made])?.apply(&mut headers);
+        HeaderEdits::check(&[], vec![made], Vec::new())?.apply(&mut headers);
         Ok(headers)
     }
 
@@ -235,8 +249,44 @@ mod tests {
         headers.insert("x-a", HeaderValue::from_static("old"));
         let made =
             |value: &str| Header { name: "x-a".to_owned(), value: value.as_bytes().to_vec() };
-        HeaderEdits::check(&[], vec![made("1"), made("2")]).unwrap().apply(&mut headers);
+        let set = vec![made("1"), made("2")];
+        HeaderEdits::check(&[], set, Vec::new()).unwrap().apply(&mut headers);
         assert_eq!(headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn h16_an_appended_header_joins_what_is_there() {
+        let mut headers = HeaderMap::new();
+        headers.append("set-cookie", HeaderValue::from_static("theirs=1"));
+        headers.append("set-cookie", HeaderValue::from_static("theirs=2"));
+        let made = |value: &str| Header {
+            name: "set-cookie".to_owned(),
+            value: value.as_bytes().to_vec(),
+        };
+        HeaderEdits::check(&[], Vec::new(), vec![made("own=1")]).unwrap().apply(&mut headers);
+        let values: Vec<_> = headers.get_all("set-cookie").iter().collect();
+        assert_eq!(values, ["theirs=1", "theirs=2", "own=1"]);
+        // Removals and replacements come first.
+        let edits = HeaderEdits::check(&[], vec![made("set=1")], vec![made("own=2")]).unwrap();
+        edits.apply(&mut headers);
+        assert_eq!(headers.get_all("set-cookie").iter().collect::<Vec<_>>(), ["set=1", "own=2"]);
+        assert!(
+            HeaderEdits::check(
+                &[],
+                Vec::new(),
+                vec![Header { name: "content-length".to_owned(), value: b"1".to_vec() }]
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn h04_a_status_without_a_body_drops_the_body_and_says_so() {
+        let made = |status| HttpResponse { status, headers: Vec::new(), body: b"body".to_vec() };
+        for (status, dropped) in [(200, 0), (204, 4), (205, 4), (304, 4), (503, 0)] {
+            let (response, said) = whole_response(made(status)).unwrap();
+            assert_eq!((response.body().len(), said), (4 - dropped, dropped), "{status}");
+        }
     }
 
     #[test]

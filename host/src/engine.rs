@@ -13,8 +13,15 @@ const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// Stack of a plugin. Deep recursion ends here, long before the worker thread's own 2 MiB.
 const WASM_STACK_BYTES_MAX: usize = 256 << 10;
 
-/// Core instances of one component; what `wit-component` makes of a Rust guest has four.
-const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 16;
+/// Core instances of one component; what `wit-component` makes of a Rust guest has four, and a
+/// component that is composed of others (`wac`, `wasi-virt`, `jco` with QuickJS) has those of all
+/// of them and an adapter for each interface between them.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
+
+/// Memories and tables of one component, over all that it is composed of. `limits.memory_bytes`
+/// and `limits.table_elements` hold for their sums.
+const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
+const TABLES_PER_COMPONENT_MAX: u32 = 32;
 
 /// The pool's ceiling for one linear memory. Each plugin's own limit is lower; this one is for
 /// guests that bring an interpreter.
@@ -47,7 +54,9 @@ fn config() -> Config {
         .wasm_exceptions(false)
         .wasm_memory64(false)
         .wasm_threads(false)
-        .wasm_multi_memory(false)
+        // The adapters between composed components read one memory and write another. Modules
+        // with one memory are compiled to the same code as without.
+        .wasm_multi_memory(true)
         .wasm_relaxed_simd(false);
     config
 }
@@ -56,18 +65,28 @@ fn config() -> Config {
 /// gives a process.
 const FIBERS_MAX: u32 = 4_096;
 
+/// Memory slots for so many instances: most have one memory, so half as many again leave room for
+/// composed ones, which have several. A slot is 4 GiB of address space and a guard, so that the
+/// most that [`crate::HostOptions`] allows, 16,000 instances, takes 97 of the 128 TiB that a
+/// process has.
+fn memories(instances: u32) -> u32 {
+    instances.saturating_add(instances / 2).max(MEMORIES_PER_COMPONENT_MAX)
+}
+
 /// The engine for running: instances come from a pool of `instances` slots, and run on fibers
 /// where they await something.
 pub(crate) fn running(instances: u32, awaits: bool) -> Result<Engine, HostError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(4))
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(2))
+        // Only counted: a core instance takes no slot.
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT_MAX))
+        .total_memories(memories(instances))
+        // Half a megabyte of address space each.
+        .total_tables(instances.saturating_mul(4))
         .total_stacks(if awaits { instances.min(FIBERS_MAX) } else { 0 })
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_memories_per_component(1)
-        .max_tables_per_component(4)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
         .max_memory_size(MEMORY_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
@@ -108,4 +127,15 @@ fn tick(engine: &Engine) -> std::io::Result<()> {
             }
         })
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::POOL_SLOTS_MAX;
+
+    #[test]
+    fn h05_the_largest_pool_fits_the_address_space() {
+        running(POOL_SLOTS_MAX, false).map(drop).unwrap();
+    }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::spec::Digest;
+use crate::text::{self, Message};
 
 /// A plugin could not be loaded. The running generation is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -51,26 +52,19 @@ pub enum LoadErrorReason {
         bytes_max: usize,
     },
     /// The bytes are not a component.
-    #[error("{0}")]
+    #[error("{}", Message(.0))]
     NotAComponent(String),
     /// The compiler refused it or ran into its limits.
-    #[error("does not compile: {0}")]
+    #[error("does not compile: {}", Message(.0))]
     Compile(String),
     /// It does not export what a plugin must.
-    #[error("{0}")]
+    #[error("{}", Message(.0))]
     WrongWorld(String),
-    /// It imports something that plugins can have but that this one was not granted.
-    #[error(
-        "imports `{import}`, which is not granted; if you trust it with that, add \"{grant}\" to its grants"
-    )]
-    NotGranted {
-        /// The interface as the component names it.
-        import: String,
-        /// The grant as configuration spells it.
-        grant: String,
-    },
     /// It imports something that no plugin gets.
-    #[error("imports `{import}`, which plugins never get{hint}")]
+    #[error(
+        "imports `{}`, which plugins never get{hint}",
+        text::printable(import, text::ITEM_BYTES_MAX)
+    )]
     ForbiddenImport {
         /// The interface.
         import: String,
@@ -78,10 +72,10 @@ pub enum LoadErrorReason {
         hint: &'static str,
     },
     /// `describe` names a grant that it was not given.
-    #[error("needs the grant \"{0}\"; add it to its grants if you trust it with that")]
+    #[error("needs the grant \"{}\"; add it to its grants if you trust it with that", Message(.0))]
     NeedsGrant(String),
     /// `describe` returned something invalid.
-    #[error("its description is invalid: {0}")]
+    #[error("its description is invalid: {}", Message(.0))]
     Descriptor(String),
     /// `configure` refused the configuration.
     #[error("refuses its configuration: {}", join(.0))]
@@ -97,7 +91,7 @@ pub enum LoadErrorReason {
         failure: String,
     },
     /// It failed while it was instantiated, described or configured.
-    #[error("failed in {step}: {failure}")]
+    #[error("failed in {step}: {}", Message(failure))]
     Failed {
         /// `instantiate`, `describe` or `configure`.
         step: &'static str,
@@ -131,12 +125,24 @@ pub struct ConfigProblem {
     pub reason: String,
 }
 
+impl ConfigProblem {
+    /// From what the component returned: escaped, and cut to what a person reads.
+    pub(crate) fn of(key: &str, reason: &str) -> Self {
+        let item = |text| text::printable(text, text::ITEM_BYTES_MAX).into_owned();
+        Self { key: item(key), reason: item(reason) }
+    }
+}
+
 fn join(problems: &[ConfigProblem]) -> String {
     let one = |problem: &ConfigProblem| match problem.key.as_str() {
         "" => problem.reason.clone(),
         key => format!("`{key}`: {}", problem.reason),
     };
-    problems.iter().map(one).collect::<Vec<_>>().join("; ")
+    let shown = problems.iter().take(text::ITEMS_MAX).map(one).collect::<Vec<_>>().join("; ");
+    match problems.len().saturating_sub(text::ITEMS_MAX) {
+        0 => shown,
+        left_out => format!("{shown}; and {left_out} more"),
+    }
 }
 
 /// A set of plugins could not be activated. The running generation is untouched.
@@ -200,19 +206,21 @@ pub enum HostError {
 /// How a hook failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HookError {
-    #[error("it took more than its deadline of {0} ms of CPU time")]
-    Deadline(u32),
-    #[error("it wanted more than its bound of {0} bytes of memory")]
+    #[error("it exceeded its CPU time deadline: limits.{key} = {ms}")]
+    Deadline { key: &'static str, ms: u32 },
+    #[error("it wanted more memory than limits.memory_bytes = {0} allows")]
     Memory(usize),
+    #[error("{what} than limits.{key} = {value} allows")]
+    Limit { key: &'static str, value: usize, what: &'static str },
     #[error("its stack overflowed")]
     Stack,
-    #[error("it made more than {0} host calls")]
+    #[error("it made more host calls than limits.host_calls = {0} allows")]
     HostCalls(u32),
-    #[error("it trapped: {0}")]
+    #[error("it trapped: {}", Message(.0))]
     Trap(String),
-    #[error("its decision is invalid: {0}")]
+    #[error("its decision is invalid: {}", Message(.0))]
     Decision(String),
-    #[error("no instance could be made: {0}")]
+    #[error("no instance could be made: {}", Message(.0))]
     Instance(String),
     #[error("all slots for instances are taken")]
     NoRoom,
@@ -224,7 +232,7 @@ pub(crate) enum HookError {
 
 impl HookError {
     /// The value of the label `reason` in metrics.
-    pub(crate) const REASONS: [&'static str; 10] = [
+    pub(crate) const REASONS: [&'static str; 11] = [
         "deadline",
         "memory",
         "stack",
@@ -235,6 +243,7 @@ impl HookError {
         "breaker-open",
         "no-room",
         "throttled",
+        "limit",
     ];
 
     /// Whether the hook did not run, for a reason that is not the plugin's own.
@@ -248,7 +257,7 @@ impl HookError {
     /// The index in [`Self::REASONS`].
     pub(crate) fn reason(&self) -> usize {
         match self {
-            Self::Deadline(_) => 0,
+            Self::Deadline { .. } => 0,
             Self::Memory(_) => 1,
             Self::Stack => 2,
             Self::HostCalls(_) => 3,
@@ -258,6 +267,7 @@ impl HookError {
             Self::BreakerOpen => 7,
             Self::NoRoom => 8,
             Self::Throttled(_) => 9,
+            Self::Limit { .. } => 10,
         }
     }
 }

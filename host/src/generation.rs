@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::write_durably;
 use crate::chain::Chain;
+use crate::completions::Completions;
 use crate::crash;
 use crate::error::ActivateError;
 use crate::plugin::LoadedPlugin;
@@ -28,6 +29,8 @@ pub(crate) struct Generation {
     /// Of the requests on it, those whose response is a stream: it may take for ever, and who
     /// waits for the others does not wait for it.
     pub(crate) streams: AtomicUsize,
+    /// The host's queue for completion hooks.
+    pub(crate) completions: Arc<Completions>,
 }
 
 impl Generation {
@@ -35,8 +38,9 @@ impl Generation {
         id: u64,
         chains: Vec<Chain>,
         plugins: BTreeMap<String, Arc<LoadedPlugin>>,
+        completions: Arc<Completions>,
     ) -> Self {
-        Self { id, chains, plugins, streams: AtomicUsize::new(0) }
+        Self { id, chains, plugins, streams: AtomicUsize::new(0), completions }
     }
 
     /// Where the chain of a service is; `None` when no plugin is in it.

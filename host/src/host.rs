@@ -20,6 +20,7 @@ use crate::audit::{Attempt, Audit};
 use crate::backends::{Backends, Outside};
 use crate::chain::Chain;
 use crate::changes::Changes;
+use crate::completions::Completions;
 use crate::crash;
 use crate::engine;
 use crate::error::{ActivateError, HostError, LoadError, LoadErrorReason};
@@ -33,13 +34,17 @@ use crate::routes::RouteTable;
 use crate::series::Series;
 use crate::shared::PluginShared;
 use crate::sinks::Sinks;
-use crate::spec::{Digest, GenerationSpec, PluginSpec};
+use crate::spec::{Digest, GenerationSpec, Limits, PluginSpec};
 use crate::state::Granted;
+use crate::text::{ITEM_BYTES_MAX, printable};
 
 pub use self::reload::ReloadError;
 
 /// How often a swap looks whether the generation before is done.
 const DRAIN_POLL: Duration = Duration::from_millis(1);
+
+/// Imports of a component that a report lists; a guest with an interpreter has about 40.
+const IMPORTS_SHOWN_MAX: usize = 256;
 
 /// Runs plugins. Clones are the same host.
 #[derive(Clone)]
@@ -57,6 +62,7 @@ struct Inner {
     activation: Mutex<Activation>,
     /// State of plugins by their name, which outlives versions.
     shared: Mutex<BTreeMap<String, Arc<PluginShared>>>,
+    completions: Arc<Completions>,
     origin: Instant,
 }
 
@@ -96,6 +102,8 @@ impl Host {
             what: format!("cannot open the audit log {}", path.display()),
             source,
         })?;
+        let origin = Instant::now();
+        let completions = Arc::new(Completions::new(origin));
         let host = Self(Arc::new(Inner {
             engine,
             options,
@@ -104,10 +112,16 @@ impl Host {
             sinks,
             backends,
             audit,
-            current: ArcSwap::from_pointee(Generation::new(0, Vec::new(), BTreeMap::new())),
+            current: ArcSwap::from_pointee(Generation::new(
+                0,
+                Vec::new(),
+                BTreeMap::new(),
+                Arc::clone(&completions),
+            )),
             activation: Mutex::default(),
             shared: Mutex::default(),
-            origin: Instant::now(),
+            completions,
+            origin,
         }));
         host.supervise()?;
         Ok(host)
@@ -174,15 +188,28 @@ impl Host {
             .collect()
     }
 
-    /// Looks at a component without any grant or configuration.
+    /// Looks at a component without any grant or configuration, within the default limits.
     pub fn inspect(&self, path: &Path) -> Result<report::ComponentReport, LoadError> {
+        self.inspect_within(path, &Limits::default())
+    }
+
+    /// As [`Self::inspect`], within these limits. That of the component's size does not hold.
+    pub fn inspect_within(
+        &self,
+        path: &Path,
+        limits: &Limits,
+    ) -> Result<report::ComponentReport, LoadError> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let failed = |reason| LoadError { plugin: name.clone(), reason };
-        let spec = PluginSpec::everything_granted(path);
+        let mut spec = PluginSpec::everything_granted(path);
+        spec.limits = Limits { component_bytes: usize::MAX, ..limits.clone() };
+        spec.limits.check().map_err(LoadErrorReason::Settings).map_err(failed)?;
         let (digest, bytes) = read_component(&name, &spec)?;
         let component = self.0.artifacts.load(&digest, &bytes).map_err(failed)?;
         let kind = component.component_type();
-        let imports = kind.imports(&self.0.engine).map(|(import, _)| import.to_owned()).collect();
+        let imports = kind.imports(&self.0.engine).take(IMPORTS_SHOWN_MAX);
+        let imports =
+            imports.map(|(import, _)| printable(import, ITEM_BYTES_MAX).into_owned()).collect();
         let mut granted = self.granted(&name, &spec).map_err(failed)?;
         granted.outside = Outside::default();
         let prepared = plugin::prepare(&component, &spec, &granted.outside).map_err(failed)?;
@@ -227,8 +254,10 @@ impl Host {
         PluginLayer::new(self.clone(), service, routes)
     }
 
-    /// Returns when every line written to a sink so far is in its output.
+    /// Runs the completion hooks of every response that has ended, and returns when every line
+    /// written to a sink so far is in its output. Blocks: for the end of a process.
     pub fn flush_sinks(&self) {
+        self.0.completions.finish();
         self.0.sinks.flush();
     }
 
@@ -280,7 +309,7 @@ impl Host {
                 .collect();
             chains.push(Chain::new(service, members?)?);
         }
-        Ok(Generation::new(id, chains, plugins))
+        Ok(Generation::new(id, chains, plugins, Arc::clone(&self.0.completions)))
     }
 
     fn load(

@@ -12,18 +12,24 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use crate::error::{ConfigProblem, HookError, LoadErrorReason};
 use crate::exchange::Exchange;
 use crate::fields::{Field, Phase, pack};
-use crate::host_calls::{Exited, log, wasi};
+use crate::host_calls::{Exited, NotGranted, wasi};
 use crate::spec::Limits;
-use crate::state::{Granted, State, TooManyHostCalls};
+use crate::state::{Granted, LimitReached, State, TooManyHostCalls};
+use crate::text::{ITEM_BYTES_MAX, printable};
 use crate::wit::v0_1::pillion::plugin::types::{Decision, Descriptor, ResponseDecision};
 
 pub(crate) use awaiting::{CompletionHook, Hook, RequestHook, ResponseHook, block_on};
 pub(crate) use exports::Exports;
 use exports::Guests;
 
-/// What is repeated of a guest's failure: its cause, and the function's name.
+/// Bytes that are printed of the cause of a guest's failure.
 const CAUSE_BYTES_MAX: usize = 512;
-const NAME_BYTES_MAX: usize = 128;
+
+/// What wasmtime says when `limits.handles` is reached.
+const HANDLES_EXHAUSTED: &str = "store handle limit exceeded";
+
+/// Configuration errors of one component that are kept; a message shows the first few of them.
+const CONFIG_PROBLEMS_MAX: usize = 256;
 
 /// An instance, ready for hooks once it is configured.
 pub(crate) struct Instance {
@@ -101,8 +107,9 @@ impl Instance {
             Ok(Ok(())) => Ok(()),
             Ok(Err(problems)) => Err(LoadErrorReason::Config(
                 problems
-                    .into_iter()
-                    .map(|problem| ConfigProblem { key: problem.key, reason: problem.reason })
+                    .iter()
+                    .take(CONFIG_PROBLEMS_MAX)
+                    .map(|problem| ConfigProblem::of(&problem.key, &problem.reason))
                     .collect(),
             )),
             Err(error) => Err(failed("configure", &error, &self.store, deadline_ms)),
@@ -176,6 +183,7 @@ fn arm_for_load(store: &mut Store<State>) -> u32 {
     } else {
         store.data_mut().arm(deadline_ms);
     }
+    store.data_mut().deadline_key = "load_deadline_ms";
     store.set_epoch_deadline(first_look(deadline_ms));
     deadline_ms
 }
@@ -198,27 +206,37 @@ fn panicked() -> wasmtime::Error {
 
 /// What happened, from the trap and from what the state remembers.
 fn explain(error: &wasmtime::Error, store: &Store<State>, deadline_ms: u32) -> HookError {
-    let limits: &Limits = &store.data().granted.limits;
+    let state = store.data();
+    let limits: &Limits = &state.granted.limits;
     if error.downcast_ref::<TooManyHostCalls>().is_some() {
         return HookError::HostCalls(limits.host_calls);
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return HookError::NoRoom;
     }
+    if let Some(denied) = error.downcast_ref::<NotGranted>() {
+        return HookError::Trap(denied.to_string());
+    }
     if error.downcast_ref::<Exited>().is_some() {
         return HookError::Trap(Exited.to_string());
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => HookError::Deadline(deadline_ms),
+        Some(Trap::Interrupt) => HookError::Deadline { key: state.deadline_key, ms: deadline_ms },
         Some(Trap::StackOverflow) => HookError::Stack,
-        _ if store.data().memory_refused => HookError::Memory(limits.memory_bytes),
+        _ if state.refused == Some(LimitReached::Memory) => HookError::Memory(limits.memory_bytes),
+        _ if state.refused == Some(LimitReached::Table) => HookError::Limit {
+            key: "table_elements",
+            value: limits.table_elements,
+            what: "it wanted more table elements",
+        },
         Some(trap) => HookError::Trap(with_output(with_backtrace(&trap.to_string(), error), store)),
         // What a host call refused: the reason is at the end of the chain, below wasmtime's
         // backtrace of many lines.
-        None => {
-            let cause = log::clean_to(&error.root_cause().to_string(), CAUSE_BYTES_MAX);
-            HookError::Trap(with_output(with_backtrace(&cause, error), store))
-        }
+        None => limit_in(error, limits).unwrap_or_else(|| {
+            let cause = error.root_cause().to_string();
+            let cause = with_backtrace(&printable(&cause, CAUSE_BYTES_MAX), error);
+            HookError::Trap(with_output(cause, store))
+        }),
     }
 }
 
@@ -228,13 +246,33 @@ fn with_output(failure: String, store: &Store<State>) -> String {
     if printed.is_empty() { failure } else { format!("{failure}: {}", printed.join(" ")) }
 }
 
+/// The limit that wasmtime enforces by itself and whose error has no public type.
+fn limit_in(error: &wasmtime::Error, limits: &Limits) -> Option<HookError> {
+    let says = |text: &str| error.chain().any(|cause| cause.to_string().contains(text));
+    if says("fuel allocated for hostcalls has been exhausted") {
+        return Some(HookError::Limit {
+            key: "host_call_bytes",
+            value: limits.host_call_bytes,
+            what: "one host call brought more data into the host",
+        });
+    }
+    if says(HANDLES_EXHAUSTED) {
+        return Some(HookError::Limit {
+            key: "handles",
+            value: limits.handles,
+            what: "it held more resource handles",
+        });
+    }
+    None
+}
+
 /// The trap and the innermost function that has a name.
 fn with_backtrace(trap: &str, error: &wasmtime::Error) -> String {
     let backtrace = error.downcast_ref::<wasmtime::WasmBacktrace>();
     let name =
         backtrace.and_then(|trace| trace.frames().iter().find_map(|frame| frame.func_name()));
     match name {
-        Some(name) => format!("{trap} in {}", log::clean_to(name, NAME_BYTES_MAX)),
+        Some(name) => format!("{trap} in {}", printable(name, ITEM_BYTES_MAX)),
         None => trap.to_owned(),
     }
 }

@@ -1,7 +1,7 @@
 //! Keys and values in the host's memory, one store a plugin.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Longest key.
@@ -28,7 +28,9 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: HashMap<String, Entry>,
+    entries: HashMap<Arc<str>, Entry>,
+    /// Entries that expire, the first one first: who needs room looks at those only that are due.
+    expiring: BTreeSet<(Instant, Arc<str>)>,
     bytes: usize,
 }
 
@@ -91,9 +93,36 @@ impl Inner {
     }
 
     fn remove(&mut self, key: &str) {
-        if let Some(old) = self.entries.remove(key) {
-            self.bytes -= cost(key, &old.value);
+        if let Some((key, old)) = self.entries.remove_entry(key) {
+            self.bytes -= cost(&key, &old.value);
+            if let Some(at) = old.expires {
+                self.expiring.remove(&(at, key));
+            }
         }
+    }
+
+    /// Removes entries that have expired until an entry of `wanted` bytes fits. A set that is refused
+    /// costs the same however many entries there are.
+    fn make_room(
+        &mut self,
+        key: &str,
+        wanted: usize,
+        now: Instant,
+        bytes_max: usize,
+    ) -> Result<(), KvError> {
+        // What the key holds now is replaced, unless it is among those that go first.
+        while self.bytes - self.entries.get(key).map_or(0, |old| cost(key, &old.value)) + wanted
+            > bytes_max
+        {
+            match self.expiring.first() {
+                Some((at, key)) if *at <= now => {
+                    let key = Arc::clone(key);
+                    self.remove(&key);
+                }
+                _ => return Err(KvError::Full),
+            }
+        }
+        Ok(())
     }
 
     fn set(
@@ -105,24 +134,15 @@ impl Inner {
         bytes_max: usize,
     ) -> Result<(), KvError> {
         check(key, &value)?;
-        let present = self.entries.get(key).map_or(0, |old| cost(key, &old.value));
         let wanted = cost(key, &value);
-        if self.bytes - present + wanted > bytes_max {
-            // The key itself must stay for the arithmetic below, expired or not.
-            let (entries, bytes) = (&mut self.entries, &mut self.bytes);
-            entries.retain(|name, entry| {
-                let keep = name == key || entry.expires.is_none_or(|at| at > now);
-                if !keep {
-                    *bytes -= cost(name, &entry.value);
-                }
-                keep
-            });
-            if self.bytes - present + wanted > bytes_max {
-                return Err(KvError::Full);
-            }
+        self.make_room(key, wanted, now, bytes_max)?;
+        self.remove(key);
+        let key: Arc<str> = key.into();
+        self.bytes += wanted;
+        if let Some(at) = expires {
+            self.expiring.insert((at, Arc::clone(&key)));
         }
-        self.bytes = self.bytes - present + wanted;
-        self.entries.insert(key.to_owned(), Entry { value, expires });
+        self.entries.insert(key, Entry { value, expires });
         Ok(())
     }
 }
@@ -160,6 +180,36 @@ mod tests {
         assert!(kv.delete("b", soon));
         assert!(!kv.delete("b", soon));
         assert_eq!(kv.bytes(), 0);
+    }
+
+    /// The bound is far above what a constant per refusal takes, and far below 30,000 walks over
+    /// 30,000 entries.
+    #[test]
+    fn h23_a_full_store_refuses_without_looking_at_every_entry() {
+        let kv = Kv::default();
+        let now = Instant::now();
+        let later = now + Duration::from_secs(60);
+        let count: usize = 30_000;
+        let bytes_max = count * cost("000000", &[]);
+        for number in 0..count {
+            let expires = (number % 2 == 0).then_some(later);
+            kv.set(&format!("{number:06}"), Vec::new(), expires, now, bytes_max).unwrap();
+        }
+        let began = Instant::now();
+        for number in 0..count {
+            let refused = kv.set(&format!("x{number:05}"), Vec::new(), None, now, bytes_max);
+            assert_eq!(refused, Err(KvError::Full));
+        }
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        // An expired entry makes room for one, and no more than that goes.
+        kv.set("x00000", Vec::new(), None, later, bytes_max).unwrap();
+        assert_eq!(kv.bytes(), bytes_max);
+        assert_eq!(kv.lock().expiring.len(), count / 2 - 1);
+        // Replacing and deleting keep both indexes together.
+        kv.set("000002", vec![0; 1], None, later, bytes_max).unwrap();
+        assert!(kv.delete("000002", later));
+        let inner = kv.lock();
+        assert!(inner.expiring.iter().all(|(_, key)| inner.entries.contains_key(key)));
     }
 
     #[test]

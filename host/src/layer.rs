@@ -8,14 +8,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::chain::{Chain, Flow};
-use crate::edits::RESERVED_PREFIX;
+use crate::completions::{FlushWatch, Job};
+use crate::edits::{RESERVED_PREFIX, may_have_body};
 use crate::exchange::{Attributes, ClientAddress, Exchange, RequestId, source};
 use crate::generation::Generation;
 use crate::host::Host;
@@ -98,12 +99,13 @@ where
         let (mut parts, body) = request.into_parts();
         let passage = Passage { generation, chain };
         let chain = passage.chain();
+        let flush = parts.extensions.get::<FlushWatch>().cloned();
         let exchange = begin(&mut parts, chain, passage.generation.id, &self.shared);
         if chain.awaits {
             // The clone that is ready goes with the request; the other one is made ready later.
             let next = self.inner.clone();
             let inner = std::mem::replace(&mut self.inner, next);
-            let completion = Completion::new(passage.clone(), exchange);
+            let completion = Completion::new(passage.clone(), exchange, flush);
             let future = Box::pin(awaiting(inner, parts, body, passage, completion));
             return PluginFuture { state: FutureState::Awaiting { future } };
         }
@@ -113,12 +115,12 @@ where
             Flow::Continue => {
                 let outer = chain.len();
                 hand_on(&mut parts, headers, &exchange);
-                let completion = Completion::new(passage, exchange);
+                let completion = Completion::new(passage, exchange, flush);
                 let future = self.inner.call(Request::from_parts(parts, body));
                 FutureState::Handler { future, completion, outer }
             }
             Flow::Respond { response, outer } => {
-                let completion = Completion::new(passage, exchange);
+                let completion = Completion::new(passage, exchange, flush);
                 FutureState::Answered { completion, answer: Some((response, outer)) }
             }
         };
@@ -233,31 +235,33 @@ fn drop_reserved(headers: &mut http::HeaderMap) {
 
 /// The chain that a request goes through. Keeps its generation alive until the last phase.
 #[derive(Clone, Debug)]
-struct Passage {
-    generation: Arc<Generation>,
+pub(crate) struct Passage {
+    pub(crate) generation: Arc<Generation>,
     chain: usize,
 }
 
 impl Passage {
-    fn chain(&self) -> &Chain {
+    pub(crate) fn chain(&self) -> &Chain {
         #[expect(clippy::indexing_slicing, reason = "found in this very generation")]
         &self.generation.chains[self.chain]
     }
 }
 
-/// Runs the completion hooks when it is dropped: with the response's body, or with the future of
-/// a request whose client is gone before there is a response.
+/// Queues the completion hooks when it is dropped: with the response's body, or with the future
+/// of a request whose client is gone before there is a response.
 #[derive(Debug, Default)]
 struct Completion {
     passage: Option<Passage>,
     exchange: Option<Box<Exchange>>,
     /// Counted among its generation's streams.
     streams: bool,
+    /// Tells when the response's bytes are in the socket, where the server does.
+    flush: Option<FlushWatch>,
 }
 
 impl Completion {
-    fn new(passage: Passage, exchange: Box<Exchange>) -> Self {
-        Self { passage: Some(passage), exchange: Some(exchange), streams: false }
+    fn new(passage: Passage, exchange: Box<Exchange>, flush: Option<FlushWatch>) -> Self {
+        Self { passage: Some(passage), exchange: Some(exchange), streams: false, flush }
     }
 
     fn sent(&mut self, bytes: usize) {
@@ -322,13 +326,18 @@ impl Completion {
     fn dress<R: Body>(
         mut self,
         mut parts: http::response::Parts,
-        body: BodyState<R>,
+        mut body: BodyState<R>,
     ) -> Response<PluginBody<R>> {
         if let (Some(passage), Some(exchange)) = (&self.passage, &mut self.exchange) {
             let empty = match &body {
                 BodyState::Made { bytes } => {
                     let bytes = bytes.as_ref().map_or(0, Bytes::len);
-                    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+                    // 204 and 304 have no body whose length could be told (RFC 9110, 8.6).
+                    if may_have_body(parts.status) || parts.status == StatusCode::RESET_CONTENT {
+                        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+                    } else {
+                        parts.headers.remove(header::CONTENT_LENGTH);
+                    }
                     bytes == 0
                 }
                 BodyState::Handler { body } => body.is_end_stream(),
@@ -336,6 +345,12 @@ impl Completion {
             // Nobody polls a body of which nothing is to be sent.
             if empty || exchange.method == Method::HEAD {
                 exchange.ended_by = "complete";
+            }
+            // The length is that of an answer to GET; not every server drops the bytes itself.
+            if let BodyState::Made { bytes } = &mut body
+                && exchange.method == Method::HEAD
+            {
+                *bytes = None;
             }
             exchange.response_headers = passage.chain().keep_response_headers(&parts.headers);
             // What does not know its own length may go on for ever.
@@ -355,17 +370,7 @@ impl Drop for Completion {
         let (Some(passage), Some(exchange)) = (self.passage.take(), self.exchange.take()) else {
             return;
         };
-        let exchange = passage.chain().on_complete(exchange);
-        if passage.chain().completes_later() {
-            let own = passage.clone();
-            let hooks = async move { own.chain().on_complete_awaiting(exchange).await };
-            if !passage.chain().outside().is_some_and(|outside| outside.later(hooks)) {
-                passage.chain().completions_dropped();
-            }
-        }
-        if self.streams {
-            passage.generation.streams.fetch_sub(1, Ordering::Release);
-        }
+        Job::new(passage, exchange, self.streams).queue(self.flush.as_ref());
     }
 }
 
@@ -434,7 +439,7 @@ where
 
 pin_project! {
     /// A response's body: the handler's or a plugin's. When it is dropped, sent or not,
-    /// completion hooks run.
+    /// completion hooks are queued.
     #[derive(Debug)]
     pub struct PluginBody<R> {
         #[pin]

@@ -28,6 +28,7 @@ mod backends;
 mod breaker;
 mod chain;
 mod changes;
+mod completions;
 mod crash;
 mod edits;
 mod engine;
@@ -54,12 +55,14 @@ mod sinks;
 mod spec;
 mod state;
 mod stats;
+mod text;
 mod trace;
 mod wit;
 
 pub use artifacts::{Compiler, compile_in_child};
 pub use audit::{Attempt, AttemptedChange};
 pub use changes::Changes;
+pub use completions::{FlushNotifier, FlushWatch};
 pub use error::{ActivateError, ConfigProblem, HostError, LoadError, LoadErrorReason};
 pub use exchange::{Caller, ClientAddress, RequestId};
 pub use fields::Phase;
@@ -80,3 +83,4 @@ pub use spec::{
     PluginSpec,
 };
 pub use stats::PhaseTotals;
+pub use text::{ITEM_BYTES_MAX, printable};

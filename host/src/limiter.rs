@@ -13,6 +13,11 @@ pub(crate) const SHARDS: usize = 16;
 /// A shard smaller than this is not swept.
 const SWEEP_KEYS_MIN: usize = 1_024;
 
+/// How long a full shard rests after a sweep, for each key that was left: a hundred times what
+/// looking at one takes, so that refusing costs a constant, however many keys there are. A shard
+/// of 62,500 keys looks for expired ones eight times a second.
+const SWEEP_REST_NS_PER_KEY: u64 = 2_000;
+
 /// Longest key.
 const KEY_BYTES_MAX: usize = 256;
 
@@ -159,6 +164,8 @@ struct Shard {
     /// The size at which expired cells are looked for next; twice what was left last time, so
     /// that sweeping costs a constant per insertion.
     sweep_at: usize,
+    /// While the shard is full, the time from which on expired cells are looked for again.
+    sweep_after: u64,
     /// The latest time that any take has brought. Each thread reads the clock before it waits for
     /// the lock, so that takes may come in another order than their times.
     latest: u64,
@@ -289,9 +296,11 @@ pub(crate) fn check_key(key: &str) -> Result<(), LimiterError> {
 
 impl Shard {
     fn make_room(&mut self, now: u64, keys_max: usize) -> Result<(), LimiterError> {
-        if self.cells.len() >= self.sweep_at.max(SWEEP_KEYS_MIN) || self.cells.len() >= keys_max {
+        let sweep_at = self.sweep_at.max(SWEEP_KEYS_MIN).min(keys_max);
+        if self.cells.len() >= sweep_at && now >= self.sweep_after {
             self.cells.retain(|_, cell| cell.expires() > now);
             self.sweep_at = self.cells.len() * 2;
+            self.sweep_after = now + self.cells.len() as u64 * SWEEP_REST_NS_PER_KEY;
         }
         if self.cells.len() < keys_max.max(1) { Ok(()) } else { Err(LimiterError::Full) }
     }
@@ -496,6 +505,22 @@ mod tests {
         assert!(refused >= 1_000 - keys_max, "{refused}");
         assert!(limiter.keys() <= keys_max);
         assert!(take(5_000, start + Duration::from_secs(2)).unwrap().allowed);
+    }
+
+    /// As for `kv`: a walk over all keys for each refused take would hold the shard's lock.
+    #[test]
+    fn h23_a_full_limiter_refuses_without_looking_at_every_key() {
+        let start = Instant::now();
+        let limiter = Limiter::new(start);
+        let keys_max = SHARDS * 5_000;
+        let hour = Duration::from_hours(1);
+        let take = |n: usize, at| limiter.gcra(&n.to_string(), 1, hour, at, keys_max);
+        let began = Instant::now();
+        let refused =
+            (0..keys_max * 3).filter(|n| take(*n, start) == Err(LimiterError::Full)).count();
+        assert!(refused > keys_max, "{refused}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(take(usize::MAX, start + hour + hour).is_ok(), "expired keys make room");
     }
 
     #[test]

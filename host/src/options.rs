@@ -17,7 +17,7 @@ use crate::spec::{Digest, GenerationSpec, Grants, InstanceMode, PluginSpec};
 /// address space (4 GiB and a guard, of the 128 TiB that a process has); only touched pages take
 /// memory.
 const INSTANCES_MAX_DEFAULT: u32 = 1_000;
-const POOL_SLOTS_MAX: u32 = 16_000;
+pub(crate) const POOL_SLOTS_MAX: u32 = 16_000;
 
 /// The most instances that exist at once in any host.
 pub const INSTANCES_MAX: usize = POOL_SLOTS_MAX as usize;

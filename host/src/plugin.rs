@@ -23,6 +23,7 @@ use crate::instance::{Exports, Hook, Instance, block_on};
 use crate::spec::{Digest, FailurePolicy, Fallback, InstanceMode, PluginSpec};
 use crate::state::{Granted, State};
 use crate::stats::Stats;
+use crate::text::{ITEM_BYTES_MAX, printable, printable_json, printable_list};
 use crate::wit::v0_1::pillion::plugin::types::Descriptor;
 
 /// Instances of one plugin that awaits that requests may hold at once. With an answer in 1 ms
@@ -31,6 +32,11 @@ pub(crate) const AWAITING_INSTANCES_MAX: usize = 128;
 
 /// Of these, how many per worker are kept when no request holds them.
 pub(crate) const IDLE_INSTANCES_PER_WORKER: usize = 16;
+
+/// Limits of what a plugin says of itself. A schema of 40 keys with a sentence each has 8 KiB.
+const DESCRIPTION_BYTES_MAX: usize = 1 << 10;
+const SCHEMA_BYTES_MAX: usize = 64 << 10;
+const GRANTS_MAX: usize = 64;
 
 /// What a plugin says of itself, and what was found out about it.
 #[derive(Clone, Debug, Serialize)]
@@ -103,7 +109,11 @@ fn check_exports(component: &Component) -> Result<(), LoadErrorReason> {
         None => {
             let found: Vec<_> =
                 kind.exports(component.engine()).map(|(name, _)| name.to_owned()).collect();
-            let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
+            let found = if found.is_empty() {
+                "nothing".to_owned()
+            } else {
+                printable_list(found.iter().map(String::as_str), ", ")
+            };
             Err(LoadErrorReason::WrongWorld(format!(
                 "is a component but no plugin: it does not export `pillion:plugin/lifecycle@{}` \
                  (it exports {found})",
@@ -413,14 +423,32 @@ fn describe(trial: &mut Instance, exports: &Exports) -> Result<Description, Load
     let said: Descriptor = block_on(trial.describe())?;
     let wrong = |text: String| Err(LoadErrorReason::Descriptor(text));
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let shown = |text: &str| printable(text, ITEM_BYTES_MAX).into_owned();
     if said.name.is_empty() || said.name.len() > 64 || !said.name.bytes().all(legal) {
-        return wrong(format!("the name {:?} is not 1–64 of a-z, 0-9, -", said.name));
+        return wrong(format!("the name `{}` is not 1–64 of a-z, 0-9, -", shown(&said.name)));
     }
     if !is_semver(&said.version) {
-        return wrong(format!("the version {:?} is not semantic, like 1.2.3", said.version));
+        let version = shown(&said.version);
+        return wrong(format!("the version `{version}` is not semantic, like 1.2.3"));
+    }
+    if said.description.len() > DESCRIPTION_BYTES_MAX {
+        return wrong(format!(
+            "its description has {} bytes; the most is {DESCRIPTION_BYTES_MAX}",
+            said.description.len()
+        ));
+    }
+    if said.config_schema.len() > SCHEMA_BYTES_MAX {
+        return wrong(format!(
+            "its configuration schema has {} bytes; the most is {SCHEMA_BYTES_MAX}",
+            said.config_schema.len()
+        ));
+    }
+    if said.grants.len() > GRANTS_MAX {
+        let count = said.grants.len();
+        return wrong(format!("it needs {count} grants; the most is {GRANTS_MAX}"));
     }
     let config_schema = match serde_json::from_str(&said.config_schema) {
-        Ok(schema) => schema,
+        Ok(schema) => printable_json(schema),
         Err(error) => return wrong(format!("its configuration schema is not JSON: {error}")),
     };
     let [request, response, completion] = exports.phases();
@@ -459,22 +487,16 @@ fn describe(trial: &mut Instance, exports: &Exports) -> Result<Description, Load
     Ok(Description {
         name: said.name,
         version: said.version,
-        description: said.description,
+        description: printable(&said.description, DESCRIPTION_BYTES_MAX).into_owned(),
         phases,
-        grants: said.grants,
+        grants: said.grants.iter().map(|grant| shown(grant)).collect(),
         config_schema,
     })
 }
 
-/// `MAJOR.MINOR.PATCH` with an optional `-pre` or `+build` behind it (semver.org, 2.0.0).
+/// A version by semver.org, 2.0.0, of a length that fits a metric's label.
 fn is_semver(version: &str) -> bool {
-    let core = version.split(['-', '+']).next().unwrap_or_default();
-    let numbers: Vec<_> = core.split('.').collect();
-    version.len() <= 64
-        && numbers.len() == 3
-        && numbers
-            .iter()
-            .all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    version.len() <= 64 && semver::Version::parse(version).is_ok()
 }
 
 #[cfg(test)]
@@ -482,11 +504,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions() {
-        for good in ["1.2.3", "0.1.0-rc.1", "1.0.0+build"] {
+    fn h24_versions_are_those_of_semver_org() {
+        for good in ["1.2.3", "0.1.0-rc.1", "1.0.0+build", "10.20.30-x.7+a.01"] {
             assert!(is_semver(good), "{good}");
         }
-        for bad in ["", "1", "1.2", "1.2.x", "v1.2.3", "1..3"] {
+        let long = format!("1.2.3-{}", "a".repeat(60));
+        for bad in [
+            "",
+            "1",
+            "1.2",
+            "1.2.x",
+            "v1.2.3",
+            "1..3",
+            "1.2.3-",
+            "01.2.3",
+            "1.2.3-01",
+            "1.2.3+",
+            "1.2.3-a..b",
+            "1.2.3 ",
+            &long,
+        ] {
             assert!(!is_semver(bad), "{bad}");
         }
     }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::text::printable;
+
 /// Upper bounds of plugins' histograms: powers of ten around what names in seconds need.
 const BUCKETS: [f64; 9] = [0.000_1, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
 
@@ -38,6 +40,16 @@ pub(crate) enum Sample {
     Observe(f64),
 }
 
+impl Sample {
+    /// A sum that has once become NaN or infinite never says anything again.
+    fn is_finite(self) -> bool {
+        match self {
+            Self::Add(_) => true,
+            Self::Set(value) | Self::Observe(value) => value.is_finite(),
+        }
+    }
+}
+
 /// One plugin's series, by name and rendered labels.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
@@ -66,7 +78,7 @@ impl Series {
         sample: Sample,
         series_max: usize,
     ) -> Option<()> {
-        if !is_name(name, NAME_BYTES_MAX) || labels.len() > LABELS_MAX {
+        if !is_name(name, NAME_BYTES_MAX) || labels.len() > LABELS_MAX || !sample.is_finite() {
             return None;
         }
         let mut rendered = String::new();
@@ -84,13 +96,15 @@ impl Series {
             {
                 return None;
             }
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let value = printable(value, LABEL_VALUE_BYTES_MAX);
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
             let _ = write!(rendered, ",{label}=\"{value}\"");
         }
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = values.len() >= series_max;
         let key = (name.to_owned(), rendered);
-        if full && !values.contains_key(&key) {
+        if !values.contains_key(&key)
+            && (values.len() >= series_max || clashes(&values, name, sample))
+        {
             return None;
         }
         // One name is one kind, or Prometheus refuses the whole page.
@@ -109,7 +123,7 @@ impl Series {
             }
         });
         match (value, sample) {
-            (Value::Counter(total), Sample::Add(by)) => *total = total.wrapping_add(by),
+            (Value::Counter(total), Sample::Add(by)) => *total = total.saturating_add(by),
             (Value::Gauge(value), Sample::Set(to)) => *value = to,
             (Value::Histogram { buckets, count, sum }, Sample::Observe(seen)) => {
                 if let Some(bucket) = BUCKETS
@@ -120,7 +134,7 @@ impl Series {
                     *bucket += 1;
                 }
                 *count += 1;
-                *sum += seen;
+                *sum = (*sum + seen).clamp(f64::MIN, f64::MAX);
             }
             _ => return None,
         }
@@ -137,6 +151,9 @@ impl Series {
             self.values.lock().unwrap_or_else(PoisonError::into_inner).iter()
         {
             let name = format!("pillion_custom_{name}");
+            if is_taken(families, &name, value.kind()) {
+                continue;
+            }
             let (kind, out) =
                 families.entry(name.clone()).or_insert_with(|| (value.kind(), String::new()));
             if *kind != value.kind() {
@@ -162,6 +179,36 @@ impl Series {
     }
 }
 
+/// What a histogram adds to its name in the exposition.
+const HISTOGRAM_SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
+
+/// Whether a histogram's series would have the names of other series: a name in the exposition is
+/// one series, or the page is refused or shows the wrong one.
+fn clashes(values: &BTreeMap<(String, String), Value>, name: &str, sample: Sample) -> bool {
+    let first = |name: String| {
+        let from = (name, String::new());
+        let found = values.range(from.clone()..).next();
+        found.filter(|((other, _), _)| *other == from.0).map(|(_, value)| value.kind())
+    };
+    let part_of_histogram = HISTOGRAM_SUFFIXES
+        .iter()
+        .filter_map(|suffix| name.strip_suffix(suffix))
+        .any(|base| first(base.to_owned()) == Some("histogram"));
+    part_of_histogram
+        || (kind(sample) == "histogram"
+            && HISTOGRAM_SUFFIXES.iter().any(|suffix| first(format!("{name}{suffix}")).is_some()))
+}
+
+/// Whether another plugin's family has a name that this one would show too.
+fn is_taken(families: &BTreeMap<String, (&'static str, String)>, name: &str, kind: &str) -> bool {
+    let is_histogram =
+        |base: &str| families.get(base).is_some_and(|(kind, _)| *kind == "histogram");
+    HISTOGRAM_SUFFIXES.iter().any(|suffix| {
+        name.strip_suffix(suffix).is_some_and(is_histogram)
+            || (kind == "histogram" && families.contains_key(&format!("{name}{suffix}")))
+    })
+}
+
 fn kind(sample: Sample) -> &'static str {
     match sample {
         Sample::Add(_) => "counter",
@@ -180,6 +227,60 @@ fn is_name(name: &str, bytes_max: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn page(plugins: &[(&str, &Series)]) -> String {
+        let mut families = BTreeMap::new();
+        for (plugin, series) in plugins {
+            series.render(plugin, &mut families);
+        }
+        families.into_values().map(|(_, lines)| lines).collect()
+    }
+
+    fn record(series: &Series, name: &str, sample: Sample) {
+        series.record(name, [].into_iter(), sample, 100);
+    }
+
+    #[test]
+    fn h10_what_is_not_a_number_is_ignored_and_counters_saturate() {
+        let series = Series::default();
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            record(&series, "level", Sample::Set(bad));
+            record(&series, "took_seconds", Sample::Observe(bad));
+        }
+        assert_eq!(page(&[("p", &series)]), "");
+        assert_eq!(series.dropped.load(Ordering::Relaxed), 6);
+        for _ in 0..2 {
+            record(&series, "hits_total", Sample::Add(u64::MAX));
+            record(&series, "took_seconds", Sample::Observe(f64::MAX));
+        }
+        let page = page(&[("p", &series)]);
+        assert!(page.contains("hits_total{plugin=\"p\"} 18446744073709551615\n"), "{page}");
+        assert!(!page.contains("inf") && !page.contains("NaN"), "{page}");
+    }
+
+    #[test]
+    fn h21_one_name_in_the_exposition_is_one_series() {
+        let series = Series::default();
+        record(&series, "x", Sample::Observe(1.0));
+        for suffix in ["bucket", "sum", "count"] {
+            record(&series, &format!("x_{suffix}"), Sample::Add(1));
+            record(&series, &format!("y_{suffix}"), Sample::Add(1));
+        }
+        record(&series, "y", Sample::Observe(1.0));
+        record(&series, "x_counts", Sample::Add(1));
+        assert_eq!(series.dropped.load(Ordering::Relaxed), 3 + 1);
+        let other = Series::default();
+        record(&other, "x_count", Sample::Add(7));
+        record(&other, "y", Sample::Observe(1.0));
+        let page = page(&[("a", &series), ("b", &other)]);
+        let mut names: Vec<&str> =
+            page.lines().filter_map(|line| line.rsplit_once(' ').map(|(name, _)| name)).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "{page}");
+        assert!(!page.contains("x_count{plugin=\"b\"}") && !page.contains("y_sum{plugin=\"b\"}"));
+    }
 
     #[test]
     fn series_are_bounded_and_bad_ones_are_counted() {

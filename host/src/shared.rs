@@ -100,7 +100,7 @@ pub(crate) struct LogBudget {
 }
 
 impl LogBudget {
-    fn new(origin: Instant) -> Self {
+    pub(crate) fn new(origin: Instant) -> Self {
         Self {
             origin,
             second: AtomicU64::new(0),

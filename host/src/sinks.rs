@@ -67,7 +67,8 @@ impl Sink {
             return Err(SinkError::TooLarge);
         }
         // Looks at every byte, for a loop without a way out is done 16 bytes at a time.
-        let breaks = |found, byte: &u8| found | matches!(byte, b'\n' | b'\r' | 0);
+        // LF would forge a line, and ESC drive the terminal of whoever reads the output.
+        let breaks = |found, byte: &u8| found | (*byte < b' ' && *byte != b'\t');
         if line.iter().fold(false, breaks) {
             return Err(SinkError::Invalid);
         }
@@ -408,7 +409,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sinks = open(folder.path().join("a.log"));
         let sink = sinks.get("access").unwrap();
-        for line in [&b"a\nb"[..], b"a\rb", b"a\0b"] {
+        for line in [&b"a\nb"[..], b"a\rb", b"a\0b", b"a\x1b[2Jb"] {
             assert_eq!(sink.write(line), Err(SinkError::Invalid));
         }
         assert_eq!(sink.write(&vec![b'a'; LINE_BYTES_MAX + 1]), Err(SinkError::TooLarge));

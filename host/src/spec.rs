@@ -74,7 +74,6 @@ impl PluginSpec {
     /// For looking at a component that will not see a request.
     pub(crate) fn everything_granted(component: impl Into<PathBuf>) -> Self {
         let mut spec = Self::new(component);
-        spec.limits.component_bytes = usize::MAX;
         spec.grants = Grants {
             identity: true,
             kv: true,
@@ -304,8 +303,10 @@ impl From<Grants> for Vec<String> {
 }
 
 /// What one plugin may use up. Exceeding one ends that call only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+///
+/// Written as a table of these keys, of which those that are missing have their defaults or the
+/// values of the `preset` that the table names; or as the name of a preset alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// CPU time for one hook; one that spins is ended after one and a half of it at the latest.
     pub deadline_ms: u32,
@@ -347,7 +348,121 @@ impl Limits {
         let (name, value, least, most) = self.ranges().into_iter().find(wrong)?;
         Some((name, format!("{value} is out of range: write {least} to {most}")))
     }
+}
 
+/// Deserializes a table in which every key may be missing.
+macro_rules! limits_table {
+    ($($name:ident: $type:ty),+ $(,)?) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct LimitsTable {
+            preset: Option<String>,
+            $( $name: Option<$type>, )+
+        }
+
+        impl LimitsTable {
+            fn over(self, base: Limits) -> Limits {
+                Limits { $( $name: self.$name.unwrap_or(base.$name), )+ }
+            }
+        }
+    };
+}
+
+limits_table! {
+    deadline_ms: u32,
+    wait_ms: u32,
+    load_deadline_ms: u32,
+    memory_bytes: usize,
+    table_elements: usize,
+    host_call_bytes: usize,
+    handles: usize,
+    host_calls: u32,
+    log_lines_per_second: u32,
+    kv_bytes: usize,
+    limiter_keys: usize,
+    metric_series: usize,
+    component_bytes: usize,
+}
+
+impl<'de> Deserialize<'de> for Limits {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = Limits;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table of limits, or the name of a preset")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Limits, E> {
+                Limits::preset(name).map_err(E::custom)
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Limits, A::Error> {
+                let map = serde::de::value::MapAccessDeserializer::new(map);
+                let table = LimitsTable::deserialize(map)?;
+                let base = match &table.preset {
+                    Some(name) => Limits::preset(name).map_err(serde::de::Error::custom)?,
+                    None => Limits::default(),
+                };
+                Ok(table.over(base))
+            }
+        }
+
+        from.deserialize_any(Either)
+    }
+}
+
+impl Limits {
+    /// Names of [`Self::preset`].
+    pub const PRESETS: [&'static str; 2] = ["default", "interpreter"];
+
+    /// The limits that go by a name: `default`, or `interpreter` for a component that brings the
+    /// interpreter of its language, such as `CPython`, `SpiderMonkey` or `QuickJS`.
+    ///
+    /// # Errors
+    /// The names that there are.
+    pub fn preset(name: &str) -> Result<Self, String> {
+        match name {
+            "default" => Ok(Self::default()),
+            "interpreter" => Ok(Self {
+                // One hook takes about 0.1 to 1 ms, and a collection of garbage several.
+                deadline_ms: 50,
+                load_deadline_ms: 5_000,
+                memory_bytes: 128 << 20,
+                table_elements: 65_536,
+                host_call_bytes: 4 << 20,
+                component_bytes: 64 << 20,
+                ..Self::default()
+            }),
+            _ => Err(format!(
+                "there is no preset `{name}` of limits; presets are {}",
+                Self::PRESETS.join(", ")
+            )),
+        }
+    }
+
+    /// Sets one limit by its key.
+    ///
+    /// # Errors
+    /// The keys that there are, or that the value is too large for this one.
+    pub fn set(&mut self, key: &str, value: u64) -> Result<(), String> {
+        let mut table = match serde_json::to_value(&*self) {
+            Ok(serde_json::Value::Object(table)) => table,
+            Ok(_) | Err(_) => serde_json::Map::new(),
+        };
+        if !table.contains_key(key) {
+            let keys: Vec<&str> = table.keys().map(String::as_str).collect();
+            return Err(format!("there is no limit `{key}`; limits are {}", keys.join(", ")));
+        }
+        table.insert(key.to_owned(), value.into());
+        *self = serde_json::from_value(table.into())
+            .map_err(|_| format!("limits.{key} = {value} is too large"))?;
+        Ok(())
+    }
+
+    /// Names a limit that no plugin can run with.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self.out_of_range() {
             Some((name, reason)) => Err(format!("limits.{name}: {reason}")),
@@ -468,5 +583,43 @@ impl TryFrom<String> for Digest {
 impl From<Digest> for String {
     fn from(digest: Digest) -> Self {
         digest.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h12_limits_are_a_table_a_preset_or_both() {
+        let read = |json: serde_json::Value| serde_json::from_value::<Limits>(json);
+        let interpreter = Limits::preset("interpreter").unwrap();
+        assert_eq!(read(serde_json::json!("interpreter")).unwrap(), interpreter);
+        let both = read(serde_json::json!({ "preset": "interpreter", "handles": 7 })).unwrap();
+        assert_eq!(both, Limits { handles: 7, ..interpreter });
+        let table = read(serde_json::json!({ "deadline_ms": 3 })).unwrap();
+        assert_eq!(table, Limits { deadline_ms: 3, ..Limits::default() });
+        for (wrong, says) in [
+            (serde_json::json!("interpretr"), "presets are default, interpreter"),
+            (serde_json::json!({ "preset": "x" }), "presets are"),
+            (serde_json::json!({ "memory_byte": 1 }), "unknown field `memory_byte`"),
+            (serde_json::json!(7), "a table of limits, or the name of a preset"),
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        // What is recorded is read back as it was.
+        let recorded = serde_json::to_value(&both).unwrap();
+        assert_eq!(read(recorded).unwrap(), both);
+    }
+
+    #[test]
+    fn h12_one_limit_is_set_by_its_key() {
+        let mut limits = Limits::default();
+        limits.set("memory_bytes", 1 << 30).unwrap();
+        assert_eq!(limits, Limits { memory_bytes: 1 << 30, ..Limits::default() });
+        assert!(limits.set("memory", 1).unwrap_err().contains("memory_bytes"));
+        let error = limits.set("deadline_ms", 1 << 40).unwrap_err();
+        assert!(error.contains("limits.deadline_ms = 1099511627776"), "{error}");
     }
 }

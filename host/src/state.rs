@@ -10,6 +10,7 @@ use wasmtime::{ResourceLimiter, Trap, UpdateDeadline};
 use crate::backends::Outside;
 use crate::exchange::Exchange;
 use crate::fields::Phase;
+use crate::host_calls::now_us;
 use crate::keyring::Keyring;
 use crate::series::Series;
 use crate::shared::PluginShared;
@@ -67,12 +68,24 @@ pub(crate) struct State {
     /// How long the running call may still wait for what is outside this process.
     wait_left: Duration,
     /// A growth was refused: explains the trap that follows.
-    pub(crate) memory_refused: bool,
+    pub(crate) refused: Option<LimitReached>,
+    /// The limit that gave the running call its deadline.
+    pub(crate) deadline_key: &'static str,
+    /// The latest time, in microseconds since 1970, that a plugin without the grant `clock` was
+    /// shown: its clocks must not go back.
+    frozen_us: u64,
     /// Standard output and error up to the next line feed.
     pub(crate) stdio: Vec<u8>,
     /// The last lines that the running call printed, for the message about its failure: a Rust
     /// guest's panic is there.
     pub(crate) printed: Vec<String>,
+}
+
+/// A growth that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LimitReached {
+    Memory,
+    Table,
 }
 
 /// Raised by a host call past `limits.host_calls`.
@@ -93,7 +106,9 @@ impl State {
             deadline: Duration::ZERO,
             first_look: None,
             wait_left: Duration::ZERO,
-            memory_refused: false,
+            refused: None,
+            deadline_key: "deadline_ms",
+            frozen_us: 0,
             stdio: Vec::new(),
             printed: Vec::new(),
         }
@@ -103,7 +118,8 @@ impl State {
     pub(crate) fn arm(&mut self, deadline_ms: u32) {
         self.deadline = Duration::from_millis(u64::from(deadline_ms));
         self.first_look = None;
-        self.memory_refused = false;
+        self.refused = None;
+        self.deadline_key = "deadline_ms";
         self.host_calls_left = self.granted.limits.host_calls;
         self.printed.clear();
     }
@@ -148,6 +164,18 @@ impl State {
         u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX / 2).saturating_add(1)
     }
 
+    /// The time that stands still for the running call: when the request arrived, or outside a
+    /// hook the whole second.
+    pub(crate) fn frozen_us(&mut self) -> u64 {
+        const SECOND: u64 = 1_000_000;
+        let now = match &self.exchange {
+            Some(exchange) => exchange.time_us,
+            None => now_us() / SECOND * SECOND,
+        };
+        self.frozen_us = self.frozen_us.max(now);
+        self.frozen_us
+    }
+
     /// Counts a host call.
     pub(crate) fn host_call(&mut self) -> wasmtime::Result<()> {
         self.host_calls_left = self
@@ -182,7 +210,7 @@ impl ResourceLimiter for State {
     ) -> wasmtime::Result<bool> {
         let wanted = self.memory_bytes.saturating_add(desired.saturating_sub(current));
         if wanted > self.granted.limits.memory_bytes {
-            self.memory_refused = true;
+            self.refused = Some(LimitReached::Memory);
             return Ok(false);
         }
         self.granted.shared.memory_bytes.fetch_add(wanted - self.memory_bytes, Ordering::Relaxed);
@@ -198,6 +226,7 @@ impl ResourceLimiter for State {
     ) -> wasmtime::Result<bool> {
         let wanted = self.table_elements.saturating_add(desired.saturating_sub(current));
         if wanted > self.granted.limits.table_elements {
+            self.refused = Some(LimitReached::Table);
             return Ok(false);
         }
         self.table_elements = wanted;

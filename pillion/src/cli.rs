@@ -137,6 +137,8 @@ pub(crate) enum Plugin {
     Run(Run),
     /// Show what a component is, wants and needs
     Inspect(Inspect),
+    /// Print the contract as one WIT file
+    Wit,
 }
 
 #[derive(Debug, Subcommand)]
@@ -443,7 +445,10 @@ pub(crate) struct Run {
     /// An HS256 key for `crypto`, KID=SECRET, in the key set `access-tokens`; may be given again
     #[arg(long = "key", value_name = "KID=SECRET")]
     pub(crate) keys: Vec<String>,
-    /// Send the request this many times and show each answer
+    /// A limit, KEY=VALUE as in `pillion.toml`, or a preset: `interpreter`; may be given again
+    #[arg(long = "limits", value_name = "KEY=VALUE|PRESET")]
+    pub(crate) limits: Vec<String>,
+    /// Send the request this many times, show each answer, and how long the hooks took
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) times: u32,
 }
@@ -452,6 +457,9 @@ pub(crate) struct Run {
 pub(crate) struct Inspect {
     /// The component
     pub(crate) file: PathBuf,
+    /// A limit, KEY=VALUE as in `pillion.toml`, or a preset: `interpreter`; may be given again
+    #[arg(long = "limits", value_name = "KEY=VALUE|PRESET")]
+    pub(crate) limits: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

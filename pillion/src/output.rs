@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write as _};
 
 use anyhow::{Context, Result};
+use pillion_host::printable;
 use serde_json::Value;
 
 /// Prints a text and a line feed. A reader that has gone (`| head`) is no error.
@@ -36,12 +37,14 @@ pub(crate) fn table(columns: &[&str], rows: &[Value]) -> String {
 pub(crate) fn cell(value: Option<&Value>) -> String {
     /// Enough of a digest to tell two apart.
     const DIGEST_CHARACTERS: usize = "sha256:".len() + 12;
+    /// Of what another process says.
+    const CELL_BYTES_MAX: usize = 1 << 10;
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) if text.starts_with("sha256:") => {
             text.chars().take(DIGEST_CHARACTERS).collect()
         }
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => printable(text, CELL_BYTES_MAX).into_owned(),
         Some(Value::Array(items)) => {
             items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", ")
         }

@@ -7,13 +7,17 @@ mod running;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use pillion_host::HostOptions;
+use pillion_host::{HostOptions, Limits};
 
 use crate::cli;
 use crate::fleet_plugins;
+use crate::output::print;
 use crate::process::compiler;
+
+/// The contract in one file, for tools that take one.
+const WIT: &str = include_str!("../../wit/pillion-plugin-0.1.wit");
 
 /// Does what the command line says.
 pub(crate) fn plugin(command: &cli::Plugin) -> Result<()> {
@@ -29,6 +33,7 @@ pub(crate) fn plugin(command: &cli::Plugin) -> Result<()> {
         cli::Plugin::New(new) => new::new(&new.name, Path::new("")),
         cli::Plugin::Run(run) => run::run(run),
         cli::Plugin::Inspect(inspect) => inspect::inspect(inspect),
+        cli::Plugin::Wit => print(WIT),
     }
 }
 
@@ -39,6 +44,34 @@ pub(crate) fn scratch() -> Result<(tempfile::TempDir, HostOptions)> {
     options.compiler = compiler()?;
     options.workers = 1;
     Ok((folder, options))
+}
+
+/// Limits from the command line: presets and `KEY=VALUE`, the later ones over the earlier.
+pub(crate) fn limits(arguments: &[String]) -> Result<Limits> {
+    let mut limits = Limits::default();
+    for argument in arguments {
+        let read = match argument.split_once('=') {
+            None => Limits::preset(argument).map(|preset| limits = preset),
+            Some((key, value)) => match value.replace('_', "").parse() {
+                Ok(value) => limits.set(key.trim(), value),
+                Err(_) => Err(format!("`{value}` is not a whole number")),
+            },
+        };
+        read.map_err(|reason| anyhow!("--limits: {reason}"))?;
+    }
+    Ok(limits)
+}
+
+/// Says how to raise a limit here, where there is no `pillion.toml`.
+pub(crate) fn explain_limit(error: impl std::fmt::Display) -> anyhow::Error {
+    let text = error.to_string();
+    if text.contains("limits.") {
+        return anyhow!(
+            "{text}; to try it with more: --limits KEY=VALUE, or --limits interpreter for a guest \
+             with an interpreter"
+        );
+    }
+    anyhow!("{text}")
 }
 
 /// A plugin's configuration from the command line: JSON itself, or a file of JSON or TOML.
@@ -66,6 +99,21 @@ pub(crate) fn config_argument(argument: &str) -> Result<serde_json::Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn h12_limits_are_presets_and_keys() {
+        let read = |arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(|&it| it.to_owned()).collect();
+            limits(&arguments)
+        };
+        assert_eq!(read(&[]).unwrap(), Limits::default());
+        let interpreter = Limits::preset("interpreter").unwrap();
+        let found = read(&["interpreter", "memory_bytes=268_435_456"]).unwrap();
+        assert_eq!(found, Limits { memory_bytes: 256 << 20, ..interpreter });
+        for wrong in [["jit"], ["memory=1"], ["memory_bytes=1MiB"]] {
+            assert!(read(&wrong).unwrap_err().to_string().starts_with("--limits: "), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn a_configuration_is_json_or_a_file_of_json_or_toml() {

@@ -155,7 +155,7 @@ pub mod pillion {
                 NotGranted,
                 /// Over 16 KiB.
                 TooLarge,
-                /// The line holds LF, CR or NUL.
+                /// The line holds a control character (below U+0020) other than a tab.
                 Invalid,
                 /// The output cannot keep up; the line was dropped and counted. Never waits.
                 Full,
@@ -173,7 +173,9 @@ pub mod pillion {
                     match self {
                         SinkError::NotGranted => "No sink of that name was granted.",
                         SinkError::TooLarge => "Over 16 KiB.",
-                        SinkError::Invalid => "The line holds LF, CR or NUL.",
+                        SinkError::Invalid => {
+                            "The line holds a control character (below U+0020) other than a tab."
+                        }
                         SinkError::Full => {
                             "The output cannot keep up; the line was dropped and counted. Never waits."
                         }
@@ -278,7 +280,8 @@ pub mod pillion {
             }
         }
         /// Keys and values that outlive requests, instances and swaps. Each plugin, by the name that
-        /// the operator gave it, has a namespace of its own. Grant: `kv`.
+        /// the operator gave it, has a namespace of its own. Keys over 256 bytes are kept under their
+        /// SHA-256. Grant: `kv`.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod kv {
             #[used]
@@ -287,7 +290,7 @@ pub mod pillion {
             use super::super::super::_rt;
             #[derive(Clone, PartialEq)]
             pub enum KvError {
-                /// Key over 256 bytes or empty, or value over 64 KiB.
+                /// Key empty, or value over 64 KiB.
                 TooLarge,
                 /// The plugin's bound of bytes (1 MiB unless configured) is reached.
                 Full,
@@ -739,7 +742,8 @@ pub mod pillion {
             }
         }
         /// Rate limiting that is exact under concurrency and outlives instances and swaps. Keys are in
-        /// a namespace of the plugin's own. Grant: `limiter`.
+        /// a namespace of the plugin's own; those over 256 bytes are kept under their SHA-256. Grant:
+        /// `limiter`.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod limiter {
             #[used]
@@ -772,7 +776,7 @@ pub mod pillion {
             }
             #[derive(Clone, PartialEq)]
             pub enum LimiterError {
-                /// Empty or over 256 bytes.
+                /// Empty.
                 BadKey,
                 /// A limit, burst or period of 0, or more than 2^32 - 1 of them.
                 BadQuota,
@@ -1000,7 +1004,8 @@ pub mod pillion {
         }
         /// The plugin's own metrics, shown on the host's `/metrics` as `pillion_custom_NAME` with the
         /// label `plugin`. At most 100 series a plugin unless configured; later ones are counted and
-        /// dropped. Grant: `metrics`.
+        /// dropped, as are numbers that are not finite, and names that a histogram's `_bucket`, `_sum` or
+        /// `_count` would have too. Counters saturate. Grant: `metrics`.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod metrics {
             #[used]
@@ -1228,7 +1233,8 @@ pub mod pillion {
                 }
             }
         }
-        /// The time of day and a steady clock. Grant: `clock`. The field `time` is cheaper where the
+        /// The time of day and a steady clock. Grant: `clock`, also for `wasi:clocks`: without it those
+        /// stand still during a hook, at the request's arrival. The field `time` is cheaper where the
         /// request's arrival will do.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod clock {
@@ -1274,7 +1280,8 @@ pub mod pillion {
                 }
             }
         }
-        /// Random numbers from the operating system's generator. Grant: `random`.
+        /// Random numbers from the operating system's generator. Grant: `random`, also for `wasi:random`:
+        /// without it those calls trap, but for `insecure-seed`, with which hash maps are seeded.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod random {
             #[used]
@@ -1553,13 +1560,15 @@ pub mod pillion {
         /// | `trace-id`          | all    | text, 32 hexadecimal digits of the W3C trace |
         /// | `span-id`           | all    | text, 16 hexadecimal digits: this request's own span |
         /// | `time`              | all    | u64, microseconds since 1970 at which the request arrived |
-        /// | `header:NAME`       | all    | bytes of the request's header: in the request phase as the plugins further out left it, later as the handler got it; several values are joined by `, ` |
+        /// | `header:NAME`       | all    | bytes of the request's header: in the request phase as the plugins further out left it, later as the handler got it; several values are joined by `, `, those of `cookie` by `; ` |
+        /// | `header-list:NAME`  | all    | bytes: every value of that header behind its length, see below |
         /// | `attribute:NAME`    | all    | bytes of an attribute, see `edits`; absent when nobody set it |
         /// | `caller.user-id`    | all    | text, see `caller` |
         /// | `caller.client-id`  | all    | text, see `caller` |
         /// | `caller.scopes`     | all    | text, separated by spaces, see `caller` |
         /// | `status`            | response, completion | u64, 100–599; in completion 499 when the client was gone before there was a response |
-        /// | `response-header:NAME` | response, completion | bytes of the response's header |
+        /// | `response-header:NAME` | response, completion | bytes of the response's header, joined as above; not for `set-cookie`, whose values hold commas |
+        /// | `response-header-list:NAME` | response, completion | bytes: every value of that header behind its length, see below |
         /// | `duration-us`       | response, completion | u64, microseconds since the request arrived |
         /// | `response-bytes`    | completion | u64, bytes of the body that were handed to the connection |
         /// | `ended-by`          | completion | text: `complete`, `client` (gone before the last byte) or `error` (the body failed) |
@@ -1568,9 +1577,12 @@ pub mod pillion {
         /// `decisions` holds, in the order in which the hooks ran, `continue`, `modify`, `respond`,
         /// `replace`, or for a hook that failed `failed-open` or `failed-closed`.
         ///
+        /// In a list of values each one is a length, four bytes, little-endian, and then that many bytes.
+        /// The list is absent when there is no such header.
+        ///
         /// # Bounds
         ///
-        /// At most 64 fields a phase. In decisions a header's name has at most 256 bytes, its value at
+        /// At most 64 fields a phase, each with a name of at most 256 bytes. In decisions a header's name has at most 256 bytes, its value at
         /// most 16 KiB; edits hold at most 64 entries a list, a body that a plugin makes at most
         /// 1 MiB. A hook that exceeds a bound fails, and the plugin's failure policy decides what the
         /// request sees.
@@ -1645,7 +1657,7 @@ pub mod pillion {
                 }
             }
             /// Changes to a request. Applied in this order after the hook has returned: removals,
-            /// replacements, attributes, caller. The host owns `connection`, `content-length`, `host`,
+            /// replacements, additions, attributes, caller. The host owns `connection`, `content-length`, `host`,
             /// `te`, `trailer`, `transfer-encoding` and `upgrade`, and everything that begins with
             /// `pillion-`: an edit that names one of them fails the hook.
             #[derive(Clone, PartialEq)]
@@ -1654,6 +1666,8 @@ pub mod pillion {
                 pub remove_headers: _rt::Vec<_rt::String>,
                 /// Each replaces every value of its name; two entries of one name give two values.
                 pub set_headers: _rt::Vec<Header>,
+                /// Each is one more value of its name, beside those that are there.
+                pub append_headers: _rt::Vec<Header>,
                 pub attributes: _rt::Vec<Attribute>,
                 pub caller: ::core::option::Option<Caller>,
             }
@@ -1665,6 +1679,7 @@ pub mod pillion {
                     f.debug_struct("Edits")
                         .field("remove-headers", &self.remove_headers)
                         .field("set-headers", &self.set_headers)
+                        .field("append-headers", &self.append_headers)
                         .field("attributes", &self.attributes)
                         .field("caller", &self.caller)
                         .finish()
@@ -1673,7 +1688,8 @@ pub mod pillion {
             /// A whole response made by a plugin. The host adds `content-length`.
             #[derive(Clone, PartialEq)]
             pub struct HttpResponse {
-                /// 200–599. Others fail the hook.
+                /// 200–599. Others fail the hook. With 204, 205 and 304 there is no body (RFC 9110): one
+                /// that is there is dropped, and the host's log says so.
                 pub status: u16,
                 pub headers: _rt::Vec<Header>,
                 pub body: _rt::Vec<u8>,
@@ -1719,11 +1735,13 @@ pub mod pillion {
                     }
                 }
             }
-            /// Changes to a response, applied in this order: removals, replacements, attributes.
+            /// Changes to a response, applied in this order: removals, replacements, additions,
+            /// attributes.
             #[derive(Clone, PartialEq)]
             pub struct ResponseEdits {
                 pub remove_headers: _rt::Vec<_rt::String>,
                 pub set_headers: _rt::Vec<Header>,
+                pub append_headers: _rt::Vec<Header>,
                 pub attributes: _rt::Vec<Attribute>,
             }
             impl ::core::fmt::Debug for ResponseEdits {
@@ -1734,6 +1752,7 @@ pub mod pillion {
                     f.debug_struct("ResponseEdits")
                         .field("remove-headers", &self.remove_headers)
                         .field("set-headers", &self.set_headers)
+                        .field("append-headers", &self.append_headers)
                         .field("attributes", &self.attributes)
                         .finish()
                 }
@@ -1773,7 +1792,8 @@ pub mod pillion {
                 pub name: _rt::String,
                 /// A semantic version, `1.2.3`.
                 pub version: _rt::String,
-                /// One sentence for people.
+                /// One sentence for people; at most 1 KiB. Characters that are invisible or move the
+                /// cursor are escaped wherever it is shown.
                 pub description: _rt::String,
                 /// The fields that each phase wants. A phase that is `none` here or that the component
                 /// does not export is never called and costs nothing.
@@ -1781,9 +1801,11 @@ pub mod pillion {
                 pub response: ::core::option::Option<_rt::Vec<_rt::String>>,
                 pub completion: ::core::option::Option<_rt::Vec<_rt::String>>,
                 /// The grants without which it cannot work: names of the interfaces it imports (`kv`,
-                /// `limiter`, …), and `identity`.
+                /// `limiter`, …), and `identity`. Without one of them the plugin is refused; a call of
+                /// any other interface that was not granted traps.
                 pub grants: _rt::Vec<_rt::String>,
-                /// JSON Schema of the configuration, for tools and editors. `configure` is the judge.
+                /// JSON Schema of the configuration, for tools and editors; at most 64 KiB. `configure`
+                /// is the judge.
                 pub config_schema: _rt::String,
             }
             impl ::core::fmt::Debug for Descriptor {
@@ -1803,7 +1825,7 @@ pub mod pillion {
                         .finish()
                 }
             }
-            /// One thing that is wrong with a configuration.
+            /// One thing that is wrong with a configuration. Of each text the first 256 bytes are shown.
             #[derive(Clone, PartialEq)]
             pub struct ConfigError {
                 /// The path of the key, `routes[2].scopes`; empty for the whole.
@@ -2419,16 +2441,17 @@ pub mod exports {
                             )
                         };
                         let ptr3 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        use super::super::super::super::pillion::plugin::types::Decision as V25;
+                        use super::super::super::super::pillion::plugin::types::Decision as V29;
                         match result2 {
-                            V25::Continue => {
+                            V29::Continue => {
                                 *ptr3.add(0).cast::<u8>() = (0i32) as u8;
                             }
-                            V25::Modify(e) => {
+                            V29::Modify(e) => {
                                 *ptr3.add(0).cast::<u8>() = (1i32) as u8;
                                 let super::super::super::super::pillion::plugin::types::Edits {
                                     remove_headers: remove_headers4,
                                     set_headers: set_headers4,
+                                    append_headers: append_headers4,
                                     attributes: attributes4,
                                     caller: caller4,
                                 } = e;
@@ -2513,7 +2536,7 @@ pub mod exports {
                                 *ptr3
                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result10;
-                                let vec14 = attributes4;
+                                let vec14 = append_headers4;
                                 let len14 = vec14.len();
                                 let layout14 = _rt::alloc::Layout::from_size_align(
                                         vec14.len() * (4 * ::core::mem::size_of::<*const u8>()),
@@ -2530,7 +2553,7 @@ pub mod exports {
                                     let base = result14
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let super::super::super::super::pillion::plugin::types::Attribute {
+                                        let super::super::super::super::pillion::plugin::types::Header {
                                             name: name11,
                                             value: value11,
                                         } = e;
@@ -2561,135 +2584,183 @@ pub mod exports {
                                 *ptr3
                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result14;
-                                match caller4 {
-                                    Some(e) => {
-                                        *ptr3
-                                            .add(7 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (1i32) as u8;
-                                        let super::super::super::super::pillion::plugin::types::Caller {
-                                            user_id: user_id15,
-                                            client_id: client_id15,
-                                            scopes: scopes15,
+                                let vec18 = attributes4;
+                                let len18 = vec18.len();
+                                let layout18 = _rt::alloc::Layout::from_size_align(
+                                        vec18.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                        ::core::mem::size_of::<*const u8>(),
+                                    )
+                                    .unwrap();
+                                let (result18, _cleanup18) = wit_bindgen::rt::Cleanup::new(
+                                    layout18,
+                                );
+                                if let Some(cleanup) = _cleanup18 {
+                                    cleanup.forget();
+                                }
+                                for (i, e) in vec18.into_iter().enumerate() {
+                                    let base = result18
+                                        .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let super::super::super::super::pillion::plugin::types::Attribute {
+                                            name: name15,
+                                            value: value15,
                                         } = e;
-                                        match user_id15 {
-                                            Some(e) => {
-                                                *ptr3
-                                                    .add(8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (1i32) as u8;
-                                                let vec16 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr16 = vec16.as_ptr().cast::<u8>();
-                                                let len16 = vec16.len();
-                                                ::core::mem::forget(vec16);
-                                                *ptr3
-                                                    .add(10 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len16;
-                                                *ptr3
-                                                    .add(9 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr16.cast_mut();
-                                            }
-                                            None => {
-                                                *ptr3
-                                                    .add(8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (0i32) as u8;
-                                            }
-                                        };
-                                        let vec17 = (client_id15.into_bytes()).into_boxed_slice();
+                                        let vec16 = (name15.into_bytes()).into_boxed_slice();
+                                        let ptr16 = vec16.as_ptr().cast::<u8>();
+                                        let len16 = vec16.len();
+                                        ::core::mem::forget(vec16);
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len16;
+                                        *base.add(0).cast::<*mut u8>() = ptr16.cast_mut();
+                                        let vec17 = <_ as Into<_rt::Vec<_>>>::into(value15)
+                                            .into_boxed_slice();
                                         let ptr17 = vec17.as_ptr().cast::<u8>();
                                         let len17 = vec17.len();
                                         ::core::mem::forget(vec17);
-                                        *ptr3
-                                            .add(12 * ::core::mem::size_of::<*const u8>())
+                                        *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>() = len17;
-                                        *ptr3
-                                            .add(11 * ::core::mem::size_of::<*const u8>())
+                                        *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = ptr17.cast_mut();
-                                        let vec18 = (scopes15.into_bytes()).into_boxed_slice();
-                                        let ptr18 = vec18.as_ptr().cast::<u8>();
-                                        let len18 = vec18.len();
-                                        ::core::mem::forget(vec18);
+                                    }
+                                }
+                                *ptr3
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len18;
+                                *ptr3
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = result18;
+                                match caller4 {
+                                    Some(e) => {
+                                        *ptr3
+                                            .add(9 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (1i32) as u8;
+                                        let super::super::super::super::pillion::plugin::types::Caller {
+                                            user_id: user_id19,
+                                            client_id: client_id19,
+                                            scopes: scopes19,
+                                        } = e;
+                                        match user_id19 {
+                                            Some(e) => {
+                                                *ptr3
+                                                    .add(10 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (1i32) as u8;
+                                                let vec20 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr20 = vec20.as_ptr().cast::<u8>();
+                                                let len20 = vec20.len();
+                                                ::core::mem::forget(vec20);
+                                                *ptr3
+                                                    .add(12 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len20;
+                                                *ptr3
+                                                    .add(11 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>() = ptr20.cast_mut();
+                                            }
+                                            None => {
+                                                *ptr3
+                                                    .add(10 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                        let vec21 = (client_id19.into_bytes()).into_boxed_slice();
+                                        let ptr21 = vec21.as_ptr().cast::<u8>();
+                                        let len21 = vec21.len();
+                                        ::core::mem::forget(vec21);
                                         *ptr3
                                             .add(14 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len18;
+                                            .cast::<usize>() = len21;
                                         *ptr3
                                             .add(13 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr18.cast_mut();
+                                            .cast::<*mut u8>() = ptr21.cast_mut();
+                                        let vec22 = (scopes19.into_bytes()).into_boxed_slice();
+                                        let ptr22 = vec22.as_ptr().cast::<u8>();
+                                        let len22 = vec22.len();
+                                        ::core::mem::forget(vec22);
+                                        *ptr3
+                                            .add(16 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len22;
+                                        *ptr3
+                                            .add(15 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr22.cast_mut();
                                     }
                                     None => {
                                         *ptr3
-                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                            .add(9 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (0i32) as u8;
                                     }
                                 };
                             }
-                            V25::Respond(e) => {
+                            V29::Respond(e) => {
                                 *ptr3.add(0).cast::<u8>() = (2i32) as u8;
                                 let super::super::super::super::pillion::plugin::types::HttpResponse {
-                                    status: status19,
-                                    headers: headers19,
-                                    body: body19,
+                                    status: status23,
+                                    headers: headers23,
+                                    body: body23,
                                 } = e;
                                 *ptr3
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<u16>() = (_rt::as_i32(status19)) as u16;
-                                let vec23 = headers19;
-                                let len23 = vec23.len();
-                                let layout23 = _rt::alloc::Layout::from_size_align(
-                                        vec23.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                    .cast::<u16>() = (_rt::as_i32(status23)) as u16;
+                                let vec27 = headers23;
+                                let len27 = vec27.len();
+                                let layout27 = _rt::alloc::Layout::from_size_align(
+                                        vec27.len() * (4 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result23, _cleanup23) = wit_bindgen::rt::Cleanup::new(
-                                    layout23,
+                                let (result27, _cleanup27) = wit_bindgen::rt::Cleanup::new(
+                                    layout27,
                                 );
-                                if let Some(cleanup) = _cleanup23 {
+                                if let Some(cleanup) = _cleanup27 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec23.into_iter().enumerate() {
-                                    let base = result23
+                                for (i, e) in vec27.into_iter().enumerate() {
+                                    let base = result27
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let super::super::super::super::pillion::plugin::types::Header {
-                                            name: name20,
-                                            value: value20,
+                                            name: name24,
+                                            value: value24,
                                         } = e;
-                                        let vec21 = (name20.into_bytes()).into_boxed_slice();
-                                        let ptr21 = vec21.as_ptr().cast::<u8>();
-                                        let len21 = vec21.len();
-                                        ::core::mem::forget(vec21);
+                                        let vec25 = (name24.into_bytes()).into_boxed_slice();
+                                        let ptr25 = vec25.as_ptr().cast::<u8>();
+                                        let len25 = vec25.len();
+                                        ::core::mem::forget(vec25);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len21;
-                                        *base.add(0).cast::<*mut u8>() = ptr21.cast_mut();
-                                        let vec22 = <_ as Into<_rt::Vec<_>>>::into(value20)
+                                            .cast::<usize>() = len25;
+                                        *base.add(0).cast::<*mut u8>() = ptr25.cast_mut();
+                                        let vec26 = <_ as Into<_rt::Vec<_>>>::into(value24)
                                             .into_boxed_slice();
-                                        let ptr22 = vec22.as_ptr().cast::<u8>();
-                                        let len22 = vec22.len();
-                                        ::core::mem::forget(vec22);
+                                        let ptr26 = vec26.as_ptr().cast::<u8>();
+                                        let len26 = vec26.len();
+                                        ::core::mem::forget(vec26);
                                         *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len22;
+                                            .cast::<usize>() = len26;
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr22.cast_mut();
+                                            .cast::<*mut u8>() = ptr26.cast_mut();
                                     }
                                 }
                                 *ptr3
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len23;
+                                    .cast::<usize>() = len27;
                                 *ptr3
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result23;
-                                let vec24 = <_ as Into<_rt::Vec<_>>>::into(body19)
+                                    .cast::<*mut u8>() = result27;
+                                let vec28 = <_ as Into<_rt::Vec<_>>>::into(body23)
                                     .into_boxed_slice();
-                                let ptr24 = vec24.as_ptr().cast::<u8>();
-                                let len24 = vec24.len();
-                                ::core::mem::forget(vec24);
+                                let ptr28 = vec28.as_ptr().cast::<u8>();
+                                let len28 = vec28.len();
+                                ::core::mem::forget(vec28);
                                 *ptr3
                                     .add(5 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len24;
+                                    .cast::<usize>() = len28;
                                 *ptr3
                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr24.cast_mut();
+                                    .cast::<*mut u8>() = ptr28.cast_mut();
                             }
                         }
                         ptr3
@@ -2793,91 +2864,124 @@ pub mod exports {
                                     len21 * (4 * ::core::mem::size_of::<*const u8>()),
                                     ::core::mem::size_of::<*const u8>(),
                                 );
-                                let l22 = i32::from(
+                                let l22 = *arg0
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l23 = *arg0
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base29 = l22;
+                                let len29 = l23;
+                                for i in 0..len29 {
+                                    let base = base29
+                                        .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let l24 = *base.add(0).cast::<*mut u8>();
+                                        let l25 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l24, l25, 1);
+                                        let l26 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l27 = *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base28 = l26;
+                                        let len28 = l27;
+                                        _rt::cabi_dealloc(base28, len28 * 1, 1);
+                                    }
+                                }
+                                _rt::cabi_dealloc(
+                                    base29,
+                                    len29 * (4 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                );
+                                let l30 = i32::from(
                                     *arg0
-                                        .add(7 * ::core::mem::size_of::<*const u8>())
+                                        .add(9 * ::core::mem::size_of::<*const u8>())
                                         .cast::<u8>(),
                                 );
-                                match l22 {
+                                match l30 {
                                     0 => {}
                                     _ => {
-                                        let l23 = i32::from(
+                                        let l31 = i32::from(
                                             *arg0
-                                                .add(8 * ::core::mem::size_of::<*const u8>())
+                                                .add(10 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<u8>(),
                                         );
-                                        match l23 {
+                                        match l31 {
                                             0 => {}
                                             _ => {
-                                                let l24 = *arg0
-                                                    .add(9 * ::core::mem::size_of::<*const u8>())
+                                                let l32 = *arg0
+                                                    .add(11 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l25 = *arg0
-                                                    .add(10 * ::core::mem::size_of::<*const u8>())
+                                                let l33 = *arg0
+                                                    .add(12 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l24, l25, 1);
+                                                _rt::cabi_dealloc(l32, l33, 1);
                                             }
                                         }
-                                        let l26 = *arg0
-                                            .add(11 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l27 = *arg0
-                                            .add(12 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        _rt::cabi_dealloc(l26, l27, 1);
-                                        let l28 = *arg0
+                                        let l34 = *arg0
                                             .add(13 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l29 = *arg0
+                                        let l35 = *arg0
                                             .add(14 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        _rt::cabi_dealloc(l28, l29, 1);
+                                        _rt::cabi_dealloc(l34, l35, 1);
+                                        let l36 = *arg0
+                                            .add(15 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l37 = *arg0
+                                            .add(16 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l36, l37, 1);
                                     }
                                 }
                             }
                             _ => {
-                                let l30 = *arg0
+                                let l38 = *arg0
                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
-                                let l31 = *arg0
+                                let l39 = *arg0
                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base37 = l30;
-                                let len37 = l31;
-                                for i in 0..len37 {
-                                    let base = base37
+                                let base45 = l38;
+                                let len45 = l39;
+                                for i in 0..len45 {
+                                    let base = base45
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let l32 = *base.add(0).cast::<*mut u8>();
-                                        let l33 = *base
+                                        let l40 = *base.add(0).cast::<*mut u8>();
+                                        let l41 = *base
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        _rt::cabi_dealloc(l32, l33, 1);
-                                        let l34 = *base
+                                        _rt::cabi_dealloc(l40, l41, 1);
+                                        let l42 = *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l35 = *base
+                                        let l43 = *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        let base36 = l34;
-                                        let len36 = l35;
-                                        _rt::cabi_dealloc(base36, len36 * 1, 1);
+                                        let base44 = l42;
+                                        let len44 = l43;
+                                        _rt::cabi_dealloc(base44, len44 * 1, 1);
                                     }
                                 }
                                 _rt::cabi_dealloc(
-                                    base37,
-                                    len37 * (4 * ::core::mem::size_of::<*const u8>()),
+                                    base45,
+                                    len45 * (4 * ::core::mem::size_of::<*const u8>()),
                                     ::core::mem::size_of::<*const u8>(),
                                 );
-                                let l38 = *arg0
+                                let l46 = *arg0
                                     .add(4 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
-                                let l39 = *arg0
+                                let l47 = *arg0
                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base40 = l38;
-                                let len40 = l39;
-                                _rt::cabi_dealloc(base40, len40 * 1, 1);
+                                let base48 = l46;
+                                let len48 = l47;
+                                _rt::cabi_dealloc(base48, len48 * 1, 1);
                             }
                         }
                     }
@@ -2909,10 +3013,10 @@ pub mod exports {
                 struct _RetArea(
                     [::core::mem::MaybeUninit<
                         u8,
-                    >; 15 * ::core::mem::size_of::<*const u8>()],
+                    >; 17 * ::core::mem::size_of::<*const u8>()],
                 );
                 static mut _RET_AREA: _RetArea = _RetArea(
-                    [::core::mem::MaybeUninit::uninit(); 15
+                    [::core::mem::MaybeUninit::uninit(); 17
                         * ::core::mem::size_of::<*const u8>()],
                 );
             }
@@ -2947,16 +3051,17 @@ pub mod exports {
                             )
                         };
                         let ptr3 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        use super::super::super::super::pillion::plugin::types::ResponseDecision as V21;
+                        use super::super::super::super::pillion::plugin::types::ResponseDecision as V25;
                         match result2 {
-                            V21::Continue => {
+                            V25::Continue => {
                                 *ptr3.add(0).cast::<u8>() = (0i32) as u8;
                             }
-                            V21::Modify(e) => {
+                            V25::Modify(e) => {
                                 *ptr3.add(0).cast::<u8>() = (1i32) as u8;
                                 let super::super::super::super::pillion::plugin::types::ResponseEdits {
                                     remove_headers: remove_headers4,
                                     set_headers: set_headers4,
+                                    append_headers: append_headers4,
                                     attributes: attributes4,
                                 } = e;
                                 let vec6 = remove_headers4;
@@ -3040,7 +3145,7 @@ pub mod exports {
                                 *ptr3
                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result10;
-                                let vec14 = attributes4;
+                                let vec14 = append_headers4;
                                 let len14 = vec14.len();
                                 let layout14 = _rt::alloc::Layout::from_size_align(
                                         vec14.len() * (4 * ::core::mem::size_of::<*const u8>()),
@@ -3057,7 +3162,7 @@ pub mod exports {
                                     let base = result14
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let super::super::super::super::pillion::plugin::types::Attribute {
+                                        let super::super::super::super::pillion::plugin::types::Header {
                                             name: name11,
                                             value: value11,
                                         } = e;
@@ -3088,76 +3193,124 @@ pub mod exports {
                                 *ptr3
                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result14;
-                            }
-                            V21::Replace(e) => {
-                                *ptr3.add(0).cast::<u8>() = (2i32) as u8;
-                                let super::super::super::super::pillion::plugin::types::HttpResponse {
-                                    status: status15,
-                                    headers: headers15,
-                                    body: body15,
-                                } = e;
-                                *ptr3
-                                    .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<u16>() = (_rt::as_i32(status15)) as u16;
-                                let vec19 = headers15;
-                                let len19 = vec19.len();
-                                let layout19 = _rt::alloc::Layout::from_size_align(
-                                        vec19.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                let vec18 = attributes4;
+                                let len18 = vec18.len();
+                                let layout18 = _rt::alloc::Layout::from_size_align(
+                                        vec18.len() * (4 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result19, _cleanup19) = wit_bindgen::rt::Cleanup::new(
-                                    layout19,
+                                let (result18, _cleanup18) = wit_bindgen::rt::Cleanup::new(
+                                    layout18,
                                 );
-                                if let Some(cleanup) = _cleanup19 {
+                                if let Some(cleanup) = _cleanup18 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec19.into_iter().enumerate() {
-                                    let base = result19
+                                for (i, e) in vec18.into_iter().enumerate() {
+                                    let base = result18
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let super::super::super::super::pillion::plugin::types::Header {
-                                            name: name16,
-                                            value: value16,
+                                        let super::super::super::super::pillion::plugin::types::Attribute {
+                                            name: name15,
+                                            value: value15,
                                         } = e;
-                                        let vec17 = (name16.into_bytes()).into_boxed_slice();
+                                        let vec16 = (name15.into_bytes()).into_boxed_slice();
+                                        let ptr16 = vec16.as_ptr().cast::<u8>();
+                                        let len16 = vec16.len();
+                                        ::core::mem::forget(vec16);
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len16;
+                                        *base.add(0).cast::<*mut u8>() = ptr16.cast_mut();
+                                        let vec17 = <_ as Into<_rt::Vec<_>>>::into(value15)
+                                            .into_boxed_slice();
                                         let ptr17 = vec17.as_ptr().cast::<u8>();
                                         let len17 = vec17.len();
                                         ::core::mem::forget(vec17);
                                         *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len17;
-                                        *base.add(0).cast::<*mut u8>() = ptr17.cast_mut();
-                                        let vec18 = <_ as Into<_rt::Vec<_>>>::into(value16)
-                                            .into_boxed_slice();
-                                        let ptr18 = vec18.as_ptr().cast::<u8>();
-                                        let len18 = vec18.len();
-                                        ::core::mem::forget(vec18);
-                                        *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len18;
+                                            .cast::<usize>() = len17;
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr18.cast_mut();
+                                            .cast::<*mut u8>() = ptr17.cast_mut();
+                                    }
+                                }
+                                *ptr3
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len18;
+                                *ptr3
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = result18;
+                            }
+                            V25::Replace(e) => {
+                                *ptr3.add(0).cast::<u8>() = (2i32) as u8;
+                                let super::super::super::super::pillion::plugin::types::HttpResponse {
+                                    status: status19,
+                                    headers: headers19,
+                                    body: body19,
+                                } = e;
+                                *ptr3
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<u16>() = (_rt::as_i32(status19)) as u16;
+                                let vec23 = headers19;
+                                let len23 = vec23.len();
+                                let layout23 = _rt::alloc::Layout::from_size_align(
+                                        vec23.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                        ::core::mem::size_of::<*const u8>(),
+                                    )
+                                    .unwrap();
+                                let (result23, _cleanup23) = wit_bindgen::rt::Cleanup::new(
+                                    layout23,
+                                );
+                                if let Some(cleanup) = _cleanup23 {
+                                    cleanup.forget();
+                                }
+                                for (i, e) in vec23.into_iter().enumerate() {
+                                    let base = result23
+                                        .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let super::super::super::super::pillion::plugin::types::Header {
+                                            name: name20,
+                                            value: value20,
+                                        } = e;
+                                        let vec21 = (name20.into_bytes()).into_boxed_slice();
+                                        let ptr21 = vec21.as_ptr().cast::<u8>();
+                                        let len21 = vec21.len();
+                                        ::core::mem::forget(vec21);
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len21;
+                                        *base.add(0).cast::<*mut u8>() = ptr21.cast_mut();
+                                        let vec22 = <_ as Into<_rt::Vec<_>>>::into(value20)
+                                            .into_boxed_slice();
+                                        let ptr22 = vec22.as_ptr().cast::<u8>();
+                                        let len22 = vec22.len();
+                                        ::core::mem::forget(vec22);
+                                        *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len22;
+                                        *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr22.cast_mut();
                                     }
                                 }
                                 *ptr3
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len19;
+                                    .cast::<usize>() = len23;
                                 *ptr3
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result19;
-                                let vec20 = <_ as Into<_rt::Vec<_>>>::into(body15)
+                                    .cast::<*mut u8>() = result23;
+                                let vec24 = <_ as Into<_rt::Vec<_>>>::into(body19)
                                     .into_boxed_slice();
-                                let ptr20 = vec20.as_ptr().cast::<u8>();
-                                let len20 = vec20.len();
-                                ::core::mem::forget(vec20);
+                                let ptr24 = vec24.as_ptr().cast::<u8>();
+                                let len24 = vec24.len();
+                                ::core::mem::forget(vec24);
                                 *ptr3
                                     .add(5 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len20;
+                                    .cast::<usize>() = len24;
                                 *ptr3
                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr20.cast_mut();
+                                    .cast::<*mut u8>() = ptr24.cast_mut();
                             }
                         }
                         ptr3
@@ -3261,13 +3414,11 @@ pub mod exports {
                                     len21 * (4 * ::core::mem::size_of::<*const u8>()),
                                     ::core::mem::size_of::<*const u8>(),
                                 );
-                            }
-                            _ => {
                                 let l22 = *arg0
-                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
                                 let l23 = *arg0
-                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
                                 let base29 = l22;
                                 let len29 = l23;
@@ -3296,15 +3447,50 @@ pub mod exports {
                                     len29 * (4 * ::core::mem::size_of::<*const u8>()),
                                     ::core::mem::size_of::<*const u8>(),
                                 );
+                            }
+                            _ => {
                                 let l30 = *arg0
-                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
                                 let l31 = *arg0
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base37 = l30;
+                                let len37 = l31;
+                                for i in 0..len37 {
+                                    let base = base37
+                                        .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let l32 = *base.add(0).cast::<*mut u8>();
+                                        let l33 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l32, l33, 1);
+                                        let l34 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l35 = *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base36 = l34;
+                                        let len36 = l35;
+                                        _rt::cabi_dealloc(base36, len36 * 1, 1);
+                                    }
+                                }
+                                _rt::cabi_dealloc(
+                                    base37,
+                                    len37 * (4 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                );
+                                let l38 = *arg0
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l39 = *arg0
                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base32 = l30;
-                                let len32 = l31;
-                                _rt::cabi_dealloc(base32, len32 * 1, 1);
+                                let base40 = l38;
+                                let len40 = l39;
+                                _rt::cabi_dealloc(base40, len40 * 1, 1);
                             }
                         }
                     }
@@ -3339,14 +3525,16 @@ pub mod exports {
                 struct _RetArea(
                     [::core::mem::MaybeUninit<
                         u8,
-                    >; 7 * ::core::mem::size_of::<*const u8>()],
+                    >; 9 * ::core::mem::size_of::<*const u8>()],
                 );
                 static mut _RET_AREA: _RetArea = _RetArea(
-                    [::core::mem::MaybeUninit::uninit(); 7
+                    [::core::mem::MaybeUninit::uninit(); 9
                         * ::core::mem::size_of::<*const u8>()],
                 );
             }
-            /// When the last byte of the response is out, or the client is gone.
+            /// When the last byte of the response has left, or the client is gone. It runs after the response
+            /// and delays nobody; where completion hooks are slower than the traffic, some are dropped and
+            /// counted.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod completion {
                 #[used]
@@ -3550,8 +3738,8 @@ mod _rt {
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2052] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe7\x0e\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2084] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x87\x0f\x01A\x02\x01\
 A\x14\x01B\x04\x01p}\x01k\0\x01@\x01\x04names\0\x01\x04\0\x05field\x01\x02\x03\0\
 \x1cpillion:plugin/current@0.1.0\x05\0\x01B\x04\x01m\x05\x05trace\x05debug\x04in\
 fo\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\
@@ -3583,19 +3771,19 @@ wrong-algorithm\x0dbad-signature\x04\0\x0cverify-error\x03\0\x02\x01p}\x01j\0\x0
 \x1b\x01p}\x01r\x02\x04names\x05value\0\x04\0\x06header\x03\0\x01\x01r\x02\x04na\
 mes\x05value\0\x04\0\x09attribute\x03\0\x03\x01ks\x01r\x03\x07user-id\x05\x09cli\
 ent-ids\x06scopess\x04\0\x06caller\x03\0\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01\
-r\x04\x0eremove-headers\x08\x0bset-headers\x09\x0aattributes\x0a\x06caller\x0b\x04\
-\0\x05edits\x03\0\x0c\x01r\x03\x06status{\x07headers\x09\x04body\0\x04\0\x0dhttp\
--response\x03\0\x0e\x01q\x03\x08continue\0\0\x06modify\x01\x0d\0\x07respond\x01\x0f\
-\0\x04\0\x08decision\x03\0\x10\x01r\x03\x0eremove-headers\x08\x0bset-headers\x09\
-\x0aattributes\x0a\x04\0\x0eresponse-edits\x03\0\x12\x01q\x03\x08continue\0\0\x06\
-modify\x01\x13\0\x07replace\x01\x0f\0\x04\0\x11response-decision\x03\0\x14\x01k\x08\
-\x01r\x08\x04names\x07versions\x0bdescriptions\x07request\x16\x08response\x16\x0a\
-completion\x16\x06grants\x08\x0dconfig-schemas\x04\0\x0adescriptor\x03\0\x17\x01\
-r\x02\x03keys\x06reasons\x04\0\x0cconfig-error\x03\0\x19\x03\0\x1apillion:plugin\
-/types@0.1.0\x05\x09\x04\0;pillion:plugin/plugin-with-all-of-its-exports-removed\
-@0.1.0\x04\0\x0b,\x01\0&plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09pro\
-ducers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x06\
-0.61.1";
+r\x05\x0eremove-headers\x08\x0bset-headers\x09\x0eappend-headers\x09\x0aattribut\
+es\x0a\x06caller\x0b\x04\0\x05edits\x03\0\x0c\x01r\x03\x06status{\x07headers\x09\
+\x04body\0\x04\0\x0dhttp-response\x03\0\x0e\x01q\x03\x08continue\0\0\x06modify\x01\
+\x0d\0\x07respond\x01\x0f\0\x04\0\x08decision\x03\0\x10\x01r\x04\x0eremove-heade\
+rs\x08\x0bset-headers\x09\x0eappend-headers\x09\x0aattributes\x0a\x04\0\x0erespo\
+nse-edits\x03\0\x12\x01q\x03\x08continue\0\0\x06modify\x01\x13\0\x07replace\x01\x0f\
+\0\x04\0\x11response-decision\x03\0\x14\x01k\x08\x01r\x08\x04names\x07versions\x0b\
+descriptions\x07request\x16\x08response\x16\x0acompletion\x16\x06grants\x08\x0dc\
+onfig-schemas\x04\0\x0adescriptor\x03\0\x17\x01r\x02\x03keys\x06reasons\x04\0\x0c\
+config-error\x03\0\x19\x03\0\x1apillion:plugin/types@0.1.0\x05\x09\x04\0;pillion\
+:plugin/plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-wit\
+h-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {
@@ -3604,8 +3792,8 @@ pub fn __link_custom_section_describing_imports() {
 
 /// Describes a component that exports `lifecycle`.
 #[rustfmt::skip]
-pub const LIFECYCLE_WORLD: [u8; 2149] = *b"\
-\x00asm\x0d\x00\x01\x00\x00\x19\x16wit-component-encoding\x04\x00\x07\xf6\x0f\x01A\
+pub const LIFECYCLE_WORLD: [u8; 2181] = *b"\
+\x00asm\x0d\x00\x01\x00\x00\x19\x16wit-component-encoding\x04\x00\x07\x96\x10\x01A\
 \x02\x01A\x18\x01B\x04\x01p}\x01k\x00\x01@\x01\x04names\x00\x01\x04\x00\x05field\x01\x02\x03\x00\x1cpil\
 lion:plugin/current@0.1.0\x05\x00\x01B\x04\x01m\x05\x05trace\x05\
 debug\x04info\x04warn\x05error\x04\x00\x05level\x03\x00\x00\x01@\x02\x05leve\
@@ -3640,31 +3828,32 @@ e\x04\x09signature\x04\x00\x05\x04\x00\x06verify\x01\x06\x03\x00\x1bpillion:plu\
 gin/crypto@0.1.0\x05\x08\x01B\x1b\x01p}\x01r\x02\x04names\x05value\x00\
 \x04\x00\x06header\x03\x00\x01\x01r\x02\x04names\x05value\x00\x04\x00\x09attribute\
 \x03\x00\x03\x01ks\x01r\x03\x07user-id\x05\x09client-ids\x06scopess\x04\x00\x06\
-caller\x03\x00\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01r\x04\x0eremove-headers\x08\
-\x0bset-headers\x09\x0aattributes\x0a\x06caller\x0b\x04\x00\x05edit\
-s\x03\x00\x0c\x01r\x03\x06status{\x07headers\x09\x04body\x00\x04\x00\x0dhttp-re\
-sponse\x03\x00\x0e\x01q\x03\x08continue\x00\x00\x06modify\x01\x0d\x00\x07respon\
-d\x01\x0f\x00\x04\x00\x08decision\x03\x00\x10\x01r\x03\x0eremove-headers\x08\x0bse\
-t-headers\x09\x0aattributes\x0a\x04\x00\x0eresponse-edits\x03\
-\x00\x12\x01q\x03\x08continue\x00\x00\x06modify\x01\x13\x00\x07replace\x01\x0f\x00\x04\x00\x11\
-response-decision\x03\x00\x14\x01k\x08\x01r\x08\x04names\x07version\
-s\x0bdescriptions\x07request\x16\x08response\x16\x0acomple\
-tion\x16\x06grants\x08\x0dconfig-schemas\x04\x00\x0adescripto\
-r\x03\x00\x17\x01r\x02\x03keys\x06reasons\x04\x00\x0cconfig-error\x03\x00\x19\x03\x00\
-\x1apillion:plugin/types@0.1.0\x05\x09\x02\x03\x00\x09\x0adescri\
-ptor\x02\x03\x00\x09\x0cconfig-error\x01B\x0a\x02\x03\x02\x01\x0a\x04\x00\x0adescript\
-or\x03\x00\x00\x02\x03\x02\x01\x0b\x04\x00\x0cconfig-error\x03\x00\x02\x01@\x00\x00\x01\x04\x00\x08desc\
-ribe\x01\x04\x01p\x03\x01j\x00\x01\x05\x01@\x01\x04jsons\x00\x06\x04\x00\x09configure\x01\x07\x04\
-\x00\x1epillion:plugin/lifecycle@0.1.0\x05\x0c\x04\x00%pil\
-lion:plugin/plugin-lifecycle@0.1.0\x04\x00\x0b\x16\x01\x00\
-\x10plugin-lifecycle\x03\x00\x00\x00/\x09producers\x01\x0cproces\
-sed-by\x01\x0dwit-component\x070.258.3\
+caller\x03\x00\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01r\x05\x0eremove-headers\x08\
+\x0bset-headers\x09\x0eappend-headers\x09\x0aattributes\
+\x0a\x06caller\x0b\x04\x00\x05edits\x03\x00\x0c\x01r\x03\x06status{\x07headers\x09\
+\x04body\x00\x04\x00\x0dhttp-response\x03\x00\x0e\x01q\x03\x08continue\x00\x00\x06\
+modify\x01\x0d\x00\x07respond\x01\x0f\x00\x04\x00\x08decision\x03\x00\x10\x01r\x04\x0ere\
+move-headers\x08\x0bset-headers\x09\x0eappend-header\
+s\x09\x0aattributes\x0a\x04\x00\x0eresponse-edits\x03\x00\x12\x01q\x03\x08co\
+ntinue\x00\x00\x06modify\x01\x13\x00\x07replace\x01\x0f\x00\x04\x00\x11response\
+-decision\x03\x00\x14\x01k\x08\x01r\x08\x04names\x07versions\x0bdescri\
+ptions\x07request\x16\x08response\x16\x0acompletion\x16\x06gr\
+ants\x08\x0dconfig-schemas\x04\x00\x0adescriptor\x03\x00\x17\x01r\x02\x03\
+keys\x06reasons\x04\x00\x0cconfig-error\x03\x00\x19\x03\x00\x1apillion\
+:plugin/types@0.1.0\x05\x09\x02\x03\x00\x09\x0adescriptor\x02\x03\x00\x09\
+\x0cconfig-error\x01B\x0a\x02\x03\x02\x01\x0a\x04\x00\x0adescriptor\x03\x00\x00\x02\x03\x02\
+\x01\x0b\x04\x00\x0cconfig-error\x03\x00\x02\x01@\x00\x00\x01\x04\x00\x08describe\x01\x04\x01p\
+\x03\x01j\x00\x01\x05\x01@\x01\x04jsons\x00\x06\x04\x00\x09configure\x01\x07\x04\x00\x1epillio\
+n:plugin/lifecycle@0.1.0\x05\x0c\x04\x00%pillion:plu\
+gin/plugin-lifecycle@0.1.0\x04\x00\x0b\x16\x01\x00\x10plugin-\
+lifecycle\x03\x00\x00\x00/\x09producers\x01\x0cprocessed-by\x01\x0d\
+wit-component\x070.258.3\
 ";
 
 /// Describes a component that exports `request`.
 #[rustfmt::skip]
-pub const REQUEST_WORLD: [u8; 2088] = *b"\
-\x00asm\x0d\x00\x01\x00\x00\x19\x16wit-component-encoding\x04\x00\x07\xbb\x0f\x01A\
+pub const REQUEST_WORLD: [u8; 2120] = *b"\
+\x00asm\x0d\x00\x01\x00\x00\x19\x16wit-component-encoding\x04\x00\x07\xdb\x0f\x01A\
 \x02\x01A\x17\x01B\x04\x01p}\x01k\x00\x01@\x01\x04names\x00\x01\x04\x00\x05field\x01\x02\x03\x00\x1cpil\
 lion:plugin/current@0.1.0\x05\x00\x01B\x04\x01m\x05\x05trace\x05\
 debug\x04info\x04warn\x05error\x04\x00\x05level\x03\x00\x00\x01@\x02\x05leve\
@@ -3699,30 +3888,30 @@ e\x04\x09signature\x04\x00\x05\x04\x00\x06verify\x01\x06\x03\x00\x1bpillion:plu\
 gin/crypto@0.1.0\x05\x08\x01B\x1b\x01p}\x01r\x02\x04names\x05value\x00\
 \x04\x00\x06header\x03\x00\x01\x01r\x02\x04names\x05value\x00\x04\x00\x09attribute\
 \x03\x00\x03\x01ks\x01r\x03\x07user-id\x05\x09client-ids\x06scopess\x04\x00\x06\
-caller\x03\x00\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01r\x04\x0eremove-headers\x08\
-\x0bset-headers\x09\x0aattributes\x0a\x06caller\x0b\x04\x00\x05edit\
-s\x03\x00\x0c\x01r\x03\x06status{\x07headers\x09\x04body\x00\x04\x00\x0dhttp-re\
-sponse\x03\x00\x0e\x01q\x03\x08continue\x00\x00\x06modify\x01\x0d\x00\x07respon\
-d\x01\x0f\x00\x04\x00\x08decision\x03\x00\x10\x01r\x03\x0eremove-headers\x08\x0bse\
-t-headers\x09\x0aattributes\x0a\x04\x00\x0eresponse-edits\x03\
-\x00\x12\x01q\x03\x08continue\x00\x00\x06modify\x01\x13\x00\x07replace\x01\x0f\x00\x04\x00\x11\
-response-decision\x03\x00\x14\x01k\x08\x01r\x08\x04names\x07version\
-s\x0bdescriptions\x07request\x16\x08response\x16\x0acomple\
-tion\x16\x06grants\x08\x0dconfig-schemas\x04\x00\x0adescripto\
-r\x03\x00\x17\x01r\x02\x03keys\x06reasons\x04\x00\x0cconfig-error\x03\x00\x19\x03\x00\
-\x1apillion:plugin/types@0.1.0\x05\x09\x02\x03\x00\x09\x08decisi\
-on\x01B\x06\x02\x03\x02\x01\x0a\x04\x00\x08decision\x03\x00\x00\x01p}\x01py\x01@\x02\x06fields\
-\x02\x04ends\x03\x00\x01\x04\x00\x0aon-request\x01\x04\x04\x00\x1cpillion:plugi\
-n/request@0.1.0\x05\x0b\x04\x00#pillion:plugin/plugi\
-n-request@0.1.0\x04\x00\x0b\x14\x01\x00\x0eplugin-request\x03\x00\x00\x00\
-/\x09producers\x01\x0cprocessed-by\x01\x0dwit-component\
-\x070.258.3\
+caller\x03\x00\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01r\x05\x0eremove-headers\x08\
+\x0bset-headers\x09\x0eappend-headers\x09\x0aattributes\
+\x0a\x06caller\x0b\x04\x00\x05edits\x03\x00\x0c\x01r\x03\x06status{\x07headers\x09\
+\x04body\x00\x04\x00\x0dhttp-response\x03\x00\x0e\x01q\x03\x08continue\x00\x00\x06\
+modify\x01\x0d\x00\x07respond\x01\x0f\x00\x04\x00\x08decision\x03\x00\x10\x01r\x04\x0ere\
+move-headers\x08\x0bset-headers\x09\x0eappend-header\
+s\x09\x0aattributes\x0a\x04\x00\x0eresponse-edits\x03\x00\x12\x01q\x03\x08co\
+ntinue\x00\x00\x06modify\x01\x13\x00\x07replace\x01\x0f\x00\x04\x00\x11response\
+-decision\x03\x00\x14\x01k\x08\x01r\x08\x04names\x07versions\x0bdescri\
+ptions\x07request\x16\x08response\x16\x0acompletion\x16\x06gr\
+ants\x08\x0dconfig-schemas\x04\x00\x0adescriptor\x03\x00\x17\x01r\x02\x03\
+keys\x06reasons\x04\x00\x0cconfig-error\x03\x00\x19\x03\x00\x1apillion\
+:plugin/types@0.1.0\x05\x09\x02\x03\x00\x09\x08decision\x01B\x06\x02\x03\x02\
+\x01\x0a\x04\x00\x08decision\x03\x00\x00\x01p}\x01py\x01@\x02\x06fields\x02\x04ends\x03\x00\
+\x01\x04\x00\x0aon-request\x01\x04\x04\x00\x1cpillion:plugin/reques\
+t@0.1.0\x05\x0b\x04\x00#pillion:plugin/plugin-reques\
+t@0.1.0\x04\x00\x0b\x14\x01\x00\x0eplugin-request\x03\x00\x00\x00/\x09produc\
+ers\x01\x0cprocessed-by\x01\x0dwit-component\x070.258.3\
 ";
 
 /// Describes a component that exports `response`.
 #[rustfmt::skip]
-pub const RESPONSE_WORLD: [u8; 2110] = *b"\
-\x00asm\x0d\x00\x01\x00\x00\x19\x16wit-component-encoding\x04\x00\x07\xd0\x0f\x01A\
+pub const RESPONSE_WORLD: [u8; 2142] = *b"\
+\x00asm\x0d\x00\x01\x00\x00\x19\x16wit-component-encoding\x04\x00\x07\xf0\x0f\x01A\
 \x02\x01A\x17\x01B\x04\x01p}\x01k\x00\x01@\x01\x04names\x00\x01\x04\x00\x05field\x01\x02\x03\x00\x1cpil\
 lion:plugin/current@0.1.0\x05\x00\x01B\x04\x01m\x05\x05trace\x05\
 debug\x04info\x04warn\x05error\x04\x00\x05level\x03\x00\x00\x01@\x02\x05leve\
@@ -3757,30 +3946,31 @@ e\x04\x09signature\x04\x00\x05\x04\x00\x06verify\x01\x06\x03\x00\x1bpillion:plu\
 gin/crypto@0.1.0\x05\x08\x01B\x1b\x01p}\x01r\x02\x04names\x05value\x00\
 \x04\x00\x06header\x03\x00\x01\x01r\x02\x04names\x05value\x00\x04\x00\x09attribute\
 \x03\x00\x03\x01ks\x01r\x03\x07user-id\x05\x09client-ids\x06scopess\x04\x00\x06\
-caller\x03\x00\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01r\x04\x0eremove-headers\x08\
-\x0bset-headers\x09\x0aattributes\x0a\x06caller\x0b\x04\x00\x05edit\
-s\x03\x00\x0c\x01r\x03\x06status{\x07headers\x09\x04body\x00\x04\x00\x0dhttp-re\
-sponse\x03\x00\x0e\x01q\x03\x08continue\x00\x00\x06modify\x01\x0d\x00\x07respon\
-d\x01\x0f\x00\x04\x00\x08decision\x03\x00\x10\x01r\x03\x0eremove-headers\x08\x0bse\
-t-headers\x09\x0aattributes\x0a\x04\x00\x0eresponse-edits\x03\
-\x00\x12\x01q\x03\x08continue\x00\x00\x06modify\x01\x13\x00\x07replace\x01\x0f\x00\x04\x00\x11\
-response-decision\x03\x00\x14\x01k\x08\x01r\x08\x04names\x07version\
-s\x0bdescriptions\x07request\x16\x08response\x16\x0acomple\
-tion\x16\x06grants\x08\x0dconfig-schemas\x04\x00\x0adescripto\
-r\x03\x00\x17\x01r\x02\x03keys\x06reasons\x04\x00\x0cconfig-error\x03\x00\x19\x03\x00\
-\x1apillion:plugin/types@0.1.0\x05\x09\x02\x03\x00\x09\x11respon\
-se-decision\x01B\x06\x02\x03\x02\x01\x0a\x04\x00\x11response-decision\x03\
-\x00\x00\x01p}\x01py\x01@\x02\x06fields\x02\x04ends\x03\x00\x01\x04\x00\x0bon-respons\
-e\x01\x04\x04\x00\x1dpillion:plugin/response@0.1.0\x05\x0b\x04\x00$\
-pillion:plugin/plugin-response@0.1.0\x04\x00\x0b\x15\
-\x01\x00\x0fplugin-response\x03\x00\x00\x00/\x09producers\x01\x0cproce\
-ssed-by\x01\x0dwit-component\x070.258.3\
+caller\x03\x00\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01r\x05\x0eremove-headers\x08\
+\x0bset-headers\x09\x0eappend-headers\x09\x0aattributes\
+\x0a\x06caller\x0b\x04\x00\x05edits\x03\x00\x0c\x01r\x03\x06status{\x07headers\x09\
+\x04body\x00\x04\x00\x0dhttp-response\x03\x00\x0e\x01q\x03\x08continue\x00\x00\x06\
+modify\x01\x0d\x00\x07respond\x01\x0f\x00\x04\x00\x08decision\x03\x00\x10\x01r\x04\x0ere\
+move-headers\x08\x0bset-headers\x09\x0eappend-header\
+s\x09\x0aattributes\x0a\x04\x00\x0eresponse-edits\x03\x00\x12\x01q\x03\x08co\
+ntinue\x00\x00\x06modify\x01\x13\x00\x07replace\x01\x0f\x00\x04\x00\x11response\
+-decision\x03\x00\x14\x01k\x08\x01r\x08\x04names\x07versions\x0bdescri\
+ptions\x07request\x16\x08response\x16\x0acompletion\x16\x06gr\
+ants\x08\x0dconfig-schemas\x04\x00\x0adescriptor\x03\x00\x17\x01r\x02\x03\
+keys\x06reasons\x04\x00\x0cconfig-error\x03\x00\x19\x03\x00\x1apillion\
+:plugin/types@0.1.0\x05\x09\x02\x03\x00\x09\x11response-decis\
+ion\x01B\x06\x02\x03\x02\x01\x0a\x04\x00\x11response-decision\x03\x00\x00\x01p}\x01py\
+\x01@\x02\x06fields\x02\x04ends\x03\x00\x01\x04\x00\x0bon-response\x01\x04\x04\x00\x1dpi\
+llion:plugin/response@0.1.0\x05\x0b\x04\x00$pillion:\
+plugin/plugin-response@0.1.0\x04\x00\x0b\x15\x01\x00\x0fplugi\
+n-response\x03\x00\x00\x00/\x09producers\x01\x0cprocessed-by\x01\
+\x0dwit-component\x070.258.3\
 ";
 
 /// Describes a component that exports `completion`.
 #[rustfmt::skip]
-pub const COMPLETION_WORLD: [u8; 2066] = *b"\
-\x00asm\x0d\x00\x01\x00\x00\x19\x16wit-component-encoding\x04\x00\x07\xa2\x0f\x01A\
+pub const COMPLETION_WORLD: [u8; 2098] = *b"\
+\x00asm\x0d\x00\x01\x00\x00\x19\x16wit-component-encoding\x04\x00\x07\xc2\x0f\x01A\
 \x02\x01A\x16\x01B\x04\x01p}\x01k\x00\x01@\x01\x04names\x00\x01\x04\x00\x05field\x01\x02\x03\x00\x1cpil\
 lion:plugin/current@0.1.0\x05\x00\x01B\x04\x01m\x05\x05trace\x05\
 debug\x04info\x04warn\x05error\x04\x00\x05level\x03\x00\x00\x01@\x02\x05leve\
@@ -3815,21 +4005,22 @@ e\x04\x09signature\x04\x00\x05\x04\x00\x06verify\x01\x06\x03\x00\x1bpillion:plu\
 gin/crypto@0.1.0\x05\x08\x01B\x1b\x01p}\x01r\x02\x04names\x05value\x00\
 \x04\x00\x06header\x03\x00\x01\x01r\x02\x04names\x05value\x00\x04\x00\x09attribute\
 \x03\x00\x03\x01ks\x01r\x03\x07user-id\x05\x09client-ids\x06scopess\x04\x00\x06\
-caller\x03\x00\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01r\x04\x0eremove-headers\x08\
-\x0bset-headers\x09\x0aattributes\x0a\x06caller\x0b\x04\x00\x05edit\
-s\x03\x00\x0c\x01r\x03\x06status{\x07headers\x09\x04body\x00\x04\x00\x0dhttp-re\
-sponse\x03\x00\x0e\x01q\x03\x08continue\x00\x00\x06modify\x01\x0d\x00\x07respon\
-d\x01\x0f\x00\x04\x00\x08decision\x03\x00\x10\x01r\x03\x0eremove-headers\x08\x0bse\
-t-headers\x09\x0aattributes\x0a\x04\x00\x0eresponse-edits\x03\
-\x00\x12\x01q\x03\x08continue\x00\x00\x06modify\x01\x13\x00\x07replace\x01\x0f\x00\x04\x00\x11\
-response-decision\x03\x00\x14\x01k\x08\x01r\x08\x04names\x07version\
-s\x0bdescriptions\x07request\x16\x08response\x16\x0acomple\
-tion\x16\x06grants\x08\x0dconfig-schemas\x04\x00\x0adescripto\
-r\x03\x00\x17\x01r\x02\x03keys\x06reasons\x04\x00\x0cconfig-error\x03\x00\x19\x03\x00\
-\x1apillion:plugin/types@0.1.0\x05\x09\x01B\x04\x01p}\x01py\x01@\
-\x02\x06fields\x00\x04ends\x01\x01\x00\x04\x00\x0bon-complete\x01\x02\x04\x00\x1fpill\
-ion:plugin/completion@0.1.0\x05\x0a\x04\x00&pillion:\
-plugin/plugin-completion@0.1.0\x04\x00\x0b\x17\x01\x00\x11plu\
-gin-completion\x03\x00\x00\x00/\x09producers\x01\x0cprocessed\
--by\x01\x0dwit-component\x070.258.3\
+caller\x03\x00\x06\x01ps\x01p\x02\x01p\x04\x01k\x07\x01r\x05\x0eremove-headers\x08\
+\x0bset-headers\x09\x0eappend-headers\x09\x0aattributes\
+\x0a\x06caller\x0b\x04\x00\x05edits\x03\x00\x0c\x01r\x03\x06status{\x07headers\x09\
+\x04body\x00\x04\x00\x0dhttp-response\x03\x00\x0e\x01q\x03\x08continue\x00\x00\x06\
+modify\x01\x0d\x00\x07respond\x01\x0f\x00\x04\x00\x08decision\x03\x00\x10\x01r\x04\x0ere\
+move-headers\x08\x0bset-headers\x09\x0eappend-header\
+s\x09\x0aattributes\x0a\x04\x00\x0eresponse-edits\x03\x00\x12\x01q\x03\x08co\
+ntinue\x00\x00\x06modify\x01\x13\x00\x07replace\x01\x0f\x00\x04\x00\x11response\
+-decision\x03\x00\x14\x01k\x08\x01r\x08\x04names\x07versions\x0bdescri\
+ptions\x07request\x16\x08response\x16\x0acompletion\x16\x06gr\
+ants\x08\x0dconfig-schemas\x04\x00\x0adescriptor\x03\x00\x17\x01r\x02\x03\
+keys\x06reasons\x04\x00\x0cconfig-error\x03\x00\x19\x03\x00\x1apillion\
+:plugin/types@0.1.0\x05\x09\x01B\x04\x01p}\x01py\x01@\x02\x06fields\
+\x00\x04ends\x01\x01\x00\x04\x00\x0bon-complete\x01\x02\x04\x00\x1fpillion:plug\
+in/completion@0.1.0\x05\x0a\x04\x00&pillion:plugin/p\
+lugin-completion@0.1.0\x04\x00\x0b\x17\x01\x00\x11plugin-comp\
+letion\x03\x00\x00\x00/\x09producers\x01\x0cprocessed-by\x01\x0dwit\
+-component\x070.258.3\
 ";

@@ -12,6 +12,7 @@ impl Edits {
         Self {
             remove_headers: Vec::new(),
             set_headers: Vec::new(),
+            append_headers: Vec::new(),
             attributes: Vec::new(),
             caller: None,
         }
@@ -21,6 +22,13 @@ impl Edits {
     #[must_use]
     pub fn set_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.set_headers.push(Header { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// Adds one more value of a header, beside those that are there: for `set-cookie`, `vary`.
+    #[must_use]
+    pub fn append_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.append_headers.push(Header { name: name.into(), value: value.into() });
         self
     }
 
@@ -55,13 +63,25 @@ impl Default for Edits {
 impl ResponseEdits {
     /// No change yet.
     pub const fn new() -> Self {
-        Self { remove_headers: Vec::new(), set_headers: Vec::new(), attributes: Vec::new() }
+        Self {
+            remove_headers: Vec::new(),
+            set_headers: Vec::new(),
+            append_headers: Vec::new(),
+            attributes: Vec::new(),
+        }
     }
 
     /// Replaces every value of a header; twice with one name gives two values.
     #[must_use]
     pub fn set_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.set_headers.push(Header { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// Adds one more value of a header, beside those that are there: for `set-cookie`, `vary`.
+    #[must_use]
+    pub fn append_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.append_headers.push(Header { name: name.into(), value: value.into() });
         self
     }
 

@@ -9,6 +9,8 @@ pub enum Kind {
     Bytes,
     /// Eight bytes, little-endian.
     U64,
+    /// Values of one header, kept apart; see [`Values`].
+    List,
 }
 
 /// The first phase in which a field exists.
@@ -53,20 +55,22 @@ const SPECS: &[Spec] = &[
     always("span-id", Kind::Text, Phase::Request),
     always("time", Kind::U64, Phase::Request),
     maybe("header:", Kind::Bytes, Phase::Request),
+    maybe("header-list:", Kind::List, Phase::Request),
     maybe("attribute:", Kind::Bytes, Phase::Request),
     maybe("caller.user-id", Kind::Text, Phase::Request),
     maybe("caller.client-id", Kind::Text, Phase::Request),
     maybe("caller.scopes", Kind::Text, Phase::Request),
     always("status", Kind::U64, Phase::Response),
     maybe("response-header:", Kind::Bytes, Phase::Response),
+    maybe("response-header-list:", Kind::List, Phase::Response),
     always("duration-us", Kind::U64, Phase::Response),
     always("response-bytes", Kind::U64, Phase::Completion),
     always("ended-by", Kind::Text, Phase::Completion),
     always("decisions", Kind::Text, Phase::Completion),
 ];
 
-/// A Rust type that a field can be read as: `&str` (text), `&[u8]` (bytes), `u64`, or an
-/// `Option` of one of them.
+/// A Rust type that a field can be read as: `&str` (text), `&[u8]` (bytes), `u64`, [`Values`]
+/// (lists), or an `Option` of one of them.
 pub trait Value<'a>: Sized {
     /// What the field must hold.
     const KIND: Kind;
@@ -102,6 +106,43 @@ impl<'a> Value<'a> for u64 {
     fn read(name: &str, raw: Option<&'a [u8]>) -> Self {
         let raw = raw.unwrap_or_else(|| broken(name, "is absent"));
         raw.try_into().map_or_else(|_| broken(name, "is not of eight bytes"), u64::from_le_bytes)
+    }
+}
+
+/// All values of one header, in their order: what `header-list:NAME` and
+/// `response-header-list:NAME` hold. An iterator that copies nothing.
+///
+/// ```
+/// pillion_plugin::fields! {
+///     struct Answered<'a> {
+///         cookies: Option<pillion_plugin::Values<'a>> = "response-header-list:set-cookie",
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values<'a>(&'a [u8]);
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let Some((value, rest)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+        else {
+            broken("header-list", "ends within a value")
+        };
+        self.0 = rest;
+        Some(value)
+    }
+}
+
+impl<'a> Value<'a> for Values<'a> {
+    const KIND: Kind = Kind::List;
+    const OPTIONAL: bool = false;
+    #[inline]
+    fn read(name: &str, raw: Option<&'a [u8]>) -> Self {
+        Self(raw.unwrap_or_else(|| broken(name, "is absent")))
     }
 }
 
@@ -184,14 +225,22 @@ fn broken(name: &str, what: &str) -> ! {
 #[doc(hidden)]
 #[expect(clippy::panic, reason = "runs in the compiler only")]
 pub const fn checked<'a, V: Value<'a>>(name: &'static str) -> &'static str {
+    assert!(
+        !names_field(name.as_bytes(), b"response-header:set-cookie"),
+        "several `set-cookie` headers cannot be joined: read `response-header-list:set-cookie`"
+    );
     let Some(spec) = find(name) else {
         panic!("no such field: see the table of `types` in the contract, wit/v0.1/types.wit")
     };
     match (spec.kind, V::KIND) {
-        (Kind::Text, Kind::Text) | (Kind::Bytes, Kind::Bytes) | (Kind::U64, Kind::U64) => {}
+        (Kind::Text, Kind::Text)
+        | (Kind::Bytes, Kind::Bytes)
+        | (Kind::U64, Kind::U64)
+        | (Kind::List, Kind::List) => {}
         (Kind::Text, _) => panic!("this field is text: read it as `&str`"),
         (Kind::Bytes, _) => panic!("this field is bytes: read it as `&[u8]`"),
         (Kind::U64, _) => panic!("this field is a number: read it as `u64`"),
+        (Kind::List, _) => panic!("this field is a list: read it as `Values`"),
     }
     assert!(spec.always || V::OPTIONAL, "this field may be absent: read it as an `Option`");
     name
@@ -263,9 +312,10 @@ const fn is_member(mut name: &[u8]) -> bool {
 
 /// Declares the fields that a hook wants, as a struct that borrows them from the call.
 ///
-/// Types: `&str` for text, `&[u8]` for bytes (headers, attributes), `u64` for numbers, each in
-/// an `Option` where the field can be absent. Names are those of the contract. A wrong name,
-/// type or phase is a compile error. A struct without text and bytes takes no lifetime.
+/// Types: `&str` for text, `&[u8]` for bytes (headers, attributes), `u64` for numbers,
+/// [`Values`](crate::Values) for lists of a header's values, each in an `Option` where the field
+/// can be absent. Names are those of the contract. A wrong name, type or phase is a compile error.
+/// A struct without text and bytes takes no lifetime.
 ///
 /// ```
 /// pillion_plugin::fields! {
@@ -376,6 +426,16 @@ mod tests {
         fields! { struct Two<'a> { path: &'a str = "path", #[expect(dead_code, reason = "never read")] agent: Option<&'a [u8]> = "header:agent" } }
         let two = Two::unpack(Packed::new(b"/abc", &[4, 1]));
         assert_eq!(two.path, "/abc");
+    }
+
+    #[test]
+    fn h16_values_of_a_header_are_read_one_by_one() {
+        fields! { struct Cookies<'a> { all: Option<Values<'a>> = "header-list:cookie" } }
+        let bytes = b"\x03\0\0\0a=1\0\0\0\0\x05\0\0\0b=\x20,;";
+        let end = u32::try_from(bytes.len()).unwrap();
+        let cookies = Cookies::unpack(Packed::new(bytes, &[end]));
+        assert_eq!(cookies.all.unwrap().collect::<Vec<_>>(), [&b"a=1"[..], b"", b"b= ,;"]);
+        assert_eq!(Cookies::unpack(Packed::new(b"", &[ABSENT])).all, None);
     }
 
     #[test]

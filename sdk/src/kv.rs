@@ -10,7 +10,7 @@ pub use crate::bindings::pillion::plugin::kv::KvError;
 /// The value of `key`.
 ///
 /// # Errors
-/// `TooLarge` for a key that is empty or over 256 bytes; `Unavailable`.
+/// `TooLarge` for an empty key; `Unavailable`.
 pub fn get(key: &str) -> Result<Option<Vec<u8>>, KvError> {
     host::get(key)
 }

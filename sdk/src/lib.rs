@@ -107,7 +107,7 @@ pub use bindings::pillion::plugin::types::{
 };
 pub use decision::Problem;
 pub use export::Exported;
-pub use fields::{Kind, Packed, Phase, Value, View};
+pub use fields::{Kind, Packed, Phase, Value, Values, View};
 pub use plugin::{OnComplete, OnRequest, OnResponse, Plugin};
 pub use route_map::{Route, RouteMap};
 pub use schemars::{self, JsonSchema};

@@ -11,7 +11,7 @@ pub use crate::bindings::pillion::plugin::limiter::{LimiterError, Verdict};
 /// generic cell rate algorithm. A refused take costs nothing.
 ///
 /// # Errors
-/// `BadKey` for one that is empty or over 256 bytes; `BadQuota` for a zero; `Full` when the
+/// `BadKey` for an empty one; `BadQuota` for a zero; `Full` when the
 /// plugin's bound of keys is reached; `Unavailable`.
 #[inline]
 pub fn gcra(key: &str, burst: u32, period_ms: u32) -> Result<Verdict, LimiterError> {

@@ -11,8 +11,8 @@ pub use crate::bindings::pillion::plugin::sink::SinkError;
 /// before the line is on disk.
 ///
 /// # Errors
-/// `NotGranted`; `TooLarge` over 16 KiB; `Invalid` with LF, CR or NUL in it; `Full` when the
-/// output cannot keep up, and the line is then dropped and counted.
+/// `NotGranted`; `TooLarge` over 16 KiB; `Invalid` with a control character other than a tab in
+/// it; `Full` when the output cannot keep up, and the line is then dropped and counted.
 #[inline]
 pub fn write(name: &str, line: &[u8]) -> Result<(), SinkError> {
     host::write(name, line)

@@ -34,6 +34,54 @@ fn the_checked_in_bindings_are_those_of_the_contract() -> Result<()> {
     Ok(())
 }
 
+/// The contract in one file, for tools that take one: the folder's files one after the other.
+#[test]
+fn h11_the_one_file_contract_is_that_of_the_folder() -> Result<()> {
+    let path = root().join("wit/pillion-plugin-0.1.wit");
+    let fresh = one_file()?;
+    if std::env::var_os("PILLION_BINDINGS").is_some_and(|value| value == "write") {
+        fs::write(&path, &fresh).with_context(|| format!("writing {}", path.display()))?;
+    }
+    let present =
+        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    ensure!(
+        present == fresh,
+        "wit/pillion-plugin-0.1.wit is not what wit/v0.1 says; write it again with\n\
+         PILLION_BINDINGS=write cargo test -p pillion-tests --test bindings"
+    );
+    let mut file = Resolve::default();
+    let own = file.push_file(&path)?;
+    for (world, exports) in WORLDS {
+        let world = file.select_world(&[own], Some(world))?;
+        let world = file.worlds.get(world).context("no world")?;
+        let found: Vec<String> = world.exports.keys().map(|key| file.name_world_key(key)).collect();
+        let expected = exports.map(|name| format!("pillion:plugin/{name}@0.1.0"));
+        ensure!(found == expected, "{}: {found:?}", world.name);
+        ensure!(world.imports.len() > 8, "{} imports all that there is", world.name);
+    }
+    Ok(())
+}
+
+/// Worlds for tools with which everything that a world exports must be implemented.
+const WORLDS: [(&str, [&str; 2]); 3] = [
+    ("request-only", ["lifecycle", "request"]),
+    ("response-only", ["lifecycle", "response"]),
+    ("observer", ["lifecycle", "completion"]),
+];
+
+fn one_file() -> Result<String> {
+    const PACKAGE: &str = "package pillion:plugin@0.1.0;\n";
+    let mut text = format!(
+        "// Generated from wit/v0.1 for tools that take one file; `pillion plugin wit` prints it.\n\n\
+         {PACKAGE}"
+    );
+    for name in ["host.wit", "plugin.wit", "types.wit"] {
+        let part = fs::read_to_string(root().join("wit/v0.1").join(name))?;
+        text += part.strip_prefix(PACKAGE).with_context(|| format!("{name} begins otherwise"))?;
+    }
+    Ok(text)
+}
+
 fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }

@@ -4,5 +4,10 @@
 mod at_load;
 mod at_run;
 mod breaker;
+mod command_line;
+mod completions;
+mod composed;
+mod contract;
+mod guest;
 mod state;
 mod versions;

@@ -3,13 +3,16 @@
 use wasmtime::component::{LinkerInstance, WasmStr};
 
 use super::enter;
-use crate::fields::Field;
+use crate::fields::{Field, NAME_BYTES_MAX};
 use crate::state::State;
 
 pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     linker.func_wrap("field", |mut store, (name,): (WasmStr,)| {
         enter(&mut store)?;
         let name = name.to_str(&store)?;
+        if name.len() > NAME_BYTES_MAX {
+            return Ok((None,));
+        }
         let state = store.data();
         let Some(exchange) = state.exchange.as_deref() else {
             return Ok((None,));

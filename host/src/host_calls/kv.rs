@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, WasmList, WasmStr};
 
-use super::{enter, waiting};
+use super::{enter, stored_key, waiting};
 use crate::backends::{Access, Accessed, Condition, Operation, Unavailable};
 use crate::kv;
 use crate::state::State;
@@ -16,7 +16,7 @@ use crate::wit::v0_1::pillion::plugin::kv::KvError;
 pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     linker.func_wrap("get", |mut store, (key,): (WasmStr,)| {
         enter(&mut store)?;
-        let key = key.to_str(&store)?;
+        let key = stored_key(key.to_str(&store)?);
         if let Err(refused) = kv::check(&key, &[]) {
             return Ok((Err(error(refused)),));
         }
@@ -27,7 +27,7 @@ pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         "set",
         |mut store, (key, value, ttl_ms): (WasmStr, WasmList<u8>, Option<u64>)| {
             enter(&mut store)?;
-            let key = key.to_str(&store)?;
+            let key = stored_key(key.to_str(&store)?);
             let value = value.as_le_slice(&store).to_vec();
             let granted = &store.data().granted;
             let now = Instant::now();
@@ -43,7 +43,7 @@ pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result
     )?;
     linker.func_wrap("delete", |mut store, (key,): (WasmStr,)| {
         enter(&mut store)?;
-        let key = key.to_str(&store)?;
+        let key = stored_key(key.to_str(&store)?);
         if let Err(refused) = kv::check(&key, &[]) {
             return Ok((Err(error(refused)),));
         }
@@ -60,7 +60,7 @@ pub(super) fn define(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result
             Option<u64>,
         )| {
             enter(&mut store)?;
-            let key = key.to_str(&store)?;
+            let key = stored_key(key.to_str(&store)?);
             let expected = expected.as_ref().map(|list| list.as_le_slice(&store));
             let value = value.as_le_slice(&store).to_vec();
             let granted = &store.data().granted;
@@ -148,7 +148,7 @@ async fn access(
     operation: impl FnOnce(&StoreContextMut<'_, State>, &str) -> Result<Operation, kv::KvError> + Send,
 ) -> wasmtime::Result<Result<Accessed, KvError>> {
     enter(&mut store)?;
-    let key = key.to_str(&store)?.into_owned();
+    let key = stored_key(key.to_str(&store)?).into_owned();
     let checked = kv::check(&key, &[]).and_then(|()| operation(&store, &key));
     let operation = match checked {
         Ok(operation) => operation,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, WasmStr};
 
-use super::{clock, enter, waiting};
+use super::{clock, enter, stored_key, waiting};
 use crate::backends::{self, Taken};
 use crate::limiter::{self, Quota};
 use crate::state::State;
@@ -53,7 +53,7 @@ async fn take_outside(
     quota: Result<Quota, limiter::LimiterError>,
 ) -> wasmtime::Result<(Result<Verdict, LimiterError>,)> {
     enter(&mut store)?;
-    let key = key.to_str(&store)?.into_owned();
+    let key = stored_key(key.to_str(&store)?).into_owned();
     let granted = Arc::clone(&store.data().granted);
     let quota = match limiter::check_key(&key).and(quota) {
         Ok(quota) => quota,
@@ -90,7 +90,7 @@ fn take(
     take: Take,
 ) -> wasmtime::Result<(Result<Verdict, LimiterError>,)> {
     enter(&mut store)?;
-    let key = key.to_str(&store)?;
+    let key = stored_key(key.to_str(&store)?);
     let granted = &store.data().granted;
     let period = Duration::from_millis(u64::from(period_ms));
     let verdict = take(

@@ -7,8 +7,10 @@ use wasmtime::component::{
     ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
 };
 
-use super::{clock, enter, log, random};
+use super::{NotGranted, clock, enter, log, random};
+use crate::spec::Grants;
 use crate::state::State;
+use crate::text::printable;
 use crate::wit::v0_1::pillion::plugin::log::Level;
 
 /// The interfaces, each with what defines it.
@@ -31,6 +33,16 @@ const INTERFACES: [(&str, super::Define); 18] = [
     ("wasi:random/random", random_random),
     ("wasi:random/insecure", random_random),
     ("wasi:random/insecure-seed", insecure_seed),
+];
+
+/// What takes the place of those that show the time and random numbers where they are not granted.
+/// `insecure-seed` stays what it is: standard libraries seed their hash maps with it, and a seed
+/// that is known beforehand would let a client flood them.
+const DENIED: [(&str, super::Define); 4] = [
+    ("wasi:clocks/monotonic-clock", frozen_monotonic_clock),
+    ("wasi:clocks/wall-clock", frozen_wall_clock),
+    ("wasi:random/random", denied_random),
+    ("wasi:random/insecure", denied_random),
 ];
 
 /// A plugin's line on standard output is cut here.
@@ -78,6 +90,13 @@ struct Datetime {
     nanoseconds: u32,
 }
 
+impl Datetime {
+    fn of_micros(micros: u64) -> Self {
+        let nanoseconds = u32::try_from(micros % 1_000_000 * 1_000).unwrap_or(0);
+        Self { seconds: micros / 1_000_000, nanoseconds }
+    }
+}
+
 /// The name of `import` without its version, when that is one of 0.2.
 fn unversioned(import: &str) -> Option<&str> {
     let (name, version) = import.split_once('@')?;
@@ -89,9 +108,21 @@ pub(super) fn allowed(import: &str) -> bool {
     unversioned(import).is_some_and(|name| INTERFACES.iter().any(|(known, _)| *known == name))
 }
 
-/// Defines it under the version that the component asks for.
-pub(super) fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<()> {
-    let found = INTERFACES.iter().find(|(known, _)| unversioned(import) == Some(known));
+/// Defines it under the version that the component asks for. The grants `clock` and `random` hold
+/// for these imports as well: what an operator denies is not there under another name.
+pub(super) fn define(
+    linker: &mut Linker<State>,
+    import: &str,
+    grants: &Grants,
+) -> wasmtime::Result<()> {
+    let name = unversioned(import);
+    let denied: &[(&str, super::Define)] = match (grants.clock, grants.random) {
+        (true, true) => &[],
+        (false, true) => &DENIED[..2],
+        (true, false) => &DENIED[2..],
+        (false, false) => &DENIED,
+    };
+    let found = denied.iter().chain(&INTERFACES).find(|(known, _)| name == Some(known));
     match found {
         Some((_, define)) => define(&mut linker.instance(import)?),
         None => Ok(()),
@@ -231,7 +262,7 @@ fn remember(state: &mut State, line: &str) {
     if state.printed.len() >= PRINTED_LINES_MAX {
         state.printed.remove(0);
     }
-    state.printed.push(log::clean_to(line, PRINTED_BYTES_MAX));
+    state.printed.push(printable(line, PRINTED_BYTES_MAX).into_owned());
 }
 
 /// Logs what a hook printed without a line feed behind it, before another request's output.
@@ -291,6 +322,45 @@ fn monotonic_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
         Ok((clock::monotonic_ns(),))
     })?;
     linker.func_wrap("resolution", |_, (): ()| Ok((1_u64,)))?;
+    subscriptions(linker)
+}
+
+/// Without the grant `clock` time stands still during a hook, at the request's arrival: what the
+/// field `time` says anyway, and nothing that could time the host or other requests.
+fn frozen_monotonic_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    linker.func_wrap("now", |mut store, (): ()| {
+        Ok((enter(&mut store)?.frozen_us().saturating_mul(1_000),))
+    })?;
+    linker.func_wrap("resolution", |_, (): ()| Ok((1_000_000_u64,)))?;
+    subscriptions(linker)
+}
+
+fn frozen_wall_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    linker.func_wrap("now", |mut store, (): ()| {
+        Ok((Datetime::of_micros(enter(&mut store)?.frozen_us()),))
+    })?;
+    linker.func_wrap("resolution", |_, (): ()| Ok((Datetime { seconds: 1, nanoseconds: 0 },)))
+}
+
+/// Without the grant `random` the call traps: numbers that are the same each time would be worse
+/// than none for whoever makes a secret of them.
+fn denied_random(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    for prefix in ["", "insecure-"] {
+        let bytes = format!("get-{prefix}random-bytes");
+        let name = bytes.clone();
+        linker.func_wrap(&bytes, move |_, (_,): (u64,)| -> wasmtime::Result<(Vec<u8>,)> {
+            Err(wasmtime::Error::new(NotGranted::new("wasi:random", &name)))
+        })?;
+        let number = format!("get-{prefix}random-u64");
+        let name = number.clone();
+        linker.func_wrap(&number, move |_, (): ()| -> wasmtime::Result<(u64,)> {
+            Err(wasmtime::Error::new(NotGranted::new("wasi:random", &name)))
+        })?;
+    }
+    Ok(())
+}
+
+fn subscriptions(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     // Nothing waits inside a hook: a pollable is ready at once, and the deadline does the rest.
     linker.func_wrap("subscribe-instant", |_, (_,): (u64,)| {
         Ok((Resource::<Pollable>::new_own(0),))
@@ -302,9 +372,7 @@ fn monotonic_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
 fn wall_clock(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     linker.func_wrap("now", |mut store, (): ()| {
         enter(&mut store)?;
-        let now = clock::now_us();
-        let nanoseconds = u32::try_from(now % 1_000_000 * 1_000).unwrap_or(0);
-        Ok((Datetime { seconds: now / 1_000_000, nanoseconds },))
+        Ok((Datetime::of_micros(clock::now_us()),))
     })?;
     linker.func_wrap("resolution", |_, (): ()| Ok((Datetime { seconds: 0, nanoseconds: 1_000 },)))
 }

@@ -4,17 +4,22 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use pillion_host::{ComponentReport, Host};
+use pillion_host::{ComponentReport, Host, ITEM_BYTES_MAX, printable};
 use serde_json::Value;
 
-use super::scratch;
+use super::{explain_limit, limits, scratch};
 use crate::cli::Inspect;
 use crate::output::print;
+
+/// Bytes that are shown of what a schema says about one key.
+const MEANING_BYTES_MAX: usize = 1 << 10;
 
 /// Prints the report, for people or as JSON.
 pub(super) fn inspect(arguments: &Inspect) -> Result<()> {
     let (_folder, options) = scratch()?;
-    let report = Host::new(options)?.inspect(&arguments.file)?;
+    let limits = limits(&arguments.limits)?;
+    let host = Host::new(options)?;
+    let report = host.inspect_within(&arguments.file, &limits).map_err(explain_limit)?;
     if arguments.json {
         return print(&serde_json::to_string_pretty(&report)?);
     }
@@ -75,13 +80,15 @@ fn keys(schema: &Value) -> Vec<(String, String)> {
     properties
         .map(|(key, about)| {
             let text = about.get("description").and_then(Value::as_str).unwrap_or_default();
-            let mut meaning = text.replace('\n', " ");
+            let text = text.replace('\n', " ");
+            let mut meaning = printable(&text, MEANING_BYTES_MAX).into_owned();
             if let Some(default) = about.get("default").filter(|default| !default.is_null()) {
-                let _ = write!(meaning, " [default: {default}]");
+                let default = default.to_string();
+                let _ = write!(meaning, " [default: {}]", printable(&default, ITEM_BYTES_MAX));
             } else if required.contains(&key.as_str()) {
                 meaning += " [required]";
             }
-            (key.clone(), meaning.trim().to_owned())
+            (printable(key, ITEM_BYTES_MAX).into_owned(), meaning.trim().to_owned())
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! `pillion plugin run`: one component around a handler that only looks, for as many requests as
 //! asked for.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +13,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use pillion_host::{
-    Caller, ClientAddress, GenerationSpec, Grants, Host, Key, PluginSpec, RouteTable, SinkSpec,
-    SinkTarget,
+    Caller, ClientAddress, GenerationSpec, Grants, Host, Key, Limits, PhaseTotals, PluginSpec,
+    RouteTable, SinkSpec, SinkTarget, printable,
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use super::{config_argument, scratch};
+use super::{config_argument, explain_limit, limits, scratch};
 use crate::cli::Run;
 use crate::config::Config;
 use crate::output::print;
@@ -25,6 +26,10 @@ use crate::tracing_output;
 
 /// The name of the chain, and what the field `service` holds.
 const SERVICE: &str = "run";
+
+/// Bytes that are shown of a header's value and of a body.
+const VALUE_BYTES_MAX: usize = 1 << 10;
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// The sink and the key set that are there unless others are granted: the default
 /// configuration's.
@@ -38,7 +43,8 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
     tracing_output::begin(&settings)?;
     let request = Template::of(arguments)?;
     let (_folder, mut options) = scratch()?;
-    let grants = grants(arguments, &Host::new(options.clone())?)?;
+    let limits = limits(&arguments.limits)?;
+    let grants = grants(arguments, &limits, &Host::new(options.clone())?)?;
     for name in &grants.sinks {
         let sink = SinkSpec { target: SinkTarget::Stdout, flush: Duration::from_millis(1) };
         options.sinks.insert(name.clone(), sink);
@@ -48,13 +54,14 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
     }
     let mut plugin = PluginSpec::new(&arguments.file);
     plugin.grants = grants;
+    plugin.limits = limits;
     plugin.config = config_argument(&arguments.config)?;
     let name = arguments.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut generation = GenerationSpec::default();
     generation.plugins.insert(name.clone(), plugin);
     generation.chains.insert(SERVICE.to_owned(), vec![name]);
     let host = Host::new(options)?;
-    host.start(generation)?;
+    host.start(generation).map_err(explain_limit)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for _ in 0..arguments.times {
         let text = runtime.block_on(pass(&host, &request))?;
@@ -62,13 +69,32 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
         host.flush_sinks();
         print(&text)?;
     }
+    let phases = host.list().pop().map(|plugin| plugin.phases).unwrap_or_default();
+    if arguments.times > 1 {
+        print(&times(&phases))?;
+    }
+    let failures: u64 = phases.values().map(|totals| totals.failures).sum();
+    if failures > 0 {
+        bail!("{failures} of its hooks failed; the lines above say why");
+    }
     Ok(())
 }
 
+/// How long the hooks of each phase took, host and plugin together.
+fn times(phases: &BTreeMap<String, PhaseTotals>) -> String {
+    let mut text = String::from("\nTime of the hooks:");
+    for (phase, totals) in phases {
+        let calls = totals.calls.max(1);
+        let mean = Duration::from_micros(totals.micros) / u32::try_from(calls).unwrap_or(u32::MAX);
+        let _ = write!(text, "\n  {phase:<10} {} calls, {mean:?} each", totals.calls);
+    }
+    text
+}
+
 /// All that the component imports and says it needs, unless grants were named.
-fn grants(arguments: &Run, host: &Host) -> Result<Grants> {
+fn grants(arguments: &Run, limits: &Limits, host: &Host) -> Result<Grants> {
     let spelled = if arguments.grants.is_empty() {
-        let report = host.inspect(&arguments.file)?;
+        let report = host.inspect_within(&arguments.file, limits).map_err(explain_limit)?;
         let imported = report.imports.iter().filter_map(|import| {
             let interface = import.strip_prefix("pillion:plugin/")?.split('@').next()?;
             Some(interface.to_owned())
@@ -179,20 +205,34 @@ async fn pass(host: &Host, template: &Template) -> Result<String> {
             headers(&mut text, &request.headers);
             if let Some(Caller { user_id, client_id, scopes }) = request.extensions.get() {
                 let user = user_id.as_deref().unwrap_or("none");
-                let _ =
-                    writeln!(text, "  caller: user {user}, client {client_id}, scopes {scopes}");
+                let caller = format!("user {user}, client {client_id}, scopes {scopes}");
+                let _ = writeln!(text, "  caller: {}", printable(&caller, VALUE_BYTES_MAX));
             }
         }
         None => text += "The plugin answered, and the handler saw nothing.\n",
     }
     let _ = writeln!(text, "The response:\n  {}", parts.status);
     headers(&mut text, &parts.headers);
-    let _ = writeln!(text, "\n  {}", String::from_utf8_lossy(&body).trim_end());
+    let _ = writeln!(text, "\n  {}", shown_body(&body));
     Ok(text)
+}
+
+/// A body's lines, escaped: a plugin's answer must not drive the terminal.
+fn shown_body(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let end = text.floor_char_boundary(BODY_BYTES_MAX);
+    let kept = text.get(..end).unwrap_or_default();
+    let lines: Vec<_> = kept.trim_end().lines().map(|line| printable(line, usize::MAX)).collect();
+    let mut shown = lines.join("\n");
+    if end < text.len() {
+        let _ = write!(shown, "… ({} more bytes)", text.len() - end);
+    }
+    shown
 }
 
 fn headers(text: &mut String, headers: &HeaderMap) {
     for (name, value) in headers {
-        let _ = writeln!(text, "  {name}: {}", String::from_utf8_lossy(value.as_bytes()));
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let _ = writeln!(text, "  {name}: {}", printable(&value, VALUE_BYTES_MAX));
     }
 }

@@ -202,10 +202,15 @@ impl Drop for Permit {
 
 /// Adjusts the limit for as long as the process runs.
 pub(crate) fn controller(admission: Arc<Admission>, databases: Vec<Database>) -> Worker {
-    Worker::new("admission", async move |mut shutdown: Shutdown| {
-        tokio::select! {
-            () = shutdown.requested() => {}
-            () = control(&admission, &databases) => {}
+    let watched = Arc::new((admission, databases));
+    Worker::new("admission", move |mut shutdown: Shutdown| {
+        let watched = Arc::clone(&watched);
+        async move {
+            let (admission, databases) = &*watched;
+            tokio::select! {
+                () = shutdown.requested() => {}
+                () = control(admission, databases) => {}
+            }
         }
     })
 }

@@ -19,6 +19,7 @@ use hyper_util::server::conn::auto::Builder;
 use pillion_chassis::Shutdown;
 use pillion_chassis::answer::Streaming;
 use pillion_chassis::tls::{Stream, Tls};
+use pillion_host::FlushNotifier;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -238,7 +239,10 @@ impl Connection {
                 stream
             }
         };
-        let service = service_fn(|request: Request<Incoming>| {
+        let flush = FlushNotifier::default();
+        let watch = flush.watch();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(watch.clone());
             let (front, address) = (Arc::clone(&front), Arc::clone(&address));
             let (activity, version) = (Arc::clone(&activity), request.version());
             let busy = Activity::begin(&activity, version);
@@ -254,7 +258,7 @@ impl Connection {
                 Ok::<_, Infallible>(send(response, busy, held, activity, version, patience))
             }
         });
-        let stream = Watched { stream, activity: Arc::clone(&activity) };
+        let stream = Watched { stream, activity: Arc::clone(&activity), flush };
         let mut http = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let mut closing = false;
         let mut cut_at: Option<Instant> = None;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::Version;
 use pillion_chassis::tls::Stream;
+use pillion_host::FlushNotifier;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -213,6 +214,8 @@ impl Activity {
 pub(super) struct Watched {
     pub(super) stream: Stream,
     pub(super) activity: Arc<Activity>,
+    /// Completion hooks wait for it.
+    pub(super) flush: FlushNotifier,
 }
 
 impl AsyncRead for Watched {
@@ -259,6 +262,9 @@ impl AsyncWrite for Watched {
         // TLS keeps bytes that the socket does not take.
         let polled = Pin::new(&mut self.stream).poll_flush(context);
         self.activity.wrote(polled.is_pending());
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.flush.flushed();
+        }
         polled
     }
 

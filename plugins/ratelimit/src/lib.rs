@@ -225,7 +225,7 @@ fn now_s() -> u64 {
 
 fn text(error: &LimiterError) -> &str {
     match error {
-        LimiterError::BadKey => "the key is over 256 bytes",
+        LimiterError::BadKey => "the key is empty",
         LimiterError::BadQuota => "the quota is out of bounds",
         LimiterError::Full => "it holds as many keys as it may",
         LimiterError::Unavailable(reason) => reason,

@@ -48,7 +48,7 @@ pub(crate) mod sink {
         if line.len() > LINE_BYTES_MAX {
             return Err(SinkError::TooLarge);
         }
-        if line.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
+        if line.iter().any(|byte| *byte < b' ' && *byte != b'\t') {
             return Err(SinkError::Invalid);
         }
         host(|host| {
@@ -65,7 +65,6 @@ pub(crate) mod kv {
     use super::{Entry, host};
     use crate::{kv::KvError, testing::Host};
 
-    const KEY_BYTES_MAX: usize = 256;
     const VALUE_BYTES_MAX: usize = 64 << 10;
     const TOTAL_BYTES_MAX: usize = 1 << 20;
 
@@ -100,7 +99,7 @@ pub(crate) mod kv {
         key: &str,
         action: impl FnOnce(&mut Host) -> Result<R, KvError>,
     ) -> Result<R, KvError> {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        if key.is_empty() {
             return Err(KvError::TooLarge);
         }
         host(|host| {

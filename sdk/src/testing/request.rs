@@ -60,7 +60,7 @@ impl Request {
     /// Sets a request header.
     #[must_use]
     pub fn header(self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.field(&format!("header:{name}"), value)
+        self.with_header("header", name, value.into())
     }
 
     /// Sets the template that the path matched.
@@ -100,7 +100,7 @@ impl Request {
     /// Sets a response header.
     #[must_use]
     pub fn response_header(self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.field(&format!("response-header:{name}"), value)
+        self.with_header("response-header", name, value.into())
     }
 
     /// The bytes of a field, as the decisions so far have left it.
@@ -121,7 +121,8 @@ impl Request {
         match &decision {
             Decision::Continue => {}
             Decision::Modify(edits) => {
-                self.edit("header:", &edits.remove_headers, &edits.set_headers);
+                self.edit("header", &edits.remove_headers, &edits.set_headers);
+                self.append("header", &edits.append_headers);
                 self.remember(&edits.attributes);
                 if let Some(caller) = &edits.caller {
                     let user_id = caller.user_id.as_deref();
@@ -148,7 +149,8 @@ impl Request {
         match &decision {
             ResponseDecision::Continue => {}
             ResponseDecision::Modify(edits) => {
-                self.edit("response-header:", &edits.remove_headers, &edits.set_headers);
+                self.edit("response-header", &edits.remove_headers, &edits.set_headers);
+                self.append("response-header", &edits.append_headers);
                 self.remember(&edits.attributes);
             }
             ResponseDecision::Replace(response) => self.answer(response),
@@ -197,7 +199,7 @@ impl Request {
     /// Request headers can be read lazily in the request phase only.
     fn without_request_headers(&self) -> BTreeMap<String, Vec<u8>> {
         let mut fields = self.fields.clone();
-        fields.retain(|name, _| !name.starts_with("header:"));
+        fields.retain(|name, _| !name.starts_with("header:") && !name.starts_with("header-list:"));
         fields
     }
 
@@ -206,14 +208,43 @@ impl Request {
     }
 
     fn edit(&mut self, family: &str, remove: &[String], set: &[Header]) {
-        for name in remove {
+        let replaced = set.iter().inspect(|header| check_header(header)).map(|header| &header.name);
+        for name in remove.iter().chain(replaced) {
             check_name(name);
-            self.fields.remove(&format!("{family}{name}"));
+            self.fields.remove(&format!("{family}:{name}"));
+            self.fields.remove(&format!("{family}-list:{name}"));
         }
-        for header in set {
+        self.append(family, set);
+    }
+
+    /// Adds values beside those that are there, as the fields show them: joined, and as a list.
+    fn append(&mut self, family: &str, headers: &[Header]) {
+        for header in headers {
             check_header(header);
-            self.fields.insert(format!("{family}{}", header.name), header.value.clone());
+            let Header { name, value } = header;
+            let list = format!("{family}-list:{name}");
+            let is_there = self.fields.contains_key(&list);
+            let joined = self.fields.entry(format!("{family}:{name}")).or_default();
+            if is_there {
+                joined.extend_from_slice(if name == "cookie" { b"; " } else { b", " });
+            }
+            joined.extend_from_slice(value);
+            let list = self.fields.entry(list).or_default();
+            // The contract's limit of a value is 16 KiB.
+            let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+            list.extend_from_slice(&length.to_le_bytes());
+            list.extend_from_slice(value);
         }
+    }
+
+    fn with_header(mut self, family: &str, name: &str, value: Vec<u8>) -> Self {
+        self.fields.remove(&format!("{family}:{name}"));
+        self.fields.remove(&format!("{family}-list:{name}"));
+        let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        let list = [&length.to_le_bytes(), value.as_slice()].concat();
+        self.fields.insert(format!("{family}:{name}"), value);
+        self.fields.insert(format!("{family}-list:{name}"), list);
+        self
     }
 
     fn remember(&mut self, attributes: &[Attribute]) {
@@ -234,8 +265,12 @@ impl Request {
         let status = response.status;
         assert!((200..=599).contains(&status), "status {status}: a response has 200–599");
         assert!(response.body.len() <= BODY_BYTES_MAX, "a response's body is over 1 MiB");
-        self.fields.retain(|name, _| !name.starts_with("response-header:"));
-        self.edit("response-header:", &[], &response.headers);
+        assert!(
+            response.body.is_empty() || !matches!(status, 204 | 205 | 304),
+            "status {status}: such a response has no body, the host drops it"
+        );
+        self.fields.retain(|name, _| !name.starts_with("response-header"));
+        self.append("response-header", &response.headers);
         self.fields.insert("status".to_owned(), u64::from(status).to_le_bytes().to_vec());
     }
 }
