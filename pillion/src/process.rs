@@ -148,8 +148,6 @@ impl Process {
         let health = Health { serving, databases: databases_well };
         let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?;
         let front = if part.faces_clients() { front } else { front.for_services() };
-        let admission = controller(front.admission(), databases.clone());
-
         let token = Token::new()?;
         let admin_token = token.as_str().to_owned();
         let admin = Admin {
@@ -164,16 +162,15 @@ impl Process {
             fleet_plugins,
         };
         let admin = Arc::new(admin);
-        let probe = match probe {
-            None => None,
-            Some(listener) => {
-                let router = admin::probes(Arc::clone(&admin));
-                let front = Front::new(router, &server, health.clone(), metrics.clone())?;
-                Some((listener, Arc::new(front)))
-            }
-        };
+        let probe = probe.map(|listener| {
+            let router = admin::probes(Arc::clone(&admin));
+            let front = Front::new(router, &server, health.clone(), metrics.clone())?;
+            anyhow::Ok((listener, Arc::new(front)))
+        });
+        let probe = probe.transpose()?;
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
+        let admission = controller(front.admission(), databases.clone());
         let own = [key_worker, database_worker, admission].into_iter().chain(health_checks);
         let own = own.chain(certificates.workers()).chain(follower);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);

@@ -140,11 +140,10 @@ impl Admission {
         let next = match queue {
             Queue::None => limit + (limit / 16).max(1),
             // What was not in use does not count: the queue is made by those in flight.
-            Queue::AtDatabase => limit.min(peak) * 4 / 5,
             // The longer the queue, the larger the step: an interval takes as long as the queue.
             Queue::AtProcessor(time) if time > CPU_QUEUE_TARGET * 10 => limit.min(peak) / 4,
             Queue::AtProcessor(time) if time > CPU_QUEUE_TARGET * 4 => limit.min(peak) / 2,
-            Queue::AtProcessor(_) => limit.min(peak) * 4 / 5,
+            Queue::AtProcessor(_) | Queue::AtDatabase => limit.min(peak) * 4 / 5,
         };
         self.limit.store(next.clamp(min, self.max), Ordering::Relaxed);
     }
