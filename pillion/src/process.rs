@@ -154,7 +154,6 @@ impl Process {
         let health = Health { serving, databases: databases_well, workers: board.clone() };
         let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?;
         let front = if part.faces_clients() { front } else { front.for_services() };
-        let admission = controller(front.admission(), databases.clone());
 
         let follows_fleet = fleet_plugins.is_some();
         let (services, outputs) = (part.services().to_vec(), data.path().to_owned());
@@ -184,6 +183,7 @@ impl Process {
         let probe = probe.map(|listener| (listener, probes));
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
+        let admission = controller(front.admission(), databases.clone());
         let own = [key_worker, database_worker, admission].into_iter().chain(health_checks);
         let own = own.chain(certificates.workers()).chain(follower);
         let own = own.chain([reloader.worker(hangups)]);

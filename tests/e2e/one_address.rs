@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 /// How long each attack is watched when a longer time is not wanted.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// An answer under attack takes at most this beside other tests; a client that is locked out waits
-/// for seconds.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
+/// An answer under attack takes at most this beside other tests; a client that is locked out is
+/// refused, or waits for as long as the attack lasts.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The attacker's pause between connections, so that it is not the processor that is short.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -97,7 +97,7 @@ async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
 }
 
 /// One connection, until it is cut. Errors are what an attacker gets.
-async fn attack(attack: Attack, address: SocketAddr, token: String) -> std::io::Result<()> {
+async fn attack(attack: Attack, address: SocketAddr, token: &str) -> std::io::Result<()> {
     let mut stream = connect(address).await?;
     let mut buffer = vec![0; 4_096];
     match attack {
@@ -106,7 +106,7 @@ async fn attack(attack: Attack, address: SocketAddr, token: String) -> std::io::
         }
         Attack::Streams => {
             let path = "/pillion/v1/notifications/stream";
-            stream.write_all(&unread(8, path, &token)).await?;
+            stream.write_all(&unread(8, path, token)).await?;
         }
         Attack::IdleConnections => {}
         Attack::SlowHeads => loop {
@@ -193,7 +193,7 @@ async fn p18_one_address_cannot_take_the_service_away() {
             let (ended, attacker) = (Arc::clone(&ended), attacker.clone());
             attackers.spawn(async move {
                 while !ended.load(Ordering::Relaxed) {
-                    let _cut = attack(kind, address, attacker.clone()).await;
+                    let _cut = attack(kind, address, &attacker).await;
                     tokio::time::sleep(PAUSE * 10).await;
                 }
             });
@@ -202,7 +202,7 @@ async fn p18_one_address_cannot_take_the_service_away() {
         let during = p99(&served(&system, &token, time).await);
         ended.store(true, Ordering::Relaxed);
         attackers.shutdown().await;
-        println!("{kind:?}: p99 {before:?} before, {during:?} during the attack");
+        eprintln!("{kind:?}: p99 {before:?} before, {during:?} during the attack");
         if soak.is_some() {
             let slack = Duration::from_millis(5);
             assert!(during <= before * 2 + slack, "{kind:?}: {before:?}, then {during:?}");

@@ -111,7 +111,7 @@ impl Load {
     }
 
     async fn send(&self, method: Method, number: u64) -> Answer {
-        let place = usize::try_from(number).unwrap() % self.clients.len();
+        let place = usize::try_from(number).expect("a small number") % self.clients.len();
         let (client, _) = &self.clients[place];
         let id = &self.user_id;
         let shown = "max_results=20&tweet.fields=created_at,public_metrics&expansions=author_id";
@@ -167,7 +167,7 @@ impl Load {
                 break;
             }
             tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
-            let place = usize::try_from(number).unwrap() % self.clients.len();
+            let place = usize::try_from(number).expect("a small number") % self.clients.len();
             let Ok(turn) = Arc::clone(&self.clients[place].1).try_acquire_owned() else {
                 outcome.unsent += 1;
                 continue;
@@ -234,7 +234,7 @@ async fn p17_what_is_over_capacity_is_refused_at_once() {
     let p99 = percentile(&mut over.accepted, 99);
     let (shed_p50, shed_p99) = (percentile(&mut over.shed, 50), percentile(&mut over.shed, 99));
     let share = over.goodput() / peak.goodput();
-    println!(
+    eprintln!(
         "peak {:.0}/s (p50 {peak_p50:?}, {} shed); at {OVERLOAD} times that: goodput {:.0}/s ({:.0} %), \
          accepted p50 {p50:?} p99 {p99:?}, {} shed (p50 {shed_p50:?} p99 {shed_p99:?}), {} unsent; \
          after it {:.0}/s",
@@ -253,7 +253,7 @@ async fn p17_what_is_over_capacity_is_refused_at_once() {
     let log = &log[log_before..];
     let (errors, lines) = (log.matches(" ERROR ").count(), log.lines().count());
     assert_eq!(errors, 0, "{log}");
-    let seconds = usize::try_from((time + time / 2).as_secs()).unwrap();
+    let seconds = usize::try_from((time + time / 2).as_secs()).expect("a short time");
     assert!(lines <= seconds * 4 + 8, "{lines} lines: {log}");
     let page = system.admin().get("/metrics").bearer(&system.admin_token()).send().await.text();
     let series = "pillion_requests_shed_total{reason=\"overload\"} ";

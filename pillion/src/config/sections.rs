@@ -127,7 +127,7 @@ impl Default for Server {
             connections_per_address: 128,
             streams: 64,
             requests: 1_024,
-            requests_per_address: 256,
+            requests_per_address: 128,
             unread_bytes_per_address: 16 << 20,
             live_streams: 1_024,
             live_streams_per_address: 32,

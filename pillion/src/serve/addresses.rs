@@ -122,8 +122,7 @@ pub(crate) struct Address {
 impl Address {
     /// Takes one of the address's places; `None` at its limit.
     pub(crate) fn take(self: &Arc<Self>, resource: Resource) -> Option<AddressPlace> {
-        let limit = self.limits.0[resource as usize];
-        let taken = &self.taken[resource as usize];
+        let (limit, taken) = (self.limit(resource), self.counter(resource));
         let grow = |taken: usize| (taken < limit).then_some(taken + 1);
         taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).ok()?;
         Some(AddressPlace { address: Arc::clone(self), resource, amount: 1 })
@@ -131,18 +130,28 @@ impl Address {
 
     /// Takes an amount of what is there already, whatever the limit is.
     pub(crate) fn charge(self: &Arc<Self>, resource: Resource, amount: usize) -> AddressPlace {
-        self.taken[resource as usize].fetch_add(amount, Ordering::Relaxed);
+        self.counter(resource).fetch_add(amount, Ordering::Relaxed);
         AddressPlace { address: Arc::clone(self), resource, amount }
     }
 
     /// Returns whether the address has all that it may have of a resource.
     pub(crate) fn is_full(&self, resource: Resource) -> bool {
-        self.taken(resource) >= self.limits.0[resource as usize]
+        self.taken(resource) >= self.limit(resource)
     }
 
     /// Returns how much the address has of a resource.
     pub(crate) fn taken(&self, resource: Resource) -> usize {
-        self.taken[resource as usize].load(Ordering::Relaxed)
+        self.counter(resource).load(Ordering::Relaxed)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is one for each resource")]
+    fn limit(&self, resource: Resource) -> usize {
+        self.limits.0[resource as usize]
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is one for each resource")]
+    fn counter(&self, resource: Resource) -> &AtomicUsize {
+        &self.taken[resource as usize]
     }
 
     /// Returns whether other addresses are connected that could be served instead.
@@ -174,7 +183,7 @@ pub(crate) struct AddressPlace {
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        self.address.taken[self.resource as usize].fetch_sub(self.amount, Ordering::Relaxed);
+        self.address.counter(self.resource).fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
 

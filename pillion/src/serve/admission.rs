@@ -133,14 +133,17 @@ impl Admission {
         // A database that is slow for its own reasons must not stop what does not need it.
         let min = match queue {
             Queue::AtDatabase => (self.min * 4).min(self.max).min(self.limit()),
-            Queue::None | Queue::AtProcessor => self.min,
+            Queue::None | Queue::AtProcessor(_) => self.min,
         };
         let peak = self.peak.swap(self.in_flight(), Ordering::Relaxed);
         let limit = self.limit();
         let next = match queue {
             Queue::None => limit + (limit / 16).max(1),
             // What was not in use does not count: the queue is made by those in flight.
-            Queue::AtProcessor | Queue::AtDatabase => limit.min(peak) * 4 / 5,
+            // The longer the queue, the larger the step: an interval takes as long as the queue.
+            Queue::AtProcessor(time) if time > CPU_QUEUE_TARGET * 10 => limit.min(peak) / 4,
+            Queue::AtProcessor(time) if time > CPU_QUEUE_TARGET * 4 => limit.min(peak) / 2,
+            Queue::AtProcessor(_) | Queue::AtDatabase => limit.min(peak) * 4 / 5,
         };
         self.limit.store(next.clamp(min, self.max), Ordering::Relaxed);
     }
@@ -150,7 +153,8 @@ impl Admission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Queue {
     None,
-    AtProcessor,
+    /// For so long.
+    AtProcessor(Duration),
     AtDatabase,
 }
 
@@ -230,14 +234,14 @@ async fn control(admission: &Admission, databases: &[Database]) {
                 samples.push(due.elapsed().saturating_sub(TIMER_GRANULARITY));
             }
         }
-        let waits_for_cpu = cpu_queue(&mut samples) > CPU_QUEUE_TARGET;
+        let cpu_queue = cpu_queue(&mut samples);
         // All are asked, so that each begins again.
-        let waits_for_database =
-            databases.iter().filter(|database| database.was_queue_standing()).count() > 0;
-        let queue = match (waits_for_cpu, waits_for_database) {
-            (true, _) => Queue::AtProcessor,
-            (false, true) => Queue::AtDatabase,
-            (false, false) => Queue::None,
+        let is_standing = |any, database: &Database| database.was_queue_standing() || any;
+        let waits_for_database = databases.iter().fold(false, is_standing);
+        let queue = match waits_for_database {
+            _ if cpu_queue > CPU_QUEUE_TARGET => Queue::AtProcessor(cpu_queue),
+            true => Queue::AtDatabase,
+            false => Queue::None,
         };
         admission.adjust(queue);
     }
@@ -315,17 +319,24 @@ mod tests {
         for _ in 0..100 {
             permits.push(admission.admit(&address).await.unwrap());
         }
-        admission.adjust(Queue::AtProcessor);
+        admission.adjust(Queue::AtProcessor(CPU_QUEUE_TARGET * 2));
         assert_eq!(admission.limit(), 80);
         for _ in 0..50 {
             admission.adjust(Queue::AtDatabase);
         }
         assert_eq!(admission.limit(), 80, "a slow database alone leaves room for the rest");
         for _ in 0..50 {
-            admission.adjust(Queue::AtProcessor);
+            admission.adjust(Queue::AtProcessor(CPU_QUEUE_TARGET * 2));
         }
         assert_eq!(admission.limit(), MIN, "it never falls below what keeps two workers busy");
         drop(permits);
+        for _ in 0..100 {
+            admission.adjust(Queue::None);
+        }
+        // A long queue is answered at once, for measuring takes as long as it.
+        admission.peak.store(400, Ordering::Relaxed);
+        admission.adjust(Queue::AtProcessor(CPU_QUEUE_TARGET * 100));
+        assert_eq!(admission.limit(), 100);
         // Slow work that waits for nothing here may grow again to the full limit.
         for _ in 0..100 {
             admission.adjust(Queue::None);
@@ -337,7 +348,7 @@ mod tests {
     async fn p18_while_there_is_too_much_one_address_leaves_room_for_others() {
         let admission = Arc::new(Admission::new(100, 1));
         for _ in 0..100 {
-            admission.adjust(Queue::AtProcessor);
+            admission.adjust(Queue::AtProcessor(CPU_QUEUE_TARGET * 2));
         }
         assert_eq!(admission.limit(), MIN);
         let addresses = Arc::new(Addresses::new(&Server::default()));

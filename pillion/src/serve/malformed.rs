@@ -85,6 +85,14 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
         let head = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
         add(format!("chunks {chunks:?}"), format!("{head}{chunks}").into_bytes());
     }
+    corpus.extend(whole_requests());
+    corpus
+}
+
+/// Requests that are wrong as a whole, or too large.
+fn whole_requests() -> Vec<(String, Vec<u8>)> {
+    let mut corpus: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut add = |what: String, bytes: Vec<u8>| corpus.push((what, bytes));
     for (what, text) in [
         (
             "chunks in HTTP/1.0",
@@ -257,7 +265,7 @@ async fn flood(running: &Running, reads: bool, mut next: impl FnMut(u32) -> Vec<
         }
     };
     let read = async {
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         while reads && reader.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
         if !reads {
             std::future::pending::<()>().await;

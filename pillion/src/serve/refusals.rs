@@ -135,13 +135,18 @@ pub(super) struct Refusals {
     last_log: Mutex<Option<Instant>>,
 }
 
+#[expect(clippy::indexing_slicing, reason = "there is one for each refusal")]
+fn counter(counters: &[AtomicU64; REASONS], refusal: Refusal) -> &AtomicU64 {
+    &counters[refusal as usize]
+}
+
 impl Refusals {
     pub(super) fn count(&self, refusal: Refusal) {
-        self.counts[refusal as usize].fetch_add(1, Ordering::Relaxed);
+        counter(&self.counts, refusal).fetch_add(1, Ordering::Relaxed);
     }
 
     fn total(&self, refusal: Refusal) -> u64 {
-        self.counts[refusal as usize].load(Ordering::Relaxed)
+        counter(&self.counts, refusal).load(Ordering::Relaxed)
     }
 
     /// Logs a line for each reason that occurred since the last one, at most once in the interval,
@@ -157,7 +162,7 @@ impl Refusals {
         let all = FAMILIES.iter().flat_map(|family| family.reasons);
         for (refusal, reason, message) in all {
             let total = self.total(*refusal);
-            let logged = self.logged[*refusal as usize].swap(total, Ordering::Relaxed);
+            let logged = counter(&self.logged, *refusal).swap(total, Ordering::Relaxed);
             let count = total.saturating_sub(logged);
             if count > 0 {
                 tracing::warn!(reason, count, "{message}");
