@@ -148,6 +148,8 @@ async fn d06_relays_and_somebody_else_publish_at_once_and_each_event_comes_once(
     let Place::Server(url) = Place::server().await else { panic!("a server") };
     let log = Arc::new(log(&source, 600));
     let reader = small(&url).await;
+    // Asking makes the stream: there is something that a stranger can publish to.
+    assert_eq!(reader.last_position(&source).await.unwrap(), 0);
     let mut subscription = reader.subscribe(&source, 0).await.unwrap();
     let mut relays = Vec::new();
     for batch in [7, 50] {
