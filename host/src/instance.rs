@@ -218,7 +218,7 @@ fn explain(error: &wasmtime::Error, store: &Store<State>, deadline_ms: u32) -> H
         return HookError::Trap(denied.to_string());
     }
     if error.downcast_ref::<Exited>().is_some() {
-        return HookError::Trap(Exited.to_string());
+        return HookError::Trap(with_output(Exited.to_string(), store));
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => HookError::Deadline { key: state.deadline_key, ms: deadline_ms },

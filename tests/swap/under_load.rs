@@ -10,6 +10,7 @@ use pillion_tests::client::Client;
 use pillion_tests::system::System;
 use pillion_tests::token::{claims, header, sign, with};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::usage::Usage;
 
@@ -159,6 +160,12 @@ async fn p01_six_hundred_swaps_cost_no_request() {
     let mut system = System::start_with(with_witness);
     let (alice, _) = system.register("alice").await;
     let (bob, _) = system.register("bob").await;
+    // Good for the longest run.
+    let claims = |id: &str| {
+        let claims = claims(id);
+        let expires = claims["exp"].as_u64().expect("a time") + 24 * 60 * 60;
+        with(claims, "exp", json!(expires))
+    };
     let strong = |id: &str| {
         sign(&header(), &with(claims(id), "scope", json!("tweet.read users.read like.read")))
     };
@@ -188,6 +195,7 @@ async fn p01_six_hundred_swaps_cost_no_request() {
             settled = Some(Usage::of(system.pid()));
         }
         while seen.requests.load(Ordering::Relaxed) < round * REQUESTS_PER_ROUND {
+            assert!(!loads.iter().any(JoinHandle::is_finished), "a request failed");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let version = usize::try_from(round % 4).expect("small");
