@@ -14,7 +14,7 @@ const EPOCH_TICK: Duration = Duration::from_millis(1);
 const WASM_STACK_BYTES_MAX: usize = 256 << 10;
 
 /// Core instances of one component; what `wit-component` makes of a Rust guest has four, and a
-/// component that is composed of others (`wac`, `wasi-virt`, `jco` with QuickJS) has those of all
+/// component that is composed of others (`wac`, `wasi-virt`, `jco` with `QuickJS`) has those of all
 /// of them and an adapter for each interface between them.
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 

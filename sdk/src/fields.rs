@@ -120,7 +120,7 @@ impl<'a> Value<'a> for u64 {
 /// }
 /// # fn main() {}
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values<'a>(&'a [u8]);
 
 impl<'a> Iterator for Values<'a> {
