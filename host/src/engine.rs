@@ -14,7 +14,7 @@ const EPOCH_TICK: Duration = Duration::from_millis(1);
 const WASM_STACK_BYTES_MAX: usize = 256 << 10;
 
 /// Core instances of one component; what `wit-component` makes of a Rust guest has four, and a
-/// component that is composed of others (`wac`, `wasi-virt`, `jco` with QuickJS) has those of all
+/// component that is composed of others (`wac`, `wasi-virt`, `jco` with `QuickJS`) has those of all
 /// of them and an adapter for each interface between them.
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 
@@ -65,12 +65,15 @@ fn config() -> Config {
 /// gives a process.
 const FIBERS_MAX: u32 = 4_096;
 
+/// Memory slots of the largest pool. A slot is 4 GiB of address space and a guard of 32 MiB: this
+/// many take 79 TiB, of the 85 TiB that a process has in one piece below its own program.
+const MEMORIES_MAX: u32 = 20_000;
+
 /// Memory slots for so many instances: most have one memory, so half as many again leave room for
-/// composed ones, which have several. A slot is 4 GiB of address space and a guard, so that the
-/// most that [`crate::HostOptions`] allows, 16,000 instances, takes 97 of the 128 TiB that a
-/// process has.
+/// composed ones, which have several.
 fn memories(instances: u32) -> u32 {
-    instances.saturating_add(instances / 2).max(MEMORIES_PER_COMPONENT_MAX)
+    let roomy = instances.saturating_add(instances / 2).min(MEMORIES_MAX);
+    roomy.max(instances).max(MEMORIES_PER_COMPONENT_MAX)
 }
 
 /// The engine for running: instances come from a pool of `instances` slots, and run on fibers

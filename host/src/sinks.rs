@@ -68,7 +68,7 @@ impl Sink {
         }
         // Looks at every byte, for a loop without a way out is done 16 bytes at a time.
         // LF would forge a line, and ESC drive the terminal of whoever reads the output.
-        let breaks = |found, byte: &u8| found | (*byte < b' ' && *byte != b'\t');
+        let breaks = |found, byte: &u8| found | matches!(byte, 0..=8 | 10..=31);
         if line.iter().fold(false, breaks) {
             return Err(SinkError::Invalid);
         }

@@ -120,7 +120,7 @@ impl<'a> Value<'a> for u64 {
 /// }
 /// # fn main() {}
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values<'a>(&'a [u8]);
 
 impl<'a> Iterator for Values<'a> {
@@ -433,7 +433,8 @@ mod tests {
         fields! { struct Cookies<'a> { all: Option<Values<'a>> = "header-list:cookie" } }
         let bytes = b"\x03\0\0\0a=1\0\0\0\0\x05\0\0\0b=\x20,;";
         let end = u32::try_from(bytes.len()).unwrap();
-        let cookies = Cookies::unpack(Packed::new(bytes, &[end]));
+        let ends = [end];
+        let cookies = Cookies::unpack(Packed::new(bytes, &ends));
         assert_eq!(cookies.all.unwrap().collect::<Vec<_>>(), [&b"a=1"[..], b"", b"b= ,;"]);
         assert_eq!(Cookies::unpack(Packed::new(b"", &[ABSENT])).all, None);
     }

@@ -54,7 +54,7 @@ const DEEDS: [(&str, u32, Reaction); 34] = [
     ("big-header", 0, Fails(&["decision"])),
     ("foreign-attribute", 0, Fails(&["decision"])),
     ("big-attribute", 0, Fails(&["decision"])),
-    ("big-body", 0, Fails(&["decision", "memory", "trap"])),
+    ("big-body", 0, Fails(&["decision", "limit", "memory"])),
     ("low-status", 0, Fails(&["decision"])),
     ("informational-status", 0, Fails(&["decision"])),
     ("high-status", 0, Fails(&["decision"])),

@@ -23,7 +23,7 @@ fn provider(pages: usize) -> Vec<u8> {
             (func (export "field") (param i32 i32) (result i32) (i32.const 32)))
           (core instance $i (instantiate $m))
           (func $field (param "name" string) (result (option (list u8)))
-            (canon lift (core func $i "field") (memory $i "memory") (realloc (func $i "realloc"))))
+            (canon lift (core func $i "field") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
           (instance $current (export "field" (func $field)))
           (export "{CURRENT}" (instance $current)))"#
     );
@@ -143,8 +143,8 @@ fn h05_too_many_memories_are_refused() {
              (memory (export \"memory\") 1))
            (core instance $i (instantiate $f))
            (func $field (param \"name\" string) (result (option (list u8)))
-             (canon lift (core func $i \"field\") (memory $i \"memory\")
-               (realloc (func $r \"realloc\"))))
+             (canon lift (core func $i \"field\") (memory (core memory $i \"memory\"))
+               (realloc (core func $r \"realloc\"))))
            (instance $current (export \"field\" (func $field)))
            (export \"{CURRENT}\" (instance $current)))"
     ));
