@@ -27,6 +27,7 @@ struct AppRules {
 
 /// X counts by projects, which have apps. Every app is a project of its own here.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "X's names")]
 pub(crate) struct RulesCount {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     all_project_client_apps: Vec<AppRules>,

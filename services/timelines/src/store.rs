@@ -228,7 +228,7 @@ impl Store {
                 let border = if rest.newest_first { &mut rest.below } else { &mut rest.above };
                 *border = entry.id;
             }
-            self.leave_out_repeats(user_id, &mut entries, exclude, (floor, &older)).await?;
+            self.leave_out_repeats(user_id, &mut entries, exclude, (floor, older.as_ref())).await?;
             ids.extend(entries.into_iter().filter_map(|entry| TweetId::from_i64(entry.id)));
             if is_last || ids.len() >= window.count_max as usize {
                 ids.truncate(window.count_max as usize);
@@ -309,9 +309,9 @@ impl Store {
         user_id: UserId,
         entries: &mut Vec<Entry>,
         exclude: Exclude,
-        (floor, older): (i64, &Option<Older>),
+        (floor, older): (i64, Option<&Older>),
     ) -> Result<(), DatabaseError> {
-        let fills_up = |entry: &Entry| older.as_ref().is_some_and(|older| older.has(entry.id));
+        let fills_up = |entry: &Entry| older.is_some_and(|older| older.has(entry.id));
         let shared: BTreeSet<i64> = entries
             .iter()
             .filter(|entry| !fills_up(entry))

@@ -160,8 +160,9 @@ fn render_answers(page: &mut String, document: &Value, operation: &Value) -> std
         let answer = resolved(document, answer);
         let meaning = prose(text(&answer["description"]));
         write!(rows, "<tr><td><code>{}</code><td>{meaning}", escaped(status))?;
-        let content = &answer["content"]["application/json"];
-        if status.starts_with('2') && content.is_object() {
+        if status.starts_with('2')
+            && let Some(content) = answer.pointer("/content/application~1json")
+        {
             let example = content.get("example").cloned();
             let example =
                 example.unwrap_or_else(|| example::of_schema(document, &content["schema"]));

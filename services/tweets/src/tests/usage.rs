@@ -23,7 +23,7 @@ async fn a13_what_an_app_reads_is_counted_by_day() {
         let both = format!("/internal/tweets?ids={one},{two},20");
         tweets.send_as("GET", &both, app(), "").await;
         tweets.send_as("GET", "/2/users/11/tweets", app(), "").await;
-        tweets.clock.advance(Duration::from_secs(86_400));
+        tweets.clock.advance(Duration::from_hours(24));
         tweets.send_as("GET", &format!("/internal/tweets?ids={one}"), app(), "").await;
         let fields = "usage.fields=daily_client_app_usage,daily_project_usage,project_usage";
         let usage = json!([
