@@ -93,7 +93,8 @@ fn or<'a>(part: &'a str, default: &'a str) -> &'a str {
     if part.is_empty() { default } else { part }
 }
 
-fn from_parts(name: &str, core: &Core) -> Vec<u8> {
+/// A component from parts of a core module.
+pub(crate) fn from_parts(name: &str, core: &Core) -> Vec<u8> {
     let (mut resolve, version) = contract();
     let hooks = bodies(core);
     let mut functions = String::new();
@@ -150,7 +151,8 @@ fn from_parts(name: &str, core: &Core) -> Vec<u8> {
 }
 
 /// What a plugin needs to import its helper.
-const HELPER_IMPORT: &str = "(import \"corpus:helper/helper@1.0.0\" \"help\" (func $help (param i32 i32 i32)))";
+const HELPER_IMPORT: &str =
+    "(import \"corpus:helper/helper@1.0.0\" \"help\" (func $help (param i32 i32 i32)))";
 const HELPER_WORLD: &str = "import corpus:helper/helper@1.0.0;";
 const HELPER_WIT: &str =
     "package corpus:helper@1.0.0 { interface helper { help: func(text: string) -> string; } }";

@@ -19,6 +19,16 @@ const OUTAGE_SECONDS_DEFAULT: u32 = 600;
 /// How long a partition lasts, unless another time is given: longer than every time-out and lease.
 const PARTITION_SECONDS_DEFAULT: u32 = 60;
 
+/// How long all hostile components attack at once, unless another time is given.
+const HOSTILE_SECONDS_DEFAULT: u32 = 600;
+
+/// Requests through plugins that keep what they see, unless another number is given.
+const STASH_REQUESTS_DEFAULT: u32 = 1_000_000;
+
+/// `soak hostile [SECONDS]`: all hostile components attack at once beside a healthy plugin, whose
+/// 99th percentile must not exceed twice its own in peace. `soak stash [REQUESTS]`: plugins that
+/// keep what they see never see another user's request.
+///
 /// `soak crash [KILLS]`: kills the system at any moment, so many times on each back end, and holds
 /// what it has against what was acknowledged. `soak outage [SECONDS]`: posts go on while the broker
 /// is away so long, and are caught up with. `soak partition [SECONDS [PART[,PART]]]`: the parts of a
@@ -41,6 +51,16 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
             ("crash", "every_saga_ends_whole", "PILLION_SAGA_CELLS", all, told.to_owned())
         }
         [what] if what == "social" => return social(project),
+        [what, rest @ ..] if what == "hostile" && rest.len() <= 1 => {
+            let seconds = rest.first().map_or(Ok(HOSTILE_SECONDS_DEFAULT), |text| number(text))?;
+            let told = format!("all hostile components attack at once for {seconds} s");
+            ("hostile", "all_at_once", "PILLION_SOAK_HOSTILE_S", seconds.to_string(), told)
+        }
+        [what, rest @ ..] if what == "stash" && rest.len() <= 1 => {
+            let requests = rest.first().map_or(Ok(STASH_REQUESTS_DEFAULT), |text| number(text))?;
+            let told = format!("{requests} requests through plugins that keep what they see");
+            ("hostile", "no_state_crosses", "PILLION_SOAK_STASH", requests.to_string(), told)
+        }
         [what, rest @ ..] if what == "outage" && rest.len() <= 1 => {
             let seconds = rest.first().map_or(Ok(OUTAGE_SECONDS_DEFAULT), |text| number(text))?;
             let told = format!("the broker is away for {seconds} s while posts go on");
@@ -53,12 +73,14 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
             ("fleet", "partitions_lose", "PILLION_SOAK_PARTITION_S", seconds.to_string(), told)
         }
         _ => bail!(
-            "say `cargo xtask soak crash [KILLS]`, `soak sagas`, `soak social`, `soak \
+            "say `cargo xtask soak crash [KILLS]`, `soak sagas`, `soak social`, `soak hostile \
+             [SECONDS]`, `soak stash [REQUESTS]`, `soak \
              outage [SECONDS]` or `soak partition [SECONDS [PART[,PART]]]`"
         ),
     };
     tools::ready(project)?;
     plugins::build(project)?;
+    plugins::build_fixtures(project)?;
     servers::install(project)?;
     let packages = ["--package", "pillion", "--package", "pillion-tests"];
     run(project.cargo(&["build"]).args(packages), "building the program")?;

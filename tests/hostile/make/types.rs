@@ -40,13 +40,17 @@ fn definition(resolve: &Resolve, kind: &TypeDefKind) -> String {
             format!("(variant {cases})")
         }
         TypeDefKind::Enum(kinds) => {
-            let cases: String = kinds.cases.iter().map(|case| format!("\"{}\" ", case.name)).collect();
+            let cases: String =
+                kinds.cases.iter().map(|case| format!("\"{}\" ", case.name)).collect();
             format!("(enum {cases})")
         }
         TypeDefKind::List(item) => format!("(list {})", one(item)),
         TypeDefKind::Option(item) => format!("(option {})", one(item)),
         TypeDefKind::Tuple(tuple) => {
-            format!("(tuple {})", tuple.types.iter().map(|item| one(item) + " ").collect::<String>())
+            format!(
+                "(tuple {})",
+                tuple.types.iter().map(|item| one(item) + " ").collect::<String>()
+            )
         }
         other => panic!("the contract has a type that the corpus cannot write: {other:?}"),
     }
