@@ -13,6 +13,8 @@ use crate::wit::v0_1::pillion::plugin::types::{
 const ENTRIES_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 256;
 const VALUE_BYTES_MAX: usize = 16 << 10;
+/// Names and values of one list of headers, summed: clients refuse a larger head as a whole.
+const HEADERS_BYTES_MAX: usize = 64 << 10;
 const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
 const ATTRIBUTE_BYTES_MAX: usize = 4 << 10;
 /// A body made by a plugin; larger ones belong to a service.
@@ -47,6 +49,8 @@ impl HeaderEdits {
         bound("remove-headers", remove.len())?;
         bound("set-headers", set.len())?;
         bound("append-headers", append.len())?;
+        bound_bytes("set-headers", &set)?;
+        bound_bytes("append-headers", &append)?;
         Ok(Self {
             remove: remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
             set: set.into_iter().map(header).collect::<Result<_, _>>()?,
@@ -132,6 +136,7 @@ pub(crate) fn whole_response(made: HttpResponse) -> Result<(Response<Bytes>, usi
     bound("headers", made.headers.len())?;
     let dropped = if may_have_body(status) { 0 } else { made.body.len() };
     let body = if dropped > 0 { Vec::new() } else { made.body };
+    bound_bytes("headers", &made.headers)?;
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     for made in made.headers {
@@ -150,6 +155,14 @@ pub(crate) fn may_have_body(status: StatusCode) -> bool {
 fn bound(list: &str, entries: usize) -> Result<(), String> {
     if entries > ENTRIES_MAX {
         return Err(format!("{list} has {entries} entries, over the bound of {ENTRIES_MAX}"));
+    }
+    Ok(())
+}
+
+fn bound_bytes(list: &str, headers: &[Header]) -> Result<(), String> {
+    let bytes: usize = headers.iter().map(|header| header.name.len() + header.value.len()).sum();
+    if bytes > HEADERS_BYTES_MAX {
+        return Err(format!("{list} has {bytes} bytes, over the bound of {HEADERS_BYTES_MAX}"));
     }
     Ok(())
 }

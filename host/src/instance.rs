@@ -188,10 +188,13 @@ fn arm_for_load(store: &mut Store<State>) -> u32 {
     deadline_ms
 }
 
-/// Epochs until [`State::past_deadline`] looks for the first time: half the deadline, and one
-/// more because the running epoch may be almost over.
+/// Until then a call runs without its CPU time being read.
+const FIRST_LOOK_MS_MAX: u32 = 2;
+
+/// Epochs until [`State::past_deadline`] looks for the first time: half the deadline, 2 ms at most,
+/// and one more because the running epoch may be almost over.
 fn first_look(deadline_ms: u32) -> u64 {
-    u64::from(deadline_ms / 2) + 1
+    u64::from((deadline_ms / 2).min(FIRST_LOOK_MS_MAX)) + 1
 }
 
 /// A panic in a host call is a bug of the host; it must end this hook, not the process or the

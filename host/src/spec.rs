@@ -308,7 +308,7 @@ impl From<Grants> for Vec<String> {
 /// values of the `preset` that the table names; or as the name of a preset alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// CPU time for one hook; one that spins is ended after one and a half of it at the latest.
+    /// CPU time for one hook; one that spins is ended at most 4 ms later.
     pub deadline_ms: u32,
     /// Time that one hook may wait, summed, for `kv` and `limiter` where they are kept outside
     /// the host's memory. It is no CPU time and does not count against the deadline.

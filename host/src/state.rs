@@ -128,8 +128,8 @@ impl State {
     /// saturated machine a thread may be off its core for longer than any deadline: ending the
     /// call then would fail a request for the machine's fault. So what counts is the thread's
     /// CPU time. Reading it costs a system call, too much for each hook, so it is first read
-    /// half a deadline into a call: one is never ended before it had its deadline in CPU time,
-    /// and a spinning one after one and a half of them at the latest.
+    /// half a deadline into a call, or 2 ms: one is never ended before it had its deadline in CPU
+    /// time, and a spinning one at most 4 ms of CPU time later.
     pub(crate) fn past_deadline(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let now = thread_cpu_time();
         let first = *self.first_look.get_or_insert(now);

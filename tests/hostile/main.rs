@@ -3,7 +3,11 @@
 
 mod case;
 mod corpus;
+mod isolation;
 mod logs;
 mod make;
 mod pillion;
+mod policies;
 mod referee;
+mod storm;
+mod times;

@@ -93,7 +93,8 @@ fn or<'a>(part: &'a str, default: &'a str) -> &'a str {
     if part.is_empty() { default } else { part }
 }
 
-fn from_parts(name: &str, core: &Core) -> Vec<u8> {
+/// A component from parts of a core module.
+pub(crate) fn from_parts(name: &str, core: &Core) -> Vec<u8> {
     let (mut resolve, version) = contract();
     let hooks = bodies(core);
     let mut functions = String::new();

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -23,6 +22,9 @@ use crate::logs;
 use crate::make::Made;
 use crate::referee::{Answer, Called, HostUnderTest, Loaded, Submission};
 
+/// Held by what measures, and by what takes a whole machine.
+pub(crate) static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Threads that run requests.
 pub(crate) const WORKERS: usize = 2;
 
@@ -37,6 +39,9 @@ pub(crate) const CLIENT: &str = "x-client";
 
 /// What a guest that is written with the SDK is granted unless its case says otherwise.
 const GRANTS: [&str; 6] = ["clock", "kv", "limiter", "metrics", "random", "sink:access"];
+
+/// How long `/slow` takes: longer than any test.
+const SLOW: Duration = Duration::from_mins(2);
 
 /// Longer than a completion hook takes to be counted.
 const COUNTED_WITHIN: Duration = Duration::from_secs(5);
@@ -133,7 +138,6 @@ pub(crate) fn class(error: &ActivateError) -> String {
         LoadErrorReason::NotAComponent(_) => "not-a-component",
         LoadErrorReason::Compile(_) => "compile",
         LoadErrorReason::WrongWorld(_) => "wrong-world",
-        LoadErrorReason::NotGranted { .. } => "not-granted",
         LoadErrorReason::ForbiddenImport { .. } => "forbidden-import",
         LoadErrorReason::NeedsGrant(_) => "needs-grant",
         LoadErrorReason::Descriptor(_) => "descriptor",
@@ -169,14 +173,29 @@ pub(crate) fn failures(metrics: &str, plugin: &str) -> BTreeMap<(String, String)
 impl Pillion {
     /// A host on which only the neighbor runs.
     pub(crate) async fn start() -> Self {
+        Self::with_instances(1_000).await
+    }
+
+    /// The same with so many places in the pool of instances.
+    pub(crate) async fn with_instances(instances_max: u32) -> Self {
+        Self::with(instances_max, &[SERVICE.to_owned()]).await
+    }
+
+    /// The same with these services beside the neighbor's, each below its own name.
+    pub(crate) async fn with(instances_max: u32, services: &[String]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let host = Host::new(options(&folder)).expect("a host");
-        let layer = |service| host.layer(service, RouteTable::default());
-        let handler = || async { "the handler\n" };
-        let app = Router::new()
-            .nest_service("/neighbor", Router::new().fallback(handler).layer(layer(NEIGHBOR)))
-            .nest_service("/case", Router::new().fallback(handler).layer(layer(SERVICE)))
-            .layer(axum::middleware::map_request(with_address));
+        let mut options = options(&folder);
+        options.instances_max = instances_max;
+        let host = Host::new(options).expect("a host");
+        let mut app = Router::new();
+        for service in services.iter().map(String::as_str).chain([NEIGHBOR]) {
+            let behind = Router::new()
+                .route("/slow", axum::routing::get(|| tokio::time::sleep(SLOW)))
+                .fallback(|| async { "the handler\n" })
+                .layer(host.layer(service, RouteTable::default()));
+            app = app.nest_service(&format!("/{service}"), behind);
+        }
+        let app = app.layer(axum::middleware::map_request(with_address));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let server = tokio::spawn(async move {
@@ -200,7 +219,26 @@ impl Pillion {
         spec
     }
 
-    async fn activate(&self, spec: GenerationSpec) -> Result<(), ActivateError> {
+    /// Runs this plugin beside the neighbor, in the place of the one before.
+    pub(crate) async fn run(
+        &mut self,
+        name: &str,
+        plugin: PluginSpec,
+    ) -> Result<(), ActivateError> {
+        name.clone_into(&mut self.plugin);
+        self.activate(self.generation(Some((name, plugin)))).await
+    }
+
+    /// A request that stays in the handler until it is aborted.
+    pub(crate) fn hold(&self) -> tokio::task::JoinHandle<()> {
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            client.get("/case/slow").send().await;
+        })
+    }
+
+    /// Runs this set of plugins.
+    pub(crate) async fn activate(&self, spec: GenerationSpec) -> Result<(), ActivateError> {
         let host = self.host.clone();
         let started = tokio::task::spawn_blocking(move || host.start(spec));
         started.await.expect("the host does not panic").map(drop)
@@ -212,9 +250,7 @@ impl HostUnderTest for Pillion {
         let Submission { case, component } = submission;
         let path = self.folder.path().join(format!("{}.wasm", case.name));
         std::fs::write(&path, &component.bytes).expect("a file");
-        self.plugin.clone_from(&case.name);
-        let generation = self.generation(Some((&case.name, spec(case, component, path))));
-        match self.activate(generation).await {
+        match self.run(&case.name, spec(case, component, path)).await {
             Ok(()) => Loaded::Accepted,
             Err(error) => Loaded::Refused { class: class(&error), message: error.to_string() },
         }
@@ -286,9 +322,4 @@ impl HostUnderTest for Pillion {
     fn metrics(&mut self) -> String {
         self.host.metrics()
     }
-}
-
-/// Values under a lock that nobody poisons on purpose.
-pub(crate) fn locked<T>(mutex: &Arc<Mutex<T>>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

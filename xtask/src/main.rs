@@ -40,6 +40,11 @@ cargo xtask COMMAND
                       that it keeps what it acknowledged
   soak sagas          ends a running system at every place of every saga, on each back end, and
                       checks that each saga ends whole
+  soak hostile [SECONDS]
+                      has all hostile components attack at once for ten minutes, or SECONDS, beside a
+                      healthy plugin, and checks its latency and the host's memory
+  soak stash [REQUESTS]
+                      sends a million requests, or REQUESTS, through plugins that keep what they see
   soak partition [SECONDS [PART[,PART]]]
                       cuts a fleet between any two of its parts for 60 seconds, or SECONDS, and
                       checks the same; with a PART, such as tweets or NATS, only where that is one

@@ -1,4 +1,4 @@
-//! Tests that go on for as long as somebody wants them to.
+//! Runs that are too long for every commit: on demand, each with its stated length.
 
 use std::fs;
 use std::process::ExitCode;
@@ -8,95 +8,98 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::project::{Project, run, say};
-use crate::{plugins, servers, tools};
+use crate::{clients, plugins, servers, tools};
 
-/// Kills, unless another number is given: a thousand crashes have found what ten did not.
-const KILLS_DEFAULT: u32 = 1_000;
+/// A run of tests that an argument makes as long as it is to be.
+struct Soak {
+    name: &'static str,
+    suite: &'static str,
+    /// What the names of its tests begin with.
+    test: &'static str,
+    /// The environment variable by which they know, and its unit.
+    variable: &'static str,
+    unit: &'static str,
+    default: u32,
+    about: &'static str,
+}
 
-/// Hot swaps, unless another number is given: the promise is ten thousand.
-const SWAPS_DEFAULT: u32 = 10_000;
+/// The runs of one suite each; `social` and `fuzz` are of their own kind.
+#[rustfmt::skip]
+const SOAKS: &[Soak] = &[
+    Soak { name: "attacks", suite: "e2e", test: "p18_", variable: "PILLION_SOAK_ATTACKS_S", unit: "SECONDS", default: 10,
+        about: "one address attacks in every way, each for that long, beside another one" },
+    Soak { name: "crash", suite: "crash", test: "kills_at_any_moment", variable: "PILLION_SOAK_KILLS", unit: "KILLS", default: 1_000,
+        about: "kill -9 at any moment, on each backend; half a second each" },
+    Soak { name: "hostile", suite: "hostile", test: "all_at_once", variable: "PILLION_SOAK_HOSTILE_S", unit: "SECONDS", default: 600,
+        about: "all hostile components at once beside a healthy plugin, whose p99 must not exceed twice its baseline" },
+    Soak { name: "hour", suite: "e2e", test: "p20_", variable: "PILLION_SOAK_HOUR_S", unit: "SECONDS", default: 3_600,
+        about: "steady load: memory and descriptors stay flat, planted secrets stay out of logs" },
+    Soak { name: "outage", suite: "crash", test: "without_its_broker", variable: "PILLION_SOAK_OUTAGE_S", unit: "SECONDS", default: 600,
+        about: "the broker is down while posts continue" },
+    Soak { name: "overload", suite: "e2e", test: "p17_", variable: "PILLION_SOAK_OVERLOAD_S", unit: "SECONDS", default: 30,
+        about: "three times the load that the system has capacity for" },
+    Soak { name: "partition", suite: "fleet", test: "partitions_lose", variable: "PILLION_SOAK_PARTITION_S", unit: "SECONDS [PART[,PART]]", default: 60,
+        about: "every two parts of a fleet are partitioned for that long, or those of one part, or one pair" },
+    Soak { name: "sagas", suite: "crash", test: "every_saga_ends_whole", variable: "PILLION_SAGA_CELLS", unit: "", default: 0,
+        about: "an abort at every step of every saga, on each backend; some hundred, a second each" },
+    Soak { name: "schemathesis", suite: "clients", test: "p13_", variable: "PILLION_SOAK_EXAMPLES", unit: "EXAMPLES", default: 50,
+        about: "random requests of each operation and phase" },
+    Soak { name: "stash", suite: "hostile", test: "no_state_crosses", variable: "PILLION_SOAK_STASH", unit: "REQUESTS", default: 1_000_000,
+        about: "plugins that keep what they see never see another user's request" },
+    Soak { name: "swaps", suite: "swap", test: "p01_six_hundred_swaps", variable: "PILLION_SOAK_SWAPS", unit: "SWAPS", default: 10_000,
+        about: "hot swaps under load, 30 a second; memory, descriptors and instances stay flat" },
+];
 
-/// How long the broker is away, unless another time is given: the promise is ten minutes.
-const OUTAGE_SECONDS_DEFAULT: u32 = 600;
-
-/// How long a partition lasts, unless another time is given: longer than every time-out and lease.
-const PARTITION_SECONDS_DEFAULT: u32 = 60;
-
-/// How long the system is overloaded, unless another time is given.
-const OVERLOAD_SECONDS_DEFAULT: u32 = 30;
-
-/// How long each attack lasts, unless another time is given.
-const ATTACK_SECONDS_DEFAULT: u32 = 10;
-
-/// `soak crash [KILLS]`: kills the system at any moment, so many times on each back end, and holds
-/// what it has against what was acknowledged. `soak outage [SECONDS]`: posts go on while the broker
-/// is away so long, and are caught up with. `soak partition [SECONDS [PART[,PART]]]`: the parts of a
-/// fleet lose each other for so long, every pair in its turn, or those of one part, or one pair.
-/// `soak sagas`: ends the system at every place of every saga, on each back end. `soak social`: the
-/// suite of what users do with each other, on a fleet. `soak overload [SECONDS]`: three times the load
-/// that the system bears. `soak attacks [SECONDS]`: one address against everybody else.
+/// `soak NAME [LENGTH]`: one of [`SOAKS`]; `soak social`: the social suite on a fleet.
 pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let number = |text: &str| -> Result<u32> {
-        text.parse().with_context(|| format!("`{text}` is not a whole number"))
+    let (name, rest) = arguments.split_first().map_or(("", arguments), |(name, rest)| (name, rest));
+    if name == "social" && rest.is_empty() {
+        return social(project);
+    }
+    let Some(soak) = SOAKS.iter().find(|soak| soak.name == name) else {
+        bail!("usage: cargo xtask soak NAME [LENGTH]\n{}", list());
     };
-    let (suite, test, variable, value, told) = match arguments {
-        [what, rest @ ..] if what == "crash" && rest.len() <= 1 => {
-            let kills = rest.first().map_or(Ok(KILLS_DEFAULT), |text| number(text))?;
-            let told = format!("{kills} kills on each back end; each takes about half a second");
-            ("crash", "kills_at_any_moment", "PILLION_SOAK_KILLS", kills.to_string(), told)
+    let words = soak.unit.split_whitespace().count();
+    if rest.len() > words {
+        bail!("usage: cargo xtask soak {name} {}", soak.unit);
+    }
+    let length = match rest.first() {
+        Some(text) => {
+            let number: u32 =
+                text.parse().with_context(|| format!("`{text}` is not a whole number"))?;
+            number.to_string()
         }
-        [what, rest @ ..] if what == "swaps" && rest.len() <= 1 => {
-            let swaps = rest.first().map_or(Ok(SWAPS_DEFAULT), |text| number(text))?;
-            let told = format!("{swaps} hot swaps under load; 30 a second");
-            ("swap", "p01_six_hundred_swaps", "PILLION_SOAK_SWAPS", swaps.to_string(), told)
-        }
-        [what] if what == "sagas" => {
-            let told = "some hundred crashes on each back end; each takes about a second";
-            let all = "all".to_owned();
-            ("crash", "every_saga_ends_whole", "PILLION_SAGA_CELLS", all, told.to_owned())
-        }
-        [what] if what == "social" => return social(project),
-        [what, rest @ ..] if what == "outage" && rest.len() <= 1 => {
-            let seconds = rest.first().map_or(Ok(OUTAGE_SECONDS_DEFAULT), |text| number(text))?;
-            let told = format!("the broker is away for {seconds} s while posts go on");
-            ("crash", "without_its_broker", "PILLION_SOAK_OUTAGE_S", seconds.to_string(), told)
-        }
-        [what, rest @ ..] if what == "partition" && rest.len() <= 2 => {
-            let seconds =
-                rest.first().map_or(Ok(PARTITION_SECONDS_DEFAULT), |text| number(text))?;
-            let told = format!("every two parts of a fleet lose each other for {seconds} s");
-            ("fleet", "partitions_lose", "PILLION_SOAK_PARTITION_S", seconds.to_string(), told)
-        }
-        [what, rest @ ..] if what == "overload" && rest.len() <= 1 => {
-            let seconds = rest.first().map_or(Ok(OVERLOAD_SECONDS_DEFAULT), |text| number(text))?;
-            let told = format!("three times the capacity for {seconds} s");
-            ("e2e", "p17_", "PILLION_SOAK_OVERLOAD_S", seconds.to_string(), told)
-        }
-        [what, rest @ ..] if what == "attacks" && rest.len() <= 1 => {
-            let seconds = rest.first().map_or(Ok(ATTACK_SECONDS_DEFAULT), |text| number(text))?;
-            let told = format!("one address attacks in every way, each for {seconds} s");
-            ("e2e", "p18_", "PILLION_SOAK_ATTACKS_S", seconds.to_string(), told)
-        }
-        _ => bail!(
-            "say `cargo xtask soak crash [KILLS]`, `soak sagas`, `soak social`, `soak \
-             outage [SECONDS]`, `soak partition [SECONDS [PART[,PART]]]`, `soak overload \
-             [SECONDS]` or `soak attacks [SECONDS]`"
-        ),
+        // What has no length runs all of its cells.
+        None if words == 0 => "all".to_owned(),
+        None => soak.default.to_string(),
     };
     tools::ready(project)?;
     plugins::build(project)?;
     plugins::build_fixtures(project)?;
     servers::install(project)?;
+    if soak.suite == "clients" {
+        clients::install(project)?;
+    }
     let packages = ["--package", "pillion", "--package", "pillion-tests"];
     run(project.cargo(&["build"]).args(packages), "building the program")?;
-    say(&told);
-    let mut soak = project.cargo(&["test"]);
-    soak.args(packages).args(["--test", suite, "--", "--nocapture", test]);
-    if let Some(part) = arguments.get(2) {
-        soak.env("PILLION_SOAK_PART", part);
+    say(&format!("{name}: {} ({length} {})", soak.about, soak.unit.to_lowercase()));
+    let mut tests = project.cargo(&["test"]);
+    tests.args(packages).args(["--test", soak.suite, "--", "--nocapture", soak.test]);
+    if let Some(part) = rest.get(1) {
+        tests.env("PILLION_SOAK_PART", part);
     }
-    run(soak.env(variable, value), "soaking")?;
+    run(tests.env(soak.variable, length), "soaking")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every run with its unit and default length.
+fn list() -> String {
+    let line = |soak: &Soak| {
+        let default = if soak.unit.is_empty() { String::new() } else { format!(" [{}]", soak.default) };
+        format!("  {} {}{default}: {}\n", soak.name, soak.unit, soak.about)
+    };
+    let social = "  social: what users do with each other, on a fleet\n";
+    SOAKS.iter().map(line).chain([social.to_owned()]).collect()
 }
 
 /// Tests of the social suite that are about the files of one process.
