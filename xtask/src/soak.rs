@@ -19,12 +19,26 @@ const OUTAGE_SECONDS_DEFAULT: u32 = 600;
 /// How long a partition lasts, unless another time is given: longer than every time-out and lease.
 const PARTITION_SECONDS_DEFAULT: u32 = 60;
 
+/// How long each fuzz target runs, unless another time is given.
+const FUZZ_SECONDS_DEFAULT: u32 = 300;
+
+/// Crates with fuzz targets: tests called `fuzz_NAME`.
+const FUZZED: [&str; 6] = [
+    "pillion",
+    "pillion-chassis",
+    "pillion-host",
+    "pillion-plugin-auth",
+    "pillion-search",
+    "pillion-text",
+];
+
 /// `soak crash [KILLS]`: kills the system at any moment, so many times on each back end, and holds
 /// what it has against what was acknowledged. `soak outage [SECONDS]`: posts go on while the broker
 /// is away so long, and are caught up with. `soak partition [SECONDS [PART[,PART]]]`: the parts of a
 /// fleet lose each other for so long, every pair in its turn, or those of one part, or one pair.
 /// `soak sagas`: ends the system at every place of every saga, on each back end. `soak social`: the
-/// suite of what users do with each other, on a fleet.
+/// suite of what users do with each other, on a fleet. `soak fuzz [SECONDS]`: each fuzz target for so
+/// long, with inputs that differ from run to run.
 pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let number = |text: &str| -> Result<u32> {
         text.parse().with_context(|| format!("`{text}` is not a whole number"))
@@ -41,6 +55,10 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
             ("crash", "every_saga_ends_whole", "PILLION_SAGA_CELLS", all, told.to_owned())
         }
         [what] if what == "social" => return social(project),
+        [what, rest @ ..] if what == "fuzz" && rest.len() <= 1 => {
+            let seconds = rest.first().map_or(Ok(FUZZ_SECONDS_DEFAULT), |text| number(text))?;
+            return fuzz(project, seconds);
+        }
         [what, rest @ ..] if what == "outage" && rest.len() <= 1 => {
             let seconds = rest.first().map_or(Ok(OUTAGE_SECONDS_DEFAULT), |text| number(text))?;
             let told = format!("the broker is away for {seconds} s while posts go on");
@@ -54,7 +72,7 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
         }
         _ => bail!(
             "say `cargo xtask soak crash [KILLS]`, `soak sagas`, `soak social`, `soak \
-             outage [SECONDS]` or `soak partition [SECONDS [PART[,PART]]]`"
+             fuzz [SECONDS]`, `soak outage [SECONDS]` or `soak partition [SECONDS [PART[,PART]]]`"
         ),
     };
     tools::ready(project)?;
@@ -69,6 +87,21 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
         soak.env("PILLION_SOAK_PART", part);
     }
     run(soak.env(variable, value), "soaking")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every fuzz target for so long. The seed is shown, for a run that found something.
+fn fuzz(project: &Project, seconds: u32) -> Result<ExitCode> {
+    let seed = std::time::UNIX_EPOCH.elapsed().context("the clock is before 1970")?.as_secs();
+    say(&format!("each fuzz target for {seconds} s, with PILLION_FUZZ_SEED={seed}"));
+    let mut tests = project.cargo(&["test", "--no-fail-fast", "--lib", "--bins"]);
+    for package in FUZZED {
+        tests.args(["--package", package]);
+    }
+    tests.args(["--", "--nocapture", "fuzz_"]);
+    tests.env("PILLION_FUZZ_SEED", seed.to_string());
+    tests.env("PILLION_FUZZ_MS", (u64::from(seconds) * 1_000).to_string());
+    run(&mut tests, "fuzzing")?;
     Ok(ExitCode::SUCCESS)
 }
 
