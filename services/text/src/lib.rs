@@ -5,13 +5,17 @@
 use serde::{Deserialize, Serialize};
 
 mod classes;
+mod display;
 mod tag;
 mod url;
 mod weight;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
+pub use display::{is_invisible, unsafe_display_char};
 pub use weight::{WEIGHTED_LENGTH_MAX, Weighed, weigh};
 
 /// The parts of a text that mean something, in X's shape; a kind that does not occur is left out.
