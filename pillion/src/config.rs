@@ -2,6 +2,8 @@
 //! is opened or bound.
 
 mod check;
+#[cfg(test)]
+mod fuzz;
 mod reading;
 mod sections;
 

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod bad_input;
+mod edge;
 mod encrypted;
 mod new_plugin;
 mod operator;

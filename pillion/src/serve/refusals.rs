@@ -16,6 +16,8 @@ pub(crate) enum Refusal {
     ConnectionAddressLimit,
     /// The process has as many connections as it may have, and none of them is idle.
     ConnectionLimit,
+    /// A trusted proxy's connection does not begin with the PROXY protocol header it must have.
+    ConnectionProxyHeader,
     /// An idle connection made room for a new one.
     ConnectionEvicted,
     /// The client read nothing for too long.
@@ -55,6 +57,11 @@ const FAMILIES: [Family; 4] = [
                 Refusal::ConnectionLimit,
                 "connection_limit",
                 "connections refused: server.connections reached and none is idle",
+            ),
+            (
+                Refusal::ConnectionProxyHeader,
+                "proxy_header",
+                "connections refused: a trusted proxy sent no valid PROXY protocol header",
             ),
         ],
     },
@@ -110,7 +117,7 @@ const FAMILIES: [Family; 4] = [
     },
 ];
 
-const REASONS: usize = 10;
+const REASONS: usize = 11;
 
 /// How often each [`Refusal`] happened.
 #[derive(Debug, Default)]
