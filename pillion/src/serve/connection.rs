@@ -100,10 +100,8 @@ pub(crate) async fn serve(listening: Listening) -> usize {
         };
         let refusals = &front.metrics.refusals;
         // A proxy's connections are of many clients, which have limits of their own.
-        let address = match proxies.trusts(client) {
-            true => Addresses::unlimited(),
-            false => front.address_of(client),
-        };
+        let address =
+            if proxies.trusts(client) { Addresses::unlimited() } else { front.address_of(client) };
         let Some(place) = address.take(Resource::Connections) else {
             // No answer: writing one would be work for a client that already takes too much.
             refusals.count(Refusal::ConnectionAddressLimit);

@@ -77,7 +77,7 @@ mod tests {
     fn s19_rules_come_without_values() {
         let rule = |json: &str| rule_of(&serde_json::from_str::<u8>(json).unwrap_err());
         assert_eq!(rule("\"hunter2\""), "expected u8 at line 1 column 9");
-        assert_eq!(rule("\"x, expected hunter2\""), "expected u8 at line 1 column 22");
+        assert_eq!(rule("\"x, expected hunter2\""), "expected u8 at line 1 column 21");
         assert_eq!(rule("12345678"), "expected u8 at line 1 column 8");
         assert!(rule("\"hunter2").starts_with("EOF while parsing a string"));
     }

@@ -261,9 +261,8 @@ async fn metrics_are_put_together_when_they_are_asked_for() {
 /// front, both.
 fn spellings(id: &str) -> Vec<String> {
     let encoded = |at: usize| {
-        let digits = id.bytes().enumerate().map(|(place, digit)| match place == at {
-            true => format!("%{digit:02x}"),
-            false => char::from(digit).to_string(),
+        let digits = id.bytes().enumerate().map(|(place, digit)| {
+            if place == at { format!("%{digit:02x}") } else { char::from(digit).to_string() }
         });
         digits.collect::<String>()
     };
