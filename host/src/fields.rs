@@ -163,13 +163,14 @@ impl Field {
             Self::Path => text(Some(x.uri.path())),
             Self::Query => text(x.uri.query()),
             Self::Route => text(x.route.as_deref()),
-            Self::Authority => match x.request_headers.get(http::header::HOST) {
-                Some(host) => {
-                    out.extend_from_slice(host.as_bytes());
-                    true
-                }
-                None => text(x.uri.authority().map(http::uri::Authority::as_str)),
-            },
+            // The target's own wins over `Host` (RFC 9112, 3.2.2), whose bytes need not be text.
+            Self::Authority => {
+                let host = || {
+                    let host = x.request_headers.get(http::header::HOST)?;
+                    std::str::from_utf8(host.as_bytes()).ok()
+                };
+                text(x.uri.authority().map(http::uri::Authority::as_str).or_else(host))
+            }
             Self::Protocol => text(Some(match x.version {
                 Version::HTTP_2 => "HTTP/2",
                 Version::HTTP_10 => "HTTP/1.0",
@@ -242,10 +243,10 @@ fn write_header(headers: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) -> bo
         return false;
     };
     out.extend_from_slice(first.as_bytes());
+    // Cookies have a separator of their own (RFC 9113, 8.2.3).
+    let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
     for value in values {
-        // HTTP/2 may split a request's cookies (RFC 9113, 8.2.3); everything else that may be
-        // joined is a list (RFC 9110, 5.3).
-        out.extend_from_slice(if *name == COOKIE { b"; " } else { b", " });
+        out.extend_from_slice(separator);
         out.extend_from_slice(value.as_bytes());
     }
     true

@@ -22,9 +22,7 @@ use crate::generation::Generation;
 use crate::host::Host;
 use crate::host_calls::now_us;
 use crate::routes::RouteTable;
-use crate::trace::{TraceContext, request_id};
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext, request_id};
 
 /// What stands for the status of a request whose client is gone before there is a response;
 /// nginx's number for it.
@@ -177,6 +175,9 @@ fn hand_on(parts: &mut http::request::Parts, mut headers: http::HeaderMap, excha
     if let Some(traceparent) = exchange.trace.header() {
         headers.insert(TRACEPARENT, traceparent);
     }
+    if !exchange.trace.is_continued() {
+        headers.remove(TRACESTATE);
+    }
     parts.headers = headers;
     parts.extensions.insert(RequestId(Arc::clone(&exchange.request_id)));
     if let Some(caller) = exchange.caller.clone() {
@@ -204,7 +205,7 @@ fn begin(
         route: shared.routes.find(&parts.method, parts.uri.path()),
         address,
         source: address.filter(|_| !shared.is_internal).map_or(0, source),
-        trace: TraceContext::of(request_headers.get(TRACEPARENT)),
+        trace: TraceContext::of(&request_headers),
         method: parts.method.clone(),
         uri: parts.uri.clone(),
         version: parts.version,

@@ -35,6 +35,8 @@ mod engine;
 mod error;
 mod exchange;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod generation;
 mod host;
 mod host_calls;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use pillion_chassis::ServiceKeys;
-use pillion_host::{Host, Keyring};
+use pillion_host::{Host, Keyring, PluginReport};
 
 use crate::certificates;
 use crate::cli;
@@ -26,6 +26,42 @@ fn servers(loaded: &Loaded) -> Result<()> {
     }
     let context = || format!("{}: [tls.servers]", loaded.name);
     found.iter().try_for_each(|tls| tls.check().with_context(context))
+}
+
+/// A warning when a plugin limits clients by their address, and clients behind a proxy would all have
+/// the proxy's.
+fn shared_address(loaded: &Loaded, report: &PluginReport) -> Option<String> {
+    const ADDRESS: &str = "address";
+    let server = &loaded.config.server;
+    let description = report.description.as_ref()?;
+    let plugin = loaded.config.plugins.get(&report.name)?;
+    let mut fields = description.phases.iter().flat_map(|phase| &phase.fields);
+    let reads_address = fields.any(|field| field == ADDRESS);
+    // One that can be told to limit by address does so only then.
+    let is_optional = description.config_schema.pointer("/properties/address").is_some();
+    let is_chosen = !is_optional || plugin.config.contains_key(ADDRESS);
+    let clients = loaded.config.services.get(SERVICES[0])?;
+    let faces_clients = clients.plugins.contains(&report.name);
+    if !(reads_address && is_chosen && plugin.grants.limiter && faces_clients)
+        || !server.trusted_proxies.is_empty()
+    {
+        return None;
+    }
+    let listen = clients.listen.unwrap_or(server.listen);
+    let name = &report.name;
+    Some(if listen.ip().is_loopback() {
+        format!(
+            "note: `{name}` limits by client address. Behind a reverse proxy on this machine set \
+             server.trusted_proxies = [\"{}\"], or all clients share one address.",
+            listen.ip()
+        )
+    } else {
+        format!(
+            "WARNING: `{name}` limits by client address, and {listen} is reachable from other \
+             machines. Behind a reverse proxy or load balancer set server.trusted_proxies, or all \
+             clients share its address and one of them can lock out all others."
+        )
+    })
 }
 
 /// Says for each plugin whether it would start; touches no data and no port.
@@ -61,6 +97,11 @@ pub(crate) fn check(check: &cli::Check) -> Result<()> {
             reports.len(),
             loaded.name
         );
+    }
+    for report in &reports {
+        if let Some(warning) = shared_address(&loaded, report) {
+            print(&warning)?;
+        }
     }
     print(&format!(
         "{}: {} plugins and {} services in order",

@@ -3,6 +3,8 @@
 
 mod changes;
 mod check;
+#[cfg(test)]
+mod fuzz;
 mod reading;
 mod sections;
 

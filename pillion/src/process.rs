@@ -29,7 +29,9 @@ use crate::keys;
 use crate::reload::{Parts, Reloader};
 use crate::saga::AllSagas;
 use crate::seed;
-use crate::serve::{Bounds, Front, Health, Listening, ProcessMetrics, Streams, controller, serve};
+use crate::serve::{
+    Bounds, Front, Health, Listening, ProcessMetrics, Proxies, Streams, controller, serve,
+};
 use crate::storage::Schema;
 use crate::vitals::Vitals;
 use crate::workers::{WorkerBoard, Workers, watch_databases};
@@ -91,6 +93,8 @@ pub(crate) struct Process {
     probe: Option<(TcpListener, Arc<Front>)>,
     /// What the public port shows.
     tls: Option<Tls>,
+    /// What stands before the public port.
+    proxies: Proxies,
     pub(crate) admin_file: PathBuf,
     ready: watch::Sender<bool>,
     /// Whether tokens can be checked.
@@ -193,6 +197,8 @@ impl Process {
         let admin_file = data.join(admin::file_name(part.one()));
         write_admin_file(&admin_file, &admin_url, &admin_token)?;
         let tls = certificates.listener();
+        // Services are called by each other, without a proxy.
+        let proxies = if part.faces_clients() { server.proxies() } else { Proxies::default() };
         let scheme = if tls.is_some() { "https" } else { "http" };
         Ok(Self {
             url: format!("{scheme}://{}", public.local_addr()?),
@@ -206,6 +212,7 @@ impl Process {
             operator: (operator, Arc::new(admin_front)),
             probe,
             tls,
+            proxies,
             admin_file,
             ready,
             keys_known,
@@ -227,9 +234,10 @@ impl Process {
         let Self { server, ready, shutdown: (trigger, shutdown), workers, .. } = self;
         let listening = |(listener, front): (TcpListener, Arc<Front>), shutdown: &Shutdown| {
             let (server, shutdown) = (server.clone(), shutdown.clone());
-            Listening { listener, front, server, shutdown, tls: None }
+            Listening { listener, front, server, shutdown, tls: None, proxies: Proxies::default() }
         };
-        let public = Listening { tls: self.tls, ..listening(self.public, &shutdown) };
+        let (tls, proxies) = (self.tls, self.proxies);
+        let public = Listening { tls, proxies, ..listening(self.public, &shutdown) };
         // The operator can look on until the last client is served.
         let (operator_trigger, operator_shutdown) = Shutdown::new();
         let mut operator = tokio::spawn(serve(listening(self.operator, &operator_shutdown)));

@@ -4,17 +4,22 @@
 mod addresses;
 mod admission;
 mod body;
+mod client_address;
 mod connection;
 mod connections;
 mod idle;
+mod proxy_protocol;
 mod refusals;
 mod requests;
 mod response;
 mod streams;
+mod target;
 mod unread;
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
@@ -42,6 +47,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 pub(crate) use admission::{Admission, controller};
+pub(crate) use client_address::{ForwardedHeader, Network, Proxies};
 pub(crate) use connection::{Listening, serve};
 pub(crate) use requests::{ProcessMetrics, RequestMetrics};
 pub(crate) use streams::Streams;
@@ -98,6 +104,12 @@ async fn answer(
     client: IpAddr,
     address: &Arc<Address>,
 ) -> (Response, Held) {
+    // 0. One form of authority, path and cookies for everything that follows. A request that cannot
+    //    have it is answered here: whatever read it further on might take it for another one.
+    if let Err(why) = target::normalize(&mut request) {
+        front.metrics.malformed();
+        return (Problem::plain(StatusCode::BAD_REQUEST, why).into_response(), Held::default());
+    }
     // 1. Load balancers ask often, and need an answer while the process is full or draining.
     if let Some(response) = front.health.answer(&request) {
         return (response, Held::default());
@@ -124,7 +136,7 @@ async fn answer(
     // 3. One id in our log, the plugins' log, the services behind us and the client's hands.
     let id = front.request_ids.of(request.headers().get(REQUEST_ID));
     name(&mut request, &id);
-    // 4. The one address that nobody can make up: the socket's.
+    // 4. The address that the client cannot make up: the socket's, or what a trusted proxy says.
     request.extensions_mut().insert(ClientAddress(client));
     // 5. Whoever answers without reading the body, such as a plugin that refuses.
     let unread = Unread::of(&mut request);

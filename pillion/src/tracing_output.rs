@@ -1,6 +1,7 @@
 //! The process's own diagnostics, on standard error. Requests are logged by the logging plugin.
 
-use std::io::IsTerminal as _;
+use std::borrow::Cow;
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -50,7 +51,7 @@ pub(crate) fn begin(config: &Config) -> Result<()> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter(config)?)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(|| Escaped(std::io::stderr()));
     // The two forms are different types, and so are their handles.
     let replace: ReplaceFilter = match config.log.format {
         LogFormat::Text => {
@@ -82,4 +83,56 @@ pub(crate) fn replace_filter(filter: EnvFilter) -> Result<()> {
 /// Whether the environment decides what is written out, whatever the configuration says.
 pub(crate) fn is_fixed() -> bool {
     std::env::var_os(FILTER_VARIABLE).is_some()
+}
+
+/// Writes lines in which nothing is that nobody sees or that turns the text around it: what clients
+/// and components send may be in them.
+struct Escaped<W>(W);
+
+impl<W: Write> Write for Escaped<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(&escape(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// `\u202e` for such a character, which is what it is called in JSON, too.
+fn escape(line: &[u8]) -> Cow<'_, [u8]> {
+    // The end of a line, and the colors that a terminal is sent; others of ASCII are the
+    // formatter's business.
+    let is_plain = |c: char| c.is_ascii() || !pillion_text::is_invisible(c);
+    match std::str::from_utf8(line) {
+        Ok(text) if text.chars().all(is_plain) => Cow::Borrowed(line),
+        _ => {
+            let mut text = String::with_capacity(line.len() + 16);
+            for c in String::from_utf8_lossy(line).chars() {
+                if is_plain(c) {
+                    text.push(c);
+                } else {
+                    let units = c.encode_utf16(&mut [0; 2]).iter().copied().collect::<Vec<_>>();
+                    text.extend(units.into_iter().map(|unit| format!("\\u{unit:04x}")));
+                }
+            }
+            Cow::Owned(text.into_bytes())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s14_what_is_not_seen_is_escaped_in_diagnostics() {
+        let mut out = Vec::new();
+        let line = "user agent \u{202e}a\u{200b}\u{e0041} caf\u{e9}\n";
+        Escaped(&mut out).write_all(line.as_bytes()).unwrap();
+        let shown = "user agent \\u202ea\\u200b\\udb40\\udc41 caf\u{e9}\n";
+        assert_eq!(String::from_utf8(out).unwrap(), shown);
+        assert!(matches!(escape(b"plain\x1b[0m\n"), Cow::Borrowed(_)));
+    }
 }

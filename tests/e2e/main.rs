@@ -10,6 +10,7 @@
 mod accounts;
 mod authorization;
 mod bad_input;
+mod edge;
 mod encrypted;
 mod new_plugin;
 mod one_address;

@@ -50,11 +50,31 @@ const SOAKS: &[Soak] = &[
         about: "hot swaps under load, 30 a second; memory, descriptors and instances stay flat" },
 ];
 
-/// `soak NAME [LENGTH]`: one of [`SOAKS`]; `soak social`: the social suite on a fleet.
+/// How long each fuzz target runs, in seconds, unless another time is given.
+const FUZZ_SECONDS_DEFAULT: u32 = 300;
+
+/// Crates with fuzz targets: tests called `fuzz_NAME`.
+const FUZZED: [&str; 6] = [
+    "pillion",
+    "pillion-chassis",
+    "pillion-host",
+    "pillion-plugin-auth",
+    "pillion-search",
+    "pillion-text",
+];
+
+/// `soak NAME [LENGTH]`: one of [`SOAKS`]; `soak social`: the social suite on a fleet; `soak fuzz
+/// [SECONDS]`: each fuzz target for so long, with inputs that differ from run to run.
 pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let (name, rest) = arguments.split_first().map_or(("", arguments), |(name, rest)| (name, rest));
     if name == "social" && rest.is_empty() {
         return social(project);
+    }
+    let number = |text: &String| -> Result<u32> {
+        text.parse().with_context(|| format!("`{text}` is not a whole number"))
+    };
+    if name == "fuzz" && rest.len() <= 1 {
+        return fuzz(project, rest.first().map_or(Ok(FUZZ_SECONDS_DEFAULT), number)?);
     }
     let Some(soak) = SOAKS.iter().find(|soak| soak.name == name) else {
         bail!("usage: cargo xtask soak NAME [LENGTH]\n{}", list());
@@ -64,11 +84,7 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
         bail!("usage: cargo xtask soak {name} {}", soak.unit);
     }
     let length = match rest.first() {
-        Some(text) => {
-            let number: u32 =
-                text.parse().with_context(|| format!("`{text}` is not a whole number"))?;
-            number.to_string()
-        }
+        Some(text) => number(text)?.to_string(),
         // What has no length runs all of its cells.
         None if words == 0 => "all".to_owned(),
         None => soak.default.to_string(),
@@ -98,8 +114,26 @@ fn list() -> String {
         let default = if soak.unit.is_empty() { String::new() } else { format!(" [{}]", soak.default) };
         format!("  {} {}{default}: {}\n", soak.name, soak.unit, soak.about)
     };
-    let social = "  social: what users do with each other, on a fleet\n";
-    SOAKS.iter().map(line).chain([social.to_owned()]).collect()
+    let others = format!(
+        "  fuzz SECONDS [{FUZZ_SECONDS_DEFAULT}]: each fuzz target for that long\n  social: what \
+         users do with each other, on a fleet\n"
+    );
+    SOAKS.iter().map(line).chain([others]).collect()
+}
+
+/// Runs every fuzz target for so long, from a seed of the clock.
+fn fuzz(project: &Project, seconds: u32) -> Result<ExitCode> {
+    let seed = std::time::UNIX_EPOCH.elapsed().context("the clock is before 1970")?.as_secs();
+    say(&format!("each fuzz target for {seconds} s, with PILLION_FUZZ_SEED={seed}"));
+    let mut tests = project.cargo(&["test", "--no-fail-fast", "--lib", "--bins"]);
+    for package in FUZZED {
+        tests.args(["--package", package]);
+    }
+    tests.args(["--", "--nocapture", "fuzz_"]);
+    tests.env("PILLION_FUZZ_SEED", seed.to_string());
+    tests.env("PILLION_FUZZ_MS", (u64::from(seconds) * 1_000).to_string());
+    run(&mut tests, "fuzzing")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Tests of the social suite that are about the files of one process.

@@ -16,6 +16,9 @@ use crate::tracing_output;
 /// section 3.2).
 const HS256_KEY_BYTES_MIN: u64 = 32;
 
+/// Each is looked at for every connection and request.
+const TRUSTED_PROXIES_MAX: usize = 64;
+
 /// A key file is a secret of some dozens of bytes; more is the wrong file.
 const HS256_KEY_BYTES_MAX: u64 = 4_096;
 
@@ -24,6 +27,7 @@ impl Loaded {
     pub(super) fn check(&self) -> Vec<Problem> {
         let mut found = Findings { loaded: self, problems: Vec::new() };
         found.addresses();
+        found.proxies();
         found.log();
         found.servers();
         found.certificates();
@@ -97,6 +101,28 @@ impl Findings<'_> {
                 self.add(key.clone(), message);
             }
             taken.insert(key, address);
+        }
+    }
+
+    /// Who is believed on a client's address decides whom every limit by address is about.
+    fn proxies(&mut self) {
+        let server = &self.config().server;
+        let (networks, header) = (&server.trusted_proxies, server.proxy_protocol);
+        let everything = networks.iter().find(|network| network.is_everything()).copied();
+        let (count, is_empty) = (networks.len(), networks.is_empty());
+        if let Some(network) = everything {
+            let message = format!(
+                "`{network}` trusts every client to choose its own address; name the proxies only"
+            );
+            self.add("server.trusted_proxies", message);
+        }
+        if count > TRUSTED_PROXIES_MAX {
+            let message = format!("{count} entries; at most {TRUSTED_PROXIES_MAX} are allowed");
+            self.add("server.trusted_proxies", message);
+        }
+        if header && is_empty {
+            let message = "is believed from `server.trusted_proxies` only, and there are none";
+            self.add("server.proxy_protocol", message);
         }
     }
 

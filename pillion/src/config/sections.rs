@@ -12,6 +12,8 @@ use pillion_host::{
 };
 use serde::{Deserialize, Deserializer};
 
+use crate::serve::{ForwardedHeader, Network, Proxies};
+
 /// The services that exist, the one that faces clients first. Add new ones at the end: the place
 /// is what tells ids of one service from those of another.
 pub(crate) const SERVICES: [&str; 9] = [
@@ -95,10 +97,18 @@ pub(crate) struct Server {
     pub(crate) live_streams_per_account: u64,
     #[serde(deserialize_with = "within::<_, 16, 128>")]
     pub(crate) ipv6_prefix: u64,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) forwarded_header: ForwardedHeader,
+    pub(crate) proxy_protocol: bool,
     pub(crate) tls: ServerTls,
 }
 
 impl Server {
+    /// What stands before the clients' listener.
+    pub(crate) fn proxies(&self) -> Proxies {
+        Proxies::new(&self.trusted_proxies, self.forwarded_header, self.proxy_protocol)
+    }
+
     /// From the signal that ends the process until its last request has ended.
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_delay_ms + self.drain_deadline_ms)
@@ -133,6 +143,9 @@ impl Default for Server {
             live_streams_per_address: 32,
             live_streams_per_account: 8,
             ipv6_prefix: 64,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+            proxy_protocol: false,
             tls: ServerTls::default(),
         }
     }

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use pillion_chassis::Problem;
@@ -15,7 +15,7 @@ use pillion_chassis::json::BodyBytesMax;
 
 use super::{Bounds, Entry};
 
-/// 413 for a body over the bound, 408 for one that does not come in time, 400 for one that
+/// 415 for a compressed body, 413 for one over the bound, 408 for one that does not come in time, 400 for one that
 /// breaks off.
 pub(super) async fn collect(
     State(bounds): State<Bounds>,
@@ -24,6 +24,9 @@ pub(super) async fn collect(
 ) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
+    }
+    if let Some(coding) = coding(request.headers()) {
+        return not_decoded(&coding).into_response();
     }
     let too_large =
         declared(request.headers()).is_some_and(|bytes| bytes > bounds.body_bytes_max as u64);
@@ -63,6 +66,26 @@ pub(super) async fn collect(
         ),
     };
     problem.into_response()
+}
+
+/// The content coding of a body (RFC 9110, 8.4), unless it is none.
+fn coding(headers: &HeaderMap) -> Option<String> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let is_one = |coding: &&[u8]| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    };
+    codings.find(is_one).map(|coding| coding.trim_ascii().escape_ascii().to_string())
+}
+
+/// Bodies are small: decoding them would save nothing, and would cost a bound on what comes out.
+fn not_decoded(coding: &str) -> Problem {
+    Problem::plain(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        format!("The content coding `{coding}` is not supported. Send the body uncompressed."),
+    )
+    .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 
 fn declared(headers: &HeaderMap) -> Option<u64> {
@@ -118,6 +141,29 @@ mod tests {
         assert!(text.contains("8 bytes"), "{text}");
         let (status, _) = send(Body::from("123456789")).await;
         assert_eq!(status, 413);
+    }
+
+    #[tokio::test]
+    async fn s13_a_compressed_body_is_415() {
+        let app = Router::new()
+            .route("/", post(|body: String| async move { body }))
+            .layer(from_fn_with_state(BOUNDS, collect));
+        let send = async |coding: &[&str], body: &'static str| {
+            let mut request = Request::post("/");
+            for coding in coding {
+                request = request.header("content-encoding", *coding);
+            }
+            app.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+        };
+        for coding in [&["gzip"][..], &["foo"], &["identity, br"], &["identity", "GZIP"]] {
+            let response = send(coding, "x").await;
+            assert_eq!(response.status(), 415, "{coding:?}");
+            assert_eq!(response.headers()["accept-encoding"], "identity");
+            // Nothing is encoded.
+            assert_eq!(send(coding, "").await.status(), 200, "{coding:?}");
+        }
+        assert_eq!(send(&["Identity"], "x").await.status(), 200);
+        assert_eq!(send(&[], "x").await.status(), 200);
     }
 
     #[tokio::test]

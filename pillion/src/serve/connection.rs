@@ -25,13 +25,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::addresses::{Address, Resource};
+use super::addresses::{Address, AddressPlace, Addresses, Resource};
+use super::client_address::Proxies;
 use super::connections::{Connections, Entered, GOODBYE_TIME_MAX, Slot};
 use super::idle::{Activity, Busy, Patience, Verdict, Watched};
 use super::refusals::{self, Refusal};
 use super::response::{Held, Tracked};
 use super::streams::{StreamPlace, pump};
-use super::{Front, answer, count};
+use super::{Front, answer, count, proxy_protocol};
 use crate::config::Server;
 
 /// An HTTP/2 peer that is gone without a word is noticed after the sum of these two.
@@ -64,12 +65,14 @@ pub(crate) struct Listening {
     pub(crate) shutdown: Shutdown,
     /// With certificates nothing is spoken but TLS.
     pub(crate) tls: Option<Tls>,
+    /// Who may say which client a connection or request is of.
+    pub(crate) proxies: Proxies,
 }
 
 /// Serves until shutdown, then lets what is in flight finish within the drain's deadline and
 /// cuts the rest. Gives the number of connections that were cut.
 pub(crate) async fn serve(listening: Listening) -> usize {
-    let Listening { listener, front, server, mut shutdown, tls } = listening;
+    let Listening { listener, front, server, mut shutdown, tls, proxies } = listening;
     let protocol = Arc::new(protocol(&server));
     let open = Arc::new(Connections::new(count(server.connections)));
     let patience = Patience {
@@ -97,7 +100,9 @@ pub(crate) async fn serve(listening: Listening) -> usize {
             continue;
         };
         let refusals = &front.metrics.refusals;
-        let address = front.address_of(client);
+        // A proxy's connections are of many clients, which have limits of their own.
+        let address =
+            if proxies.trusts(client) { Addresses::unlimited() } else { front.address_of(client) };
         let Some(place) = address.take(Resource::Connections) else {
             // No answer: writing one would be work for a client that already takes too much.
             refusals.count(Refusal::ConnectionAddressLimit);
@@ -128,6 +133,7 @@ pub(crate) async fn serve(listening: Listening) -> usize {
             patience,
             shutdown: shutdown.clone(),
             tls: tls.clone(),
+            proxies: proxies.clone(),
         };
         connections.spawn(async move {
             connection.run().await;
@@ -218,11 +224,13 @@ struct Connection {
     patience: Patience,
     shutdown: Shutdown,
     tls: Option<Tls>,
+    proxies: Proxies,
 }
 
 impl Connection {
-    async fn run(self) {
-        let Self { stream, client, address, slot, front, .. } = self;
+    async fn run(mut self) {
+        let Ok(_place) = self.read_proxy_header().await else { return };
+        let Self { stream, client, address, slot, front, proxies, .. } = self;
         let activity = Arc::clone(slot.activity());
         let Self { protocol, patience, mut shutdown, tls, .. } = self;
         let _open = front.metrics.connection();
@@ -243,7 +251,14 @@ impl Connection {
         let watch = flush.watch();
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(watch.clone());
-            let (front, address) = (Arc::clone(&front), Arc::clone(&address));
+            front.metrics.hint_at_proxies(client, &proxies, request.headers());
+            let (client, address) = if proxies.trusts(client) {
+                let client = proxies.client_of(client, request.headers());
+                (client, front.address_of(client))
+            } else {
+                (client, Arc::clone(&address))
+            };
+            let front = Arc::clone(&front);
             let (activity, version) = (Arc::clone(&activity), request.version());
             let busy = Activity::begin(&activity, version);
             async move {
@@ -325,4 +340,41 @@ fn send(
     }
     let is_http2 = version == Version::HTTP_2;
     response.map(|body| Tracked::new(body, busy, held, is_http2))
+}
+
+impl Connection {
+    /// Reads the PROXY protocol header where there must be one: from then on the connection is its
+    /// client's, with a place among those of that address. An error when it is to be closed.
+    async fn read_proxy_header(&mut self) -> Result<Option<AddressPlace>, ()> {
+        if !self.proxies.expects_header_from(self.client) {
+            return Ok(None);
+        }
+        let read = tokio::select! {
+            read = proxy_protocol::read(&mut self.stream, self.patience.head) => read,
+            () = self.shutdown.requested() => return Err(()),
+            () = self.slot.evicted() => return Err(()),
+        };
+        let refusals = &self.front.metrics.refusals;
+        match read {
+            Ok(Some(client)) if !self.proxies.trusts(client) => {
+                self.client = client;
+                self.address = self.front.address_of(client);
+                let place = self.address.take(Resource::Connections);
+                if place.is_none() {
+                    refusals.count(Refusal::ConnectionAddressLimit);
+                }
+                place.map(Some).ok_or(())
+            }
+            // Another proxy, or the proxy's own connection: a health check.
+            Ok(client) => {
+                self.client = client.unwrap_or(self.client);
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::debug!(proxy = %self.client, %error, "invalid PROXY protocol header");
+                refusals.count(Refusal::ConnectionProxyHeader);
+                Err(())
+            }
+        }
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Refusal {
     ConnectionAddressLimit,
     /// The process has as many connections as it may have, and none of them is idle.
     ConnectionLimit,
+    /// A trusted proxy's connection does not begin with the PROXY protocol header it must have.
+    ConnectionProxyHeader,
     /// An idle connection made room for a new one.
     ConnectionEvicted,
     /// The client read nothing for too long.
@@ -60,6 +62,11 @@ const FAMILIES: [Family; 4] = [
                 Refusal::ConnectionLimit,
                 "connection_limit",
                 "connections refused: server.connections reached and none is idle",
+            ),
+            (
+                Refusal::ConnectionProxyHeader,
+                "proxy_header",
+                "connections refused: a trusted proxy sent no valid PROXY protocol header",
             ),
         ],
     },
@@ -125,7 +132,7 @@ const FAMILIES: [Family; 4] = [
     },
 ];
 
-const REASONS: usize = 12;
+const REASONS: usize = Refusal::StreamAccountLimit as usize + 1;
 
 /// How often each [`Refusal`] happened.
 #[derive(Debug, Default)]

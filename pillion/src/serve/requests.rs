@@ -3,16 +3,18 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use pillion_chassis::RouteId;
 
+use super::client_address::{FORWARDED, Proxies, X_FORWARDED_FOR};
 use super::refusals::Refusals;
 
 /// Upper bounds of the histogram, in microseconds: from an answer out of memory to the request
@@ -164,6 +166,8 @@ pub(crate) struct ProcessMetrics {
     connections: AtomicI64,
     streams: AtomicI64,
     pub(super) refusals: Refusals,
+    requests_malformed: AtomicU64,
+    is_hint_logged: AtomicBool,
 }
 
 impl ProcessMetrics {
@@ -184,6 +188,25 @@ impl ProcessMetrics {
         self.streams.fetch_add(change, Ordering::Relaxed);
     }
 
+    pub(super) fn malformed(&self) {
+        self.requests_malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says once that clients may share one address, when a request says who else sent it.
+    pub(super) fn hint_at_proxies(&self, peer: IpAddr, proxies: &Proxies, headers: &HeaderMap) {
+        if proxies.is_empty()
+            && !self.is_hint_logged.load(Ordering::Relaxed)
+            && (headers.contains_key(&X_FORWARDED_FOR) || headers.contains_key(&FORWARDED))
+            && !self.is_hint_logged.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                %peer,
+                "requests carry X-Forwarded-For or Forwarded, which is ignored; if a proxy is in \
+                 front, add it to server.trusted_proxies, or all clients share its address"
+            );
+        }
+    }
+
     /// Everything as one page of Prometheus' text form.
     pub(crate) fn page(&self, services: &[Arc<RequestMetrics>]) -> String {
         let mut text = String::new();
@@ -199,6 +222,12 @@ impl ProcessMetrics {
                 "gauge",
                 "Streams of tweets and notifications that are open.",
                 self.streams.load(Ordering::Relaxed),
+            ),
+            (
+                "pillion_requests_malformed_total",
+                "counter",
+                "Requests answered 400 before the plugins: their host or path is not valid.",
+                i64::try_from(self.requests_malformed.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
             ),
         ];
         for (name, kind, help, value) in plain {

@@ -1,5 +1,7 @@
 //! The server over real sockets: every bound is met by a client that oversteps it.
 
+mod edge;
+
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -91,6 +93,14 @@ pub(super) async fn start(server: Server) -> Running {
         .route("/panic", get(|| async { panic!("on purpose") as () }))
         .layer(from_fn_with_state(Some(streams), introduce_caller))
         .layer(from_fn(authenticate));
+    start_router(router, server, metrics).await
+}
+
+pub(super) async fn start_router(
+    router: Router,
+    server: Server,
+    metrics: Arc<ProcessMetrics>,
+) -> Running {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     // What the senders said last stays.
@@ -99,7 +109,9 @@ pub(super) async fn start(server: Server) -> Running {
     let health = Health { serving: is_serving, databases, workers: WorkerBoard::default() };
     let front = Front::new(router, &server, health, Arc::clone(&metrics)).unwrap();
     let (trigger, shutdown) = Shutdown::new();
-    let listening = Listening { listener, front: Arc::new(front), server, shutdown, tls: None };
+    let proxies = server.proxies();
+    let listening =
+        Listening { listener, front: Arc::new(front), server, shutdown, tls: None, proxies };
     Running { address, metrics, serving, trigger, server: tokio::spawn(serve(listening)) }
 }
 

@@ -163,4 +163,6 @@ fn bearer(header: Option<&[u8]>) -> Credentials<'_> {
 pillion_plugin::export!(Auth: request);
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

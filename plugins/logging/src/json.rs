@@ -111,15 +111,33 @@ fn escape_char(out: &mut Vec<u8>, char: char) {
     match char {
         '"' => out.extend_from_slice(b"\\\""),
         '\\' => out.extend_from_slice(b"\\\\"),
-        // DEL and C1 need no escape in JSON, but terminals obey them.
-        _ if char.is_control() => {
-            let hex = |digit: u32| char::from_digit(digit & 0xf, 16).map_or(b'0', |hex| hex as u8);
-            let code = u32::from(char);
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&[hex(code >> 4), hex(code)]);
+        // They need no escape in JSON, but terminals obey them, and people do not see them.
+        _ if is_invisible(char) => {
+            let hex = |digit: u16| {
+                char::from_digit(u32::from(digit & 0xf), 16).map_or(b'0', |hex| hex as u8)
+            };
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                out.extend_from_slice(b"\\u");
+                out.extend([12, 8, 4, 0].map(|shift| hex(*unit >> shift)));
+            }
         }
         _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
     }
+}
+
+/// Whether a character is a control, changes the direction of the text around it, or has no shape
+/// of its own: a line that has one looks like another line.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            // Soft hyphen, grapheme joiner, Arabic letter mark, fillers, Mongolian selectors.
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
+            // Zero width, marks and overrides of direction, line and paragraph separators.
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
+            // Of musical notation, and tags.
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -173,6 +191,21 @@ mod tests {
             assert!(!line.bytes().any(|byte| byte < b' ' || byte == 0x7f), "{line}");
             let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(parsed["a"], String::from_utf8_lossy(value).as_ref());
+        }
+    }
+
+    #[test]
+    fn s14_what_is_not_seen_is_escaped() {
+        for (sent, shown) in [
+            ("a\u{202e}b\u{2066}", r"a\u202eb\u2066"),
+            ("\u{200b}\u{feff}\u{85}", r"\u200b\ufeff\u0085"),
+            ("\u{e0041}", r"\udb40\udc41"),
+            ("caf\u{e9} \u{1f980} \u{5d0}", "caf\u{e9} \u{1f980} \u{5d0}"),
+        ] {
+            let line = string(sent.as_bytes(), 99);
+            assert_eq!(line, format!("{{\"a\":\"{shown}\"}}"));
+            let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(parsed["a"], sent);
         }
     }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
+use crate::secrets::{REDACTED, is_secret, rule_of};
 
 /// A request's body, unless [`BodyBytesMax`] says otherwise: a tweet's 280 characters or a profile,
 /// in JSON's longest escapes, fit many times; larger bodies are only meant to use memory.
@@ -59,6 +60,11 @@ fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
             "" => "body",
             key => key,
         };
+        // A body that is all wrong may be a secret that was sent alone.
+        if is_secret(key) || key == "body" {
+            let sent = is_secret(key).then_some(REDACTED);
+            return Problem::invalid(key, sent, format!("$.{key}: {}", rule_of(error.inner())));
+        }
         let sent = sent_at(bytes, error.path());
         Problem::invalid(key, sent.as_deref(), format!("$.{key}: {}", error.inner()))
     })?;
@@ -201,6 +207,29 @@ mod tests {
             let error = &document["errors"][0];
             assert!(error["message"].as_str().unwrap().contains(says), "{error}");
             assert!(error["parameters"].get(key).is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn s19_a_secret_in_the_wrong_form_is_not_repeated() {
+        #[derive(Debug, Deserialize)]
+        struct Login {
+            #[expect(dead_code, reason = "it is never read")]
+            password: String,
+        }
+        let long = "7".repeat(150);
+        for (value, shown) in [
+            ("12345678", "12345678"),
+            ("[\"hunter2\"]", "hunter2"),
+            ("{\"a\": \"hunter2\"}", "hunter2"),
+            (long.as_str(), "777"),
+        ] {
+            for body in [format!("{{\"password\": {value}}}"), value.to_owned()] {
+                let problem = parse::<Login>(&Bytes::from(body.clone())).unwrap_err();
+                let text = Value::Object(problem.document().clone()).to_string();
+                assert!(!text.contains(shown), "{body}: {text}");
+                assert!(text.contains("expected") || text.contains("missing field"), "{text}");
+            }
         }
     }
 

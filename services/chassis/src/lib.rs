@@ -25,6 +25,7 @@ pub mod problem;
 pub mod random;
 pub mod routes;
 pub mod saga;
+pub mod secrets;
 pub mod service;
 pub mod service_token;
 pub mod sql;

@@ -81,6 +81,14 @@ pub enum PeerError {
     /// The caller's token is not good for what it was asked.
     #[error("the service {0} wants a token that is good for more")]
     Forbidden(String),
+    /// It does not take what it was asked: another status of 400 to 499.
+    #[error("the service {service} refused a request of ours: it answered {status}")]
+    Refused {
+        /// Which service.
+        service: String,
+        /// Neither 401, 403 nor 429.
+        status: StatusCode,
+    },
     /// It has too much to do.
     #[error("the service {service} is busy: it answered {status}")]
     Busy {
@@ -98,6 +106,25 @@ impl From<PeerError> for Problem {
         const RETRY_AFTER_S: u32 = 1;
         match &error {
             PeerError::Unknown(_) | PeerError::BadAnswer { .. } => Self::internal(&error),
+            // What we asked was made of what the caller sent.
+            PeerError::Refused {
+                service,
+                status:
+                    status @ (StatusCode::BAD_REQUEST
+                    | StatusCode::PAYLOAD_TOO_LARGE
+                    | StatusCode::URI_TOO_LONG
+                    | StatusCode::UNPROCESSABLE_ENTITY
+                    | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            } => {
+                tracing::warn!(%service, %status, "a peer refused what a request made us ask");
+                Self::plain(*status, format!("The service {service} does not take this request."))
+            }
+            // Of another version, perhaps.
+            PeerError::Refused { .. } => Self::plain(
+                StatusCode::BAD_GATEWAY,
+                "Something went wrong here. The log has the details under this request's id.",
+            )
+            .caused_by(&error),
             PeerError::Unreachable { service, .. } | PeerError::TimedOut(service) => {
                 let detail = format!("The service {service} does not answer now; try again.");
                 Self::unavailable(detail, RETRY_AFTER_S).caused_by(&error)
@@ -167,6 +194,9 @@ impl Onward {
                 let wait = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
                 let retry_after_s = wait.and_then(|wait| wait.parse().ok());
                 Err(PeerError::Busy { service: name(), status, retry_after_s })
+            }
+            status if status.is_client_error() => {
+                Err(PeerError::Refused { service: name(), status })
             }
             status => Err(bad(format!("its status is {status}"))),
         }

@@ -12,6 +12,7 @@ use http::{HeaderName, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::ids::UserId;
+use crate::secrets::{REDACTED, is_secret};
 
 const INVALID_REQUEST: &str = "https://api.twitter.com/2/problems/invalid-request";
 const NOT_FOUND: &str = "https://api.twitter.com/2/problems/resource-not-found";
@@ -47,6 +48,21 @@ pub struct InvalidParameter {
     pub message: String,
 }
 
+impl InvalidParameter {
+    /// Without the values if they are secrets.
+    fn without_secrets(mut self) -> Self {
+        if self.values.is_empty() || !is_secret(&self.name) {
+            return self;
+        }
+        let says = |value: &String| !value.is_empty() && self.message.contains(value.as_str());
+        if self.values.iter().any(says) {
+            self.message = format!("The value of `{}` is not valid.", self.name);
+        }
+        self.values = vec![REDACTED.to_owned()];
+        self
+    }
+}
+
 impl Problem {
     /// A problem of any status; `kind` is the `type`, a URI.
     pub fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
@@ -64,10 +80,12 @@ impl Problem {
     }
 
     /// 400 with one entry in `errors` per parameter; with an entry about the request as a whole if
-    /// there is none, for clients read the first one.
+    /// there is none, for clients read the first one. The value of a parameter that is a secret by
+    /// its name is not repeated.
     pub fn invalid_parameters(errors: impl IntoIterator<Item = InvalidParameter>) -> Self {
         let mut errors: Vec<Value> = errors
             .into_iter()
+            .map(InvalidParameter::without_secrets)
             .map(|error| {
                 json!({
                     "message": error.message,
@@ -387,6 +405,19 @@ mod tests {
                 ]
             })
         );
+    }
+
+    #[test]
+    fn s19_a_secret_is_not_repeated() {
+        let document = |name: &str, message: &str| {
+            let problem = Problem::invalid(name, Some("hunter2"), message);
+            Value::Object(problem.document().clone()).to_string()
+        };
+        let text = document("new_password", "[hunter2] is not one");
+        assert!(!text.contains("hunter2") && text.contains("[redacted]"), "{text}");
+        let text = document("password", "a password has 8 characters or more");
+        assert!(!text.contains("hunter2") && text.contains("has 8 characters"), "{text}");
+        assert!(document("username", "[hunter2]").contains("hunter2"));
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //! large as the service takes, a few batches at a time. Never one call per item.
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use http::StatusCode;
 use pillion_chassis::{Onward, PeerError, Peers, Problem};
 use serde_json::{Map, Value};
 
@@ -127,7 +128,8 @@ impl Fetch<'_> {
             self.onward.get(self.peers, service, &path).await;
         let mut answer = found.map_err(|error| match error {
             PeerError::Forbidden(_) if scope.is_empty() => {
-                bad_answer(service, &"it wants a token that is good for more")
+                let (service, status) = (service.to_owned(), StatusCode::FORBIDDEN);
+                no_answer(PeerError::Refused { service, status })
             }
             PeerError::Forbidden(_) => Problem::forbidden(format!(
                 "This answer has users in it; the token must have the scope {scope} too."

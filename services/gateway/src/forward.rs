@@ -1,6 +1,8 @@
 //! Sends a request on to the service that owns its route, and its answer back: as it is, or
 //! completed.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,9 +13,10 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, StatusCode};
+use percent_encoding::percent_decode_str;
 use pillion_chassis::answer::Streaming;
 use pillion_chassis::peers::body_of;
-use pillion_chassis::{Json, Onward, PeerError, Problem, TweetId};
+use pillion_chassis::{Json, Onward, PeerError, Problem, TweetId, UserId};
 use serde_json::{Map, Value, json};
 
 use crate::Gateway;
@@ -102,7 +105,7 @@ async fn ask(
     let bytes = body_of(route.owner, body).await.map_err(no_answer)?;
     let page: Map<String, Value> =
         serde_json::from_slice(&bytes).map_err(|error| bad_answer(route.owner, &error))?;
-    let subject = subject(route, &plan, &path);
+    let subject = subject(route, &plan, &path)?;
     let page = compose(fetch, &plan, subject, page).await?;
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -145,31 +148,36 @@ fn onward_request(
 /// A page of the tweets that the caller asked for: those of the query, or the one of the path.
 fn asked(ids: &[TweetId], path: &str) -> Result<Map<String, Value>, Problem> {
     let data = if ids.is_empty() {
-        let text = path.rsplit('/').next().unwrap_or_default();
-        let id: TweetId = text.parse().map_err(|error| {
-            let message = format!("The `id` path parameter value [{text}] is not valid: {error}");
-            Problem::invalid("id", Some(text), message)
-        })?;
-        json!({ "id": id })
+        json!({ "id": id_in::<TweetId>(path.rsplit('/').next())? })
     } else {
         ids.iter().map(|id| json!({ "id": id })).collect()
     };
     Ok(Map::from_iter([("data".to_owned(), data)]))
 }
 
-/// Whose list a route with an id in its path gives, or which tweet it is about.
-fn subject(route: &Route, plan: &Plan, path: &str) -> Option<Subject> {
+/// Whose list a route with an id in its path gives, or which tweet it is about. Ids in their one
+/// form: `012` and `%312` are who `12` is, and are looked up as such.
+fn subject(route: &Route, plan: &Plan, path: &str) -> Result<Option<Subject>, Problem> {
     if matches!(plan.items, Items::Asked(_) | Items::Named(_) | Items::Me | Items::Mine) {
-        return None;
+        return Ok(None);
     }
-    let id = path.split('/').nth(3)?.to_owned();
-    if route.template.starts_with("/2/users/{id}/") {
-        Some(Subject::User(id))
+    let segment = path.split('/').nth(3);
+    Ok(if route.template.starts_with("/2/users/{id}/") {
+        Some(Subject::User(id_in::<UserId>(segment)?.to_string()))
     } else if route.template.starts_with("/2/tweets/{id}/") {
-        Some(Subject::Tweet(id))
+        Some(Subject::Tweet(id_in::<TweetId>(segment)?.to_string()))
     } else {
         None
-    }
+    })
+}
+
+/// The id in a segment of a path, percent-encoded or not.
+fn id_in<T: FromStr<Err: Display>>(segment: Option<&str>) -> Result<T, Problem> {
+    let text = percent_decode_str(segment.unwrap_or_default()).decode_utf8_lossy();
+    text.parse().map_err(|error| {
+        let message = format!("The `id` path parameter value [{text}] is not valid: {error}");
+        Problem::invalid("id", Some(&text), message)
+    })
 }
 
 /// An answer without what was only meant for the connection that it came over.

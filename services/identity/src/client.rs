@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
+use pillion_chassis::secrets::rule_of;
 
 use crate::error::OAuthError;
 use crate::secret::Secret;
@@ -123,7 +124,8 @@ fn body_parameters(headers: &HeaderMap, body: &[u8]) -> Result<Vec<(String, Stri
             let object: BTreeMap<String, String> =
                 serde_json::from_slice(body).map_err(|error| {
                     OAuthError::InvalidRequest(format!(
-                        "the body must be a JSON object of strings: {error}"
+                        "the body must be a JSON object of strings: {}",
+                        rule_of(&error)
                     ))
                 })?;
             Ok(object.into_iter().collect())

@@ -6,6 +6,8 @@
 //! by at least one term that says what to look for.
 
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod parse;
 mod pattern;
 #[cfg(test)]

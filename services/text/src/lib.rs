@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 mod blank;
 mod classes;
+mod display;
 mod escape;
 mod fold;
 mod tag;
@@ -13,11 +14,14 @@ mod url;
 mod weight;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 pub use blank::is_blank;
 pub use escape::{delivered_entities, escape};
 pub use fold::fold;
+pub use display::{is_invisible, unsafe_display_char};
 pub use weight::{WEIGHTED_LENGTH_MAX, Weighed, weigh};
 
 /// The parts of a text that mean something, in X's shape; a kind that does not occur is left out.

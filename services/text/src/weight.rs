@@ -84,7 +84,7 @@ fn character_weight(c: char) -> u32 {
 ///
 /// Only sequences that Unicode recommends count as one: an unbounded chain of joined emoji would
 /// otherwise weigh two.
-fn emoji_chars(text: &[char], at: usize) -> Option<usize> {
+pub(crate) fn emoji_chars(text: &[char], at: usize) -> Option<usize> {
     let first = *text.get(at)?;
     if !first.is_emoji_char() {
         return None;

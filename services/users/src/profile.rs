@@ -63,6 +63,15 @@ impl Checks {
         });
     }
 
+    /// Refuses characters that nobody sees, or that turn the text around them: with these one
+    /// account looks like another.
+    fn readable(&mut self, name: &str, sent: &str) {
+        if let Some(c) = pillion_text::unsafe_display_char(sent) {
+            let rule = format!("it has the invisible character U+{:04X}", u32::from(c));
+            self.refuse(name, sent, &rule);
+        }
+    }
+
     /// The name, without space around it.
     pub(crate) fn name(&mut self, sent: &str) -> String {
         let name = sent.trim();
@@ -71,6 +80,8 @@ impl Checks {
                 "a name is one line of 1 to {NAME_CHARS_MAX} characters, not all of them invisible"
             );
             self.refuse("name", sent, &rule);
+        } else {
+            self.readable("name", sent);
         }
         name.to_owned()
     }
@@ -89,6 +100,8 @@ impl Checks {
         if !is_line(&sent, LOCATION_CHARS_MAX) {
             let rule = format!("a location is one line of at most {LOCATION_CHARS_MAX} characters");
             self.refuse("location", &sent, &rule);
+        } else {
+            self.readable("location", &sent);
         }
         Some(sent).filter(|text| !text.is_empty())
     }

@@ -164,6 +164,9 @@ async fn keep_secret(database: &Database, fresh: &[u8]) -> Result<Vec<u8>, Datab
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::FakeClock;

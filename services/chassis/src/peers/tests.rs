@@ -35,7 +35,9 @@ async fn what_a_service_answers_is_read_and_what_it_refuses_is_a_problem() {
     assert_eq!(ask(200, r#"{"data": 7}"#).await, Ok(Found { data: 7 }));
     for (status, body, problem, says) in [
         (200, "[]", 500, "Something went wrong here"),
-        (404, "{}", 500, "Something went wrong here"),
+        // A client's error never becomes one of ours (s07).
+        (400, "{}", 400, "The service users does not take this request"),
+        (404, "{}", 502, "Something went wrong here"),
         (401, "{}", 401, "The service users did not accept the token"),
         (403, "{}", 403, "ask for the scopes tweet.read and users.read"),
         (429, "{}", 503, "The service users is busy now"),

@@ -217,10 +217,11 @@ async fn a_part_that_fails_fails_the_whole() {
         ("users", StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE),
         ("users", StatusCode::FORBIDDEN, StatusCode::FORBIDDEN),
         ("users", StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED),
-        ("users", StatusCode::IM_A_TEAPOT, StatusCode::INTERNAL_SERVER_ERROR),
+        ("users", StatusCode::IM_A_TEAPOT, StatusCode::BAD_GATEWAY),
         // Without knowing what is hidden nothing is shown.
         ("graph", StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE),
-        ("graph", StatusCode::FORBIDDEN, StatusCode::INTERNAL_SERVER_ERROR),
+        ("graph", StatusCode::FORBIDDEN, StatusCode::BAD_GATEWAY),
+        ("graph", StatusCode::BAD_REQUEST, StatusCode::BAD_REQUEST),
         ("engagements", StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE),
     ] {
         let (router, _) = gateway(move |call| {

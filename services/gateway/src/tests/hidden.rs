@@ -2,10 +2,13 @@
 
 use axum::body::Body;
 use axum::extract::Request;
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::fake::{Call, Reply, gateway, get, ids, look_up, ok};
 use super::send;
+use crate::query::{Items, Query};
+use crate::routes::TABLE;
 
 /// Tweet 10 is by user 1, 20 by user 2 and so on; tweet N0 is quoted by N1 and retweeted, by user
 /// 9, as N2; N3 answers it, and is hidden in its conversation.
@@ -252,4 +255,74 @@ async fn metrics_are_put_together_when_they_are_asked_for() {
     get(&router, "/2/tweets/61?expansions=author_id").await;
     let counts = peers.counts();
     assert!(counts.keys().all(|call| !call.contains("count")), "{counts:?}");
+}
+
+/// Every way to write an id that stands for the same number: percent-encoded digits, zeros in
+/// front, both.
+fn spellings(id: &str) -> Vec<String> {
+    let encoded = |at: usize| {
+        let digits = id.bytes().enumerate().map(|(place, digit)| {
+            if place == at { format!("%{digit:02x}") } else { char::from(digit).to_string() }
+        });
+        digits.collect::<String>()
+    };
+    let all: String = id.bytes().map(|digit| format!("%{digit:02X}")).collect();
+    let mut spellings: Vec<String> = (0..id.len()).map(encoded).collect();
+    spellings.extend([all, format!("0{id}"), format!("%30{id}"), format!("000{}", encoded(1))]);
+    spellings
+}
+
+#[tokio::test]
+async fn s07_a_list_is_the_same_however_its_id_is_written() {
+    let mut lists = 0;
+    for route in &TABLE {
+        let (Query::Tweets(items, _) | Query::Users(items, _)) = &route.query else { continue };
+        let about = route.template.contains("/{id}/");
+        if !about || matches!(items, Items::Asked(_) | Items::Named(_)) {
+            continue;
+        }
+        lists += 1;
+        // The user of the path, or the author of its tweet, is one that the caller may not see.
+        for hidden in [false, true] {
+            let ask = async |id: &str| {
+                let (router, peers) = gateway(move |call| {
+                    let tweet =
+                        |id: &str| Some(json!({ "id": id, "text": "t", "_authors": ["127"] }));
+                    let reason = |user: &str| (hidden && user == "127").then_some("protected");
+                    look_up(call, tweet, reason).unwrap_or_else(|| ok(&json!({ "data": [] })))
+                });
+                let answer = get(&router, &route.template.replace("{id}", id)).await;
+                (answer.status, answer.body, peers.counts().into_values().sum::<usize>())
+            };
+            let plain = ask("127").await;
+            assert_eq!(plain.0, StatusCode::OK, "{}", route.template);
+            let refused = plain.1["errors"][0]["title"] == "Authorization Error";
+            assert_eq!(refused, hidden && *items != Items::Mine, "{}: {}", route.template, plain.1);
+            for id in spellings("127") {
+                assert_eq!(ask(&id).await, plain, "{} with {id}", route.template);
+            }
+        }
+    }
+    assert!(lists >= 10, "{lists} lists");
+}
+
+#[tokio::test]
+async fn s07_what_is_no_id_is_400_everywhere() {
+    for id in ["x", "%3x", "%", "1%2F2", "%ff", "-1", "12345678901234567890", "%00"] {
+        // An owner that lets everything pass, and look-ups that do not.
+        let (router, _) = gateway(|call| match call.route() {
+            "/internal/visibility" | "/internal/tweets" => {
+                Ok(Response::builder().status(400).body(Body::empty()).unwrap())
+            }
+            _ => ok(&json!({ "data": [] })),
+        });
+        for route in &TABLE {
+            let (Query::Tweets(items, _) | Query::Users(items, _)) = &route.query else { continue };
+            if !route.template.contains("{id}") || matches!(items, Items::Named(_) | Items::Mine) {
+                continue;
+            }
+            let answer = get(&router, &route.template.replace("{id}", id)).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{} with {id}", route.template);
+        }
+    }
 }
