@@ -8,6 +8,7 @@ mod limiter;
 mod log;
 mod metrics;
 mod random;
+mod revocations;
 mod sink;
 pub(crate) mod wasi;
 
@@ -36,7 +37,7 @@ type Define = fn(&mut LinkerInstance<'_, State>) -> wasmtime::Result<()>;
 const AWAITING: [(&str, Define); 2] =
     [("kv", kv::define_awaiting), ("limiter", limiter::define_awaiting)];
 
-const INTERFACES: [(&str, Define); 9] = [
+const INTERFACES: [(&str, Define); 10] = [
     ("current", current::define),
     ("log", log::define),
     ("sink", sink::define),
@@ -46,6 +47,7 @@ const INTERFACES: [(&str, Define); 9] = [
     ("clock", clock::define),
     ("random", random::define),
     ("crypto", crypto::define),
+    ("revocations", revocations::define),
 ];
 
 /// A linker with exactly what the component imports and was granted; an import beyond that is

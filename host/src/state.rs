@@ -11,6 +11,7 @@ use crate::backends::Outside;
 use crate::exchange::Exchange;
 use crate::fields::Phase;
 use crate::keyring::Keyring;
+use crate::revocations::Revocations;
 use crate::shared::PluginShared;
 use crate::sinks::Sink;
 use crate::spec::Limits;
@@ -23,6 +24,7 @@ pub(crate) struct Granted {
     pub(crate) sinks: Vec<Arc<Sink>>,
     pub(crate) keyring: Keyring,
     pub(crate) keysets: Vec<String>,
+    pub(crate) revocations: Revocations,
     /// Where `kv` and `limiter` are, unless in this process.
     pub(crate) outside: Outside,
     /// May set the caller.

@@ -16,6 +16,7 @@ mod migrate;
 mod output;
 mod plugin;
 mod process;
+mod revocations;
 mod running;
 mod saga;
 mod seed;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         cli::Command::Backup(backup) => backup::backup(backup),
         cli::Command::Restore(restore) => backup::restore(restore),
         cli::Command::Certs(certs) => certs::certs(certs),
+        cli::Command::Keys(command) => keys::keys(command),
         cli::Command::Compile { input, output } => {
             pillion_host::compile_in_child(input, output).map_err(anyhow::Error::msg)
         }

@@ -286,7 +286,12 @@ async fn introduce_caller(mut request: Request, next: Next) -> Response {
             let detail = "The token's subject is not the id of a user. Log in for a new token.";
             return Problem::unauthorized(detail).into_response();
         }
-        None => {}
+        // Only who has not logged in shows a password, for which their address counts.
+        None => {
+            if let Some(ClientAddress(address)) = request.extensions().get().copied() {
+                request.extensions_mut().insert(pillion_chassis::ClientAddress(Some(address)));
+            }
+        }
     }
     next.run(request).await
 }

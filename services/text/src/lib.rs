@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 mod classes;
+mod display;
 mod tag;
 mod url;
 mod weight;
@@ -12,6 +13,7 @@ mod weight;
 #[cfg(test)]
 mod tests;
 
+pub use display::is_deceptive;
 pub use weight::{WEIGHTED_LENGTH_MAX, Weighed, weigh};
 
 /// The parts of a text that mean something, in X's shape; a kind that does not occur is left out.
