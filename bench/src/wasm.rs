@@ -64,13 +64,21 @@ pub fn plugins(tokens: Tokens, mode: InstanceMode) -> Result<GenerationSpec> {
         "keyset": KEYSET,
         "cache_entries": entries,
         "cache_ttl_s": CACHE_TTL_S,
+        "partners": { KID: {
+            "issuer": ISSUER, "audience": AUDIENCE, "scopes": ["*"], "users": ["*"],
+            "clients": ["*"],
+        } },
         "routes": routes,
     });
     let limits = json!({ "user": LIMIT, "app": LIMIT, "window_s": WINDOW_S });
     let mut spec = GenerationSpec::default();
     for (name, grants, config) in [
         ("logging", vec![format!("sink:{SINK}")], json!({ "sink": SINK })),
-        ("auth", vec!["identity".to_owned(), format!("crypto:{KEYSET}")], auth),
+        (
+            "auth",
+            vec!["identity".to_owned(), format!("crypto:{KEYSET}"), "revocations".to_owned()],
+            auth,
+        ),
         ("ratelimit", vec!["limiter".to_owned()], json!({ "windows": { "default": limits } })),
     ] {
         let mut plugin = PluginSpec::new(places::plugin(name)?);

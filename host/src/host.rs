@@ -354,6 +354,7 @@ impl Host {
             sinks: spec.grants.sinks.iter().map(sink).collect::<Result<_, _>>()?,
             keyring: self.0.options.keyring.clone(),
             keysets: spec.grants.keysets.clone(),
+            revocations: self.0.options.revocations.clone(),
             outside: self.0.backends.outside.clone(),
             identity: spec.grants.identity,
             series: Series::default(),

@@ -8,6 +8,7 @@ mod limiter;
 pub(crate) mod log;
 mod metrics;
 mod random;
+mod revocations;
 mod sink;
 pub(crate) mod wasi;
 
@@ -38,7 +39,7 @@ type Define = fn(&mut LinkerInstance<'_, State>) -> wasmtime::Result<()>;
 const AWAITING: [(&str, Define); 2] =
     [("kv", kv::define_awaiting), ("limiter", limiter::define_awaiting)];
 
-const INTERFACES: [(&str, Define); 9] = [
+const INTERFACES: [(&str, Define); 10] = [
     ("current", current::define),
     ("log", log::define),
     ("sink", sink::define),
@@ -48,6 +49,7 @@ const INTERFACES: [(&str, Define); 9] = [
     ("clock", clock::define),
     ("random", random::define),
     ("crypto", crypto::define),
+    ("revocations", revocations::define),
 ];
 
 /// A linker with exactly what the component imports and was granted; an import beyond that is
@@ -118,6 +120,7 @@ impl NotGranted {
             "kv" => "kv",
             "limiter" => "limiter",
             "metrics" => "metrics",
+            "revocations" => "revocations",
             "clock" | "wasi:clocks" => "clock",
             "random" | "wasi:random" => "random",
             _ => "identity",

@@ -49,6 +49,7 @@ mod options;
 mod plugin;
 mod refusal;
 mod report;
+mod revocations;
 mod routes;
 mod self_check;
 mod series;
@@ -78,6 +79,7 @@ pub use options::{
 };
 pub use plugin::{Description, PhaseDescription};
 pub use report::{ComponentReport, GenerationInfo, PluginReport, PluginStatus};
+pub use revocations::{REVOCATIONS_MAX, Revocations, RevocationsFull};
 pub use routes::RouteTable;
 pub use sinks::{SinkSpec, SinkTarget};
 pub use spec::{

@@ -10,6 +10,7 @@ use crate::artifacts::Compiler;
 use crate::backends;
 use crate::keyring::Keyring;
 use crate::plugin::{AWAITING_INSTANCES_MAX, IDLE_INSTANCES_PER_WORKER};
+use crate::revocations::Revocations;
 use crate::sinks::SinkSpec;
 use crate::spec::{Digest, GenerationSpec, Grants, InstanceMode, PluginSpec};
 
@@ -117,6 +118,8 @@ pub struct HostOptions {
     pub sinks: BTreeMap<String, SinkSpec>,
     /// Keys by the name of their set.
     pub keyring: Keyring,
+    /// Access tokens that were revoked.
+    pub revocations: Revocations,
     /// How components become machine code.
     pub compiler: Compiler,
     /// Instances that may exist at once.
@@ -143,6 +146,7 @@ impl HostOptions {
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             sinks: BTreeMap::new(),
             keyring: Keyring::default(),
+            revocations: Revocations::default(),
             compiler: Compiler::InProcess,
             instances_max: INSTANCES_MAX_DEFAULT,
             drain_deadline: DRAIN_DEADLINE_DEFAULT,

@@ -225,6 +225,8 @@ pub struct Grants {
     pub clock: bool,
     /// `random`.
     pub random: bool,
+    /// `revocations`.
+    pub revocations: bool,
     /// `sink:NAME`, the names.
     pub sinks: Vec<String>,
     /// `crypto:KEYSET`, the names.
@@ -235,8 +237,17 @@ pub struct Grants {
 
 impl Grants {
     /// How grants are spelled, for messages and suggestions.
-    pub const SPELLINGS: [&'static str; 8] =
-        ["identity", "kv", "limiter", "metrics", "clock", "random", "sink:NAME", "crypto:KEYSET"];
+    pub const SPELLINGS: [&'static str; 9] = [
+        "identity",
+        "kv",
+        "limiter",
+        "metrics",
+        "clock",
+        "random",
+        "revocations",
+        "sink:NAME",
+        "crypto:KEYSET",
+    ];
 
     /// Whether an interface of `pillion:plugin` (`kv`, `sink`, …) or `identity` is granted.
     pub fn allows(&self, name: &str) -> bool {
@@ -248,6 +259,7 @@ impl Grants {
             "metrics" => self.metrics,
             "clock" => self.clock,
             "random" => self.random,
+            "revocations" => self.revocations,
             "sink" => self.any_named || !self.sinks.is_empty(),
             "crypto" => self.any_named || !self.keysets.is_empty(),
             _ => false,
@@ -268,6 +280,7 @@ impl TryFrom<Vec<String>> for Grants {
                 "metrics" => grants.metrics = true,
                 "clock" => grants.clock = true,
                 "random" => grants.random = true,
+                "revocations" => grants.revocations = true,
                 other => match other.split_once(':') {
                     Some(("sink", sink)) if !sink.is_empty() => grants.sinks.push(sink.to_owned()),
                     Some(("crypto", set)) if !set.is_empty() => grants.keysets.push(set.to_owned()),
@@ -293,6 +306,7 @@ impl From<Grants> for Vec<String> {
             ("metrics", grants.metrics),
             ("clock", grants.clock),
             ("random", grants.random),
+            ("revocations", grants.revocations),
         ];
         let plain = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_owned());
         plain

@@ -12,6 +12,7 @@ use crate::exchange::Exchange;
 use crate::fields::Phase;
 use crate::host_calls::now_us;
 use crate::keyring::Keyring;
+use crate::revocations::Revocations;
 use crate::series::Series;
 use crate::shared::PluginShared;
 use crate::sinks::Sink;
@@ -25,6 +26,7 @@ pub(crate) struct Granted {
     pub(crate) sinks: Vec<Arc<Sink>>,
     pub(crate) keyring: Keyring,
     pub(crate) keysets: Vec<String>,
+    pub(crate) revocations: Revocations,
     /// Where `kv` and `limiter` are, unless in this process.
     pub(crate) outside: Outside,
     /// May set the caller.

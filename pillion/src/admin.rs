@@ -24,6 +24,7 @@ use crate::certificates::Certificates;
 use crate::events::Events;
 use crate::fleet_plugins::FollowerMetrics;
 use crate::reload::Reloader;
+use crate::revocations::RevocationStatus;
 use crate::saga::AllSagas;
 use crate::serve::{ProcessMetrics, RequestMetrics};
 use crate::vitals::Vitals;
@@ -44,6 +45,9 @@ pub(crate) struct Admin {
     pub(crate) fleet_plugins: Option<FollowerMetrics>,
     pub(crate) workers: WorkerBoard,
     pub(crate) reloader: Reloader,
+    /// When identity runs in this process.
+    pub(crate) identity: Option<pillion_identity::Handle>,
+    pub(crate) revocations: RevocationStatus,
 }
 
 /// `DATA/admin.json`: how to reach a running process. The file is its owner's alone.
@@ -103,6 +107,7 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/v1/workers", get(workers))
         .route("/admin/v1/reload", post(reload))
         .route("/admin/v1/generations", get(history))
+        .route("/admin/v1/keys/rotate", post(rotate_keys))
         .route("/admin/v1/generations/rollback", post(rollback))
         .route("/admin/v1/generations/attempts", get(attempts))
         .with_state(Arc::clone(&admin))
@@ -120,6 +125,10 @@ pub(crate) fn probes(admin: Arc<Admin>) -> Router {
 
 async fn list(State(admin): State<Arc<Admin>>) -> Response {
     Json(serde_json::json!({ "data": admin.host.list() })).into_response()
+}
+
+async fn rotate_keys(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+    Ok(Json(crate::keys::rotate(admin.identity.as_ref()).await?).into_response())
 }
 
 async fn history(State(admin): State<Arc<Admin>>) -> Response {
@@ -212,16 +221,35 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         + &admin.process.page(&admin.services)
         + &admin.certificates.metrics()
         + &admin.host.metrics()
+        + &admin.revocations.metrics()
+        + &admin.identity.as_ref().map(password_metrics).unwrap_or_default()
         + &admin.fleet_plugins.as_ref().map(FollowerMetrics::text).unwrap_or_default()
         + &admin.events.metrics().await
         + &admin.sagas.metrics().await;
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
 
+/// Wrong passwords, in Prometheus' text form.
+fn password_metrics(identity: &pillion_identity::Handle) -> String {
+    let metrics = identity.throttle_metrics();
+    format!(
+        "# HELP pillion_passwords_wrong_total Wrong passwords.\n\
+         # TYPE pillion_passwords_wrong_total counter\n\
+         pillion_passwords_wrong_total {}\n\
+         # HELP pillion_logins_throttled_total Log-ins refused after wrong passwords.\n\
+         # TYPE pillion_logins_throttled_total counter\n\
+         pillion_logins_throttled_total{{by=\"network\"}} {}\n\
+         pillion_logins_throttled_total{{by=\"account\"}} {}\n",
+        metrics.wrong_passwords, metrics.refused_by_network, metrics.refused_by_account
+    )
+}
+
 async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let token = (request.headers().get(AUTHORIZATION))
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim_start_matches(' '));
     match token {
         Some(token) if admin.token.is(token) => next.run(request).await,
         Some(_) => Problem::unauthorized(

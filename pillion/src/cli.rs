@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Make certificates and keys with which services know each other
     #[command(subcommand)]
     Certs(Certs),
+    /// The keys that sign access tokens
+    #[command(subcommand)]
+    Keys(Keys),
     /// Compile a component; the host starts this as a child of its own
     #[command(name = COMPILE, hide = true)]
     Compile { input: PathBuf, output: PathBuf },
@@ -164,6 +167,17 @@ pub(crate) enum Certs {
     Issue(CertsIssue),
     /// Make the key of the tokens with which services call each other on their own behalf
     ServiceKey {
+        /// The file to make
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make the next signing key, which takes over in five minutes
+    Rotate(Running),
+    /// Make the key that encrypts signing keys at rest
+    EncryptionKey {
         /// The file to make
         file: PathBuf,
     },

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
@@ -17,6 +18,7 @@ use pillion_identity::Handle;
 
 use crate::config::{Loaded, SERVICES};
 use crate::data::DataDir;
+use crate::keys;
 use crate::serve::{Bounds, RequestMetrics, Streams, protect, take_over_request_id};
 use crate::storage::{self, Schema};
 
@@ -44,7 +46,7 @@ pub(crate) async fn open(
     loaded: &Loaded,
     data: &DataDir,
     peers: &Arc<dyn Peers>,
-    keys: &ServiceKeys,
+    service_keys: &ServiceKeys,
     schema: Schema,
 ) -> Result<Opened> {
     let clock = Arc::new(SystemClock);
@@ -55,15 +57,7 @@ pub(crate) async fn open(
         opened.databases.push(database.clone());
         let numbers = Numbers::of(name, clock.clone(), &database)?;
         let tokens = &loaded.config.tokens;
-        let service_tokens = ServiceTokens::new(
-            name,
-            keys.clone(),
-            &tokens.issuer,
-            &tokens.audience,
-            clock.clone(),
-            &SystemRandom,
-        )?;
-        let service_tokens = Arc::new(service_tokens);
+        let service_tokens = service_tokens(name, loaded, service_keys)?;
         let deps = Deps {
             clock: clock.clone(),
             ids: numbers.ids(),
@@ -85,11 +79,21 @@ pub(crate) async fn open(
             "search" => pillion_search::service(deps).await,
             "notifications" => pillion_notifications::service(deps).await,
             "identity" => {
+                let key = keys::encryption_key(loaded, data)?;
+                let days = |days: u64| Duration::from_hours(24 * days);
                 let config = pillion_identity::Config {
                     issuer: tokens.issuer.clone(),
                     audience: tokens.audience.clone(),
                     first_party_client_id: tokens.client_id.clone(),
+                    service_name: loaded.config.accounts.service_name.clone(),
                     deactivation_grace: loaded.config.accounts.deactivation_grace(),
+                    user_token_ttl: Duration::from_secs(tokens.user_token_s),
+                    app_token_ttl: days(tokens.app_token_days),
+                    refresh_token_ttl: days(tokens.refresh_token_days),
+                    refresh_grace: Duration::from_secs(tokens.refresh_grace_s),
+                    key_rotation: days(tokens.key_rotation_days),
+                    plain_pkce: tokens.plain_pkce,
+                    ..pillion_identity::Config::new(key)
                 };
                 pillion_identity::service(deps, config).await.map(|(service, handle)| {
                     opened.identity = Some(handle);
@@ -109,6 +113,24 @@ pub(crate) async fn open(
         opened.services.push(personal::exchange(service, peers.clone(), service_tokens));
     }
     Ok(opened)
+}
+
+/// What a service shows the others.
+pub(crate) fn service_tokens(
+    name: &str,
+    loaded: &Loaded,
+    keys: &ServiceKeys,
+) -> Result<Arc<ServiceTokens>> {
+    let tokens = &loaded.config.tokens;
+    let clock = Arc::new(SystemClock);
+    Ok(Arc::new(ServiceTokens::new(
+        name,
+        keys.clone(),
+        &tokens.issuer,
+        &tokens.audience,
+        clock,
+        &SystemRandom,
+    )?))
 }
 
 /// Takes a node number, when its database has the time.
@@ -195,6 +217,7 @@ pub(crate) fn http_peers(
     listens: SocketAddr,
     loaded: &Loaded,
     tls: Option<&Tls>,
+    tokens: Arc<ServiceTokens>,
 ) -> Result<HttpPeers> {
     let scheme = loaded.config.tls.scheme();
     let mut addresses = Vec::new();
@@ -219,7 +242,8 @@ pub(crate) fn http_peers(
         }
     }
     Ok(match tls {
-        None => HttpPeers::new(addresses)?,
+        // Without certificates a token says who calls.
+        None => HttpPeers::new(addresses)?.with_service_tokens(tokens),
         Some(tls) => HttpPeers::secured(addresses, tls)?,
     })
 }

@@ -191,6 +191,11 @@ impl Loaded {
         self.config.tokens.service_key.as_ref().map(|path| self.base.join(path))
     }
 
+    /// The key that encrypts private keys at rest, when the configuration names its file.
+    pub(crate) fn key_encryption_key(&self) -> Option<PathBuf> {
+        self.config.tokens.key_encryption_key.as_ref().map(|path| self.base.join(path))
+    }
+
     /// Threads that answer requests: `host.workers`, or one per core.
     pub(crate) fn workers(&self) -> usize {
         match usize::try_from(self.config.host.workers) {
@@ -271,6 +276,7 @@ mod tests {
             "[log]\nx = 1",
             "[host]\nx = 1",
             "[tokens]\nx = 1",
+            "[accounts]\nx = 1",
             "[broker]\nx = 1",
             "[state]\nx = 1",
             "[fleet]\nx = 1",
@@ -309,6 +315,27 @@ mod tests {
             }
         }
         assert!(routes >= 60, "{routes}");
+    }
+
+    /// Public routes ignore tokens, so an address without a limit could send any number of requests
+    /// with a made-up one.
+    #[test]
+    fn i01_every_public_route_counts_against_the_address_whatever_token_comes_along() {
+        for text in [BUILT_IN, include_str!("../../deploy/pillion.toml")] {
+            let config: toml::Table = text.parse().unwrap();
+            let auth = &config["plugins"]["auth"]["config"]["routes"];
+            let public = auth.as_table().unwrap().iter().filter(|(_, access)| {
+                access.get("public").and_then(toml::Value::as_bool) == Some(true)
+            });
+            let counted = &config["plugins"]["ratelimit-address"]["config"]["address"]["routes"];
+            let counted: Vec<_> =
+                counted.as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
+            let public: Vec<_> = public.map(|(route, _)| route.as_str()).collect();
+            assert!(public.len() > 10);
+            for route in public {
+                assert!(counted.contains(&route), "{route} is public and not counted");
+            }
+        }
     }
 
     /// A folder with a configuration and the components that it names.

@@ -2,6 +2,9 @@
 //! counts as identity's also holds the key that services have for themselves.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,15 +13,22 @@ use anyhow::{Context, Result};
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::Method;
+use http::{Method, StatusCode};
 use pillion_chassis::service_token::KEY_ID_PREFIX;
-use pillion_chassis::{Onward, Peers, ServiceKeys, Shutdown, SystemRandom, Worker, peers};
+use pillion_chassis::{Onward, Peers, Problem, ServiceKeys, Shutdown, SystemRandom, Worker, peers};
 use pillion_host::{Key, Keyring};
-use pillion_identity::{Handle, JwkSet};
+use pillion_identity::{Handle, JwkSet, KeyEncryptionKey};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::cli;
 use crate::config::{KeySource, Keyset, Loaded};
 use crate::data::DataDir;
+use crate::output::print;
+use crate::running::{ask, show};
+
+/// The key that encrypts private keys at rest, in base64.
+const KEY_ENCRYPTION_KEY: &str = "PILLION_KEY_ENCRYPTION_KEY";
 
 /// A new key is published five minutes before it signs, so this is soon enough by far.
 const REFRESH: Duration = Duration::from_mins(1);
@@ -43,6 +53,63 @@ pub(crate) fn of_services(loaded: &Loaded, data: &DataDir) -> Result<ServiceKeys
         }
         None => Ok(ServiceKeys::open_or_make(&data.join("service.key"), &SystemRandom)?),
     }
+}
+
+/// The key that encrypts private keys at rest: of the environment, else of the file that is
+/// configured, which must be there, else of the data folder, which the first process makes.
+pub(crate) fn encryption_key(loaded: &Loaded, data: &DataDir) -> Result<KeyEncryptionKey> {
+    if let Ok(text) = std::env::var(KEY_ENCRYPTION_KEY) {
+        return Ok(KeyEncryptionKey::parse(&text, KEY_ENCRYPTION_KEY)?);
+    }
+    match loaded.key_encryption_key() {
+        Some(path) => KeyEncryptionKey::open(&path)
+            .with_context(|| format!("{}: tokens.key_encryption_key", loaded.name)),
+        None => {
+            let path = data.join("key-encryption.key");
+            Ok(KeyEncryptionKey::open_or_make(&path, &SystemRandom, create_secret)?)
+        }
+    }
+}
+
+/// Makes a file that must not be there yet, its owner's alone.
+fn create_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// `pillion keys …`.
+pub(crate) fn keys(command: &cli::Keys) -> Result<()> {
+    match command {
+        cli::Keys::Rotate(running) => {
+            let answer = ask(running, Method::POST, "/admin/v1/keys/rotate", None)?;
+            show(running, &answer, &["kid"], Value::clone)
+        }
+        cli::Keys::EncryptionKey { file } => {
+            create_secret(file, &KeyEncryptionKey::generate(&SystemRandom)?)
+                .with_context(|| format!("cannot make {}", file.display()))?;
+            print(&format!(
+                "{}: give every process of identity a copy, and name it as \
+                 tokens.key_encryption_key",
+                file.display()
+            ))
+        }
+    }
+}
+
+/// `POST /admin/v1/keys/rotate`, where identity runs in this process.
+pub(crate) async fn rotate(identity: Option<&Handle>) -> Result<Value, Problem> {
+    let Some(identity) = identity else {
+        let detail = "Identity does not run in this process; ask one in which it does: add \
+                      --service identity, or its data folder, to the command.";
+        return Err(Problem::plain(StatusCode::CONFLICT, detail));
+    };
+    let kid = identity.rotate_keys().await.map_err(|error| {
+        let error: &dyn std::error::Error = &error;
+        let reason = error.source().map(ToString::to_string).unwrap_or_default();
+        Problem::plain(StatusCode::CONFLICT, format!("{error}: {reason}"))
+    })?;
+    Ok(json!({ "data": { "kid": kid } }))
 }
 
 /// Reads the keys that are there now, and gives the worker that follows identity's, and whether

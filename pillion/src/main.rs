@@ -17,6 +17,7 @@ mod output;
 mod plugin;
 mod process;
 mod reload;
+mod revocations;
 mod running;
 mod saga;
 mod seed;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         cli::Command::Backup(backup) => backup::backup(backup),
         cli::Command::Restore(restore) => backup::restore(restore),
         cli::Command::Certs(certs) => certs::certs(certs),
+        cli::Command::Keys(command) => keys::keys(command),
         cli::Command::Compile { input, output } => {
             pillion_host::compile_in_child(input, output).map_err(anyhow::Error::msg)
         }

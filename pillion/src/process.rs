@@ -2,16 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use pillion_chassis::service::ShutdownTrigger;
+use pillion_chassis::service_token::ServiceVerifier;
 use pillion_chassis::{
-    Database, InProcessPeers, Peers, ServerTls, Shutdown, Tls, TlsFiles, Worker,
+    Database, InProcessPeers, Peers, Problem, ServerTls, ServiceKeys, ServiceTokens, Shutdown,
+    SystemClock, Tls, TlsFiles, Worker,
 };
-use pillion_host::{Compiler, Host, HostOptions, Keyring, RedisTls, StateBackend};
+use pillion_host::{Compiler, Host, HostOptions, Keyring, RedisTls, Revocations, StateBackend};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -25,8 +31,9 @@ use crate::config::{Loaded, SERVICES, Server};
 use crate::data::{DataDir, write_secret};
 use crate::events::Events;
 use crate::fleet_plugins::Follower;
-use crate::keys;
+use crate::keys::{self, KeySets};
 use crate::reload::{Parts, Reloader};
+use crate::revocations::{self, RevocationStatus};
 use crate::saga::AllSagas;
 use crate::seed;
 use crate::serve::{
@@ -99,6 +106,8 @@ pub(crate) struct Process {
     ready: watch::Sender<bool>,
     /// Whether tokens can be checked.
     keys_known: watch::Receiver<bool>,
+    /// Whether it is known which tokens are revoked.
+    revocations_known: watch::Receiver<bool>,
     shutdown: (ShutdownTrigger, Shutdown),
     workers: Workers,
     peers: Option<Arc<InProcessPeers>>,
@@ -128,21 +137,22 @@ impl Process {
 
         let in_process = matches!(part, Part::All(_)).then(|| Arc::new(InProcessPeers::new()));
         let listens = public.local_addr()?;
-        let (peers, health_checks) =
-            reach(loaded, part, listens, in_process.as_ref(), &certificates)?;
         let service_keys = keys::of_services(loaded, &data)?;
+        let own_name = part.one().unwrap_or("gateway");
+        let own_tokens = compose::service_tokens(own_name, loaded, &service_keys)?;
+        let (peers, health_checks) =
+            reach(loaded, part, listens, in_process.as_ref(), &certificates, &own_tokens)?;
         let names = part.services();
         let Opened { services, databases, identity } =
             compose::open(names, loaded, &data, &peers, &service_keys, Schema::Start).await?;
 
-        let keyring = Keyring::default();
-        let source = match &identity {
-            Some(handle) => keys::Source::Handle(handle.clone()),
-            None => keys::Source::Peers(peers),
-        };
-        let (key_worker, keysets, keys_known) =
-            keys::follow(loaded, &keyring, service_keys, source)?;
-        let (host, follower) = start_host(loaded, &data, part, keyring).await?;
+        let plain = certificates.listener().is_none();
+        // A plain listener of a service that does not face clients: only services call it.
+        let guard = (plain && !part.faces_clients()).then(|| verifier(loaded, &service_keys));
+        let source = Identity { handle: identity.as_ref(), peers, tokens: own_tokens };
+        let checks = TokenChecks::follow(loaded, service_keys, source)?;
+        let TokenChecks { keyring, keysets, revocations, status: revocation_status, .. } = checks;
+        let (host, follower) = start_host(loaded, &data, part, keyring, revocations).await?;
         let (follower, fleet_plugins) =
             follower.map(|follower| follower.worker(host.clone())).unzip();
 
@@ -156,7 +166,11 @@ impl Process {
         let (ready, serving) = watch::channel(false);
         let board = WorkerBoard::default();
         let health = Health { serving, databases: databases_well, workers: board.clone() };
-        let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?;
+        let router = match guard {
+            None => protected.front.clone(),
+            Some(guard) => protected.front.clone().layer(from_fn_with_state(guard, only_services)),
+        };
+        let front = Front::new(router, &server, health.clone(), metrics.clone())?;
         let front = if part.faces_clients() { front } else { front.for_services() };
 
         let follows_fleet = fleet_plugins.is_some();
@@ -180,6 +194,8 @@ impl Process {
             fleet_plugins,
             workers: board.clone(),
             reloader: reloader.clone(),
+            identity: identity.clone(),
+            revocations: revocation_status,
         };
         let admin = Arc::new(admin);
         let probes = admin::probes(Arc::clone(&admin));
@@ -188,7 +204,8 @@ impl Process {
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
         let admission = controller(front.admission(), databases.clone());
-        let own = [key_worker, database_worker, admission].into_iter().chain(health_checks);
+        let own = checks.workers.into_iter().chain([database_worker, admission]);
+        let own = own.chain(health_checks);
         let own = own.chain(certificates.workers()).chain(follower);
         let own = own.chain([reloader.worker(hangups)]);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);
@@ -215,7 +232,8 @@ impl Process {
             proxies,
             admin_file,
             ready,
-            keys_known,
+            keys_known: checks.keys_known,
+            revocations_known: checks.revocations_known,
             shutdown,
             workers,
             peers: in_process,
@@ -249,18 +267,20 @@ impl Process {
         // Without identity's keys every good token would be refused, and who comes back from that
         // has thrown the token away: so connections wait in the listener's queue until the keys are
         // there, or for as long as a caller has patience.
-        let mut keys_known = self.keys_known;
+        let (mut keys_known, mut revocations_known) = (self.keys_known, self.revocations_known);
+        let mut known = pin!(async {
+            // An error says that a worker has ended, which is logged.
+            let _ = keys_known.wait_for(|known| *known).await;
+            let _ = revocations_known.wait_for(|known| *known).await;
+        });
         let mut begun = tokio::select! {
-            known = tokio::time::timeout(KEYS_TIME_MAX, keys_known.wait_for(|known| *known)) => {
-                known.is_ok().then_some(true)
-            }
+            known = tokio::time::timeout(KEYS_TIME_MAX, &mut known) => known.is_ok().then_some(true),
             () = signals.stop() => Some(false),
         };
         let public = tokio::spawn(serve(public));
         if begun.is_none() {
             begun = tokio::select! {
-                // An error says that the worker is gone, which says so itself.
-                _ = keys_known.wait_for(|known| *known) => Some(true),
+                () = &mut known => Some(true),
                 () = signals.stop() => Some(false),
             };
         }
@@ -331,6 +351,70 @@ fn plan_seed(loaded: &Loaded, part: Part, data: &DataDir) -> Result<()> {
     if embedded { seed::plan(data) } else { Ok(()) }
 }
 
+/// What tokens are checked with, which follows identity.
+struct TokenChecks {
+    keyring: Keyring,
+    keysets: KeySets,
+    revocations: Revocations,
+    status: RevocationStatus,
+    workers: [Worker; 2],
+    keys_known: watch::Receiver<bool>,
+    revocations_known: watch::Receiver<bool>,
+}
+
+/// Where identity is: in this process, or among the peers.
+struct Identity<'a> {
+    handle: Option<&'a pillion_identity::Handle>,
+    peers: Arc<dyn Peers>,
+    tokens: Arc<ServiceTokens>,
+}
+
+impl TokenChecks {
+    fn follow(loaded: &Loaded, service_keys: ServiceKeys, identity: Identity<'_>) -> Result<Self> {
+        let (keyring, revocations) = (Keyring::default(), Revocations::default());
+        let Identity { handle, peers, tokens } = identity;
+        let (keys, revoked) = match handle {
+            Some(handle) => {
+                let revoked = revocations::Source::Handle(handle.clone());
+                (keys::Source::Handle(handle.clone()), revoked)
+            }
+            None => {
+                let revoked = revocations::Source::Peers(peers.clone(), tokens);
+                (keys::Source::Peers(peers), revoked)
+            }
+        };
+        let (key_worker, keysets, keys_known) =
+            keys::follow(loaded, &keyring, service_keys, keys)?;
+        let (worker, revocations_known, status) = revocations::follow(&revocations, revoked);
+        let workers = [key_worker, worker];
+        Ok(Self { keyring, keysets, revocations, status, workers, keys_known, revocations_known })
+    }
+}
+
+/// Checks that callers are services.
+fn verifier(loaded: &Loaded, keys: &ServiceKeys) -> Arc<ServiceVerifier> {
+    let (tokens, clock) = (&loaded.config.tokens, Arc::new(SystemClock));
+    Arc::new(ServiceVerifier::new(keys.clone(), &tokens.issuer, &tokens.audience, clock))
+}
+
+/// Refuses callers that do not show that they are a service. What services answer each other is not
+/// what a user may see: lists of ids, tweets of protected accounts, before the gateway has put the
+/// page together.
+async fn only_services(
+    State(verifier): State<Arc<ServiceVerifier>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if verifier.is_service(request.headers()) {
+        return next.run(request).await;
+    }
+    Problem::unauthorized(
+        "Only services call this address: it needs a service's token, or certificates ([tls]). \
+         Clients call the gateway.",
+    )
+    .into_response()
+}
+
 /// What the process listens at.
 struct Sockets {
     public: TcpListener,
@@ -358,6 +442,7 @@ fn reach(
     listens: SocketAddr,
     in_process: Option<&Arc<InProcessPeers>>,
     certificates: &Certificates,
+    tokens: &Arc<ServiceTokens>,
 ) -> Result<(Arc<dyn Peers>, Option<Worker>)> {
     match (in_process, part) {
         (Some(peers), _) => {
@@ -365,7 +450,8 @@ fn reach(
             Ok((peers, None))
         }
         (None, Part::One(name)) => {
-            let peers = compose::http_peers(name, listens, loaded, certificates.peers())?;
+            let peers =
+                compose::http_peers(name, listens, loaded, certificates.peers(), tokens.clone())?;
             let health_checks = peers.health_checks();
             let peers: Arc<dyn Peers> = Arc::new(peers);
             Ok((peers, Some(health_checks)))
@@ -408,6 +494,7 @@ async fn start_host(
     data: &DataDir,
     part: Part,
     keyring: Keyring,
+    revocations: Revocations,
 ) -> Result<(Host, Option<Follower>)> {
     let folder = match part {
         Part::All(_) => "host".to_owned(),
@@ -415,8 +502,9 @@ async fn start_host(
     };
     let generation = loaded.generation(part.services());
     let state_dir = data.join(folder);
-    let options = host_options(loaded, part.one(), &state_dir, data.path(), keyring)?
-        .sized_for(&generation, usize::try_from(loaded.config.server.requests)?);
+    let mut options = host_options(loaded, part.one(), &state_dir, data.path(), keyring)?;
+    options.revocations = revocations;
+    let options = options.sized_for(&generation, usize::try_from(loaded.config.server.requests)?);
     // Compiling takes seconds on a first start.
     let follower = Follower::open(loaded, part.services(), &state_dir).await?;
     let own = follower.is_none().then(|| generation.clone());

@@ -411,7 +411,12 @@ async fn introduce_caller(
             let detail = "The token's subject is not the id of a user. Log in for a new token.";
             return Problem::unauthorized(detail).into_response();
         }
-        None => {}
+        // Only who has not logged in shows a password, for which their address counts.
+        None => {
+            if let Some(ClientAddress(address)) = request.extensions().get().copied() {
+                request.extensions_mut().insert(pillion_chassis::ClientAddress(Some(address)));
+            }
+        }
     }
     let response = next.run(request).await;
     match streams {

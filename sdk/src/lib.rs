@@ -96,6 +96,7 @@ pub mod limiter;
 pub mod log;
 pub mod metrics;
 pub mod random;
+pub mod revocations;
 pub mod sink;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;

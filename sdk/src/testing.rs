@@ -12,7 +12,11 @@
 //! assert_eq!(kv::get("seen").unwrap(), None);
 //! ```
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     ConfigError, Descriptor, Exported, Plugin, config, crypto::Algorithm, kv::KvError,
@@ -40,6 +44,8 @@ pub(crate) struct Host {
     keys: BTreeMap<String, BTreeMap<String, keys::Key>>,
     random_state: u64,
     verifications: u64,
+    revocations: BTreeSet<String>,
+    revocation_checks: u64,
     sink_error: Option<SinkError>,
     kv_error: Option<KvError>,
     limiter_error: Option<LimiterError>,
@@ -63,6 +69,8 @@ impl Host {
             keys: BTreeMap::new(),
             random_state: 0,
             verifications: 0,
+            revocations: BTreeSet::new(),
+            revocation_checks: 0,
             sink_error: None,
             kv_error: None,
             limiter_error: None,
@@ -178,6 +186,16 @@ pub fn sign(keyset: &str, kid: &str, message: &[u8]) -> Vec<u8> {
         key.map(|key| key.sign(message))
     })
     .unwrap_or_else(|| keys::absent(keyset, kid))
+}
+
+/// Revokes an id, which raises the revision unless it is revoked already.
+pub fn revoke(id: &str) {
+    host(|host| host.revocations.insert(id.to_owned()));
+}
+
+/// How often the plugin asked whether ids are revoked: to see that a cache works.
+pub fn revocation_checks() -> u64 {
+    host(|host| host.revocation_checks)
 }
 
 /// How many signatures the plugin has had checked: to see that a cache works.

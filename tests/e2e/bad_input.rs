@@ -229,13 +229,21 @@ fn the_projects_configuration_is_good_and_bad_ones_say_where() {
         ("connections = 1024", "connections = \"many\"", "connections"),
         ("component = \"auth.wasm\"", "component = \"missing.wasm\"", "missing.wasm"),
         ("\"ratelimit-address\", \"auth\"", "\"ratelimit-adress\", \"auth\"", "ratelimit-address"),
-        ("grants = [\"identity\", \"crypto:access-tokens\"]", "grants = [\"identity\"]", "crypto"),
         (
-            "grants = [\"identity\", \"crypto:access-tokens\"]",
+            "grants = [\"identity\", \"crypto:access-tokens\", \"revocations\"]",
+            "grants = [\"identity\", \"revocations\"]",
+            "crypto",
+        ),
+        (
+            "grants = [\"identity\", \"crypto:access-tokens\", \"revocations\"]",
             "grants = [\"identity\", \"crypto:access-token\"]",
             "access-token",
         ),
-        ("grants = [\"identity\", \"crypto:access-tokens\"]", "grants = [\"identiy\"]", "identity"),
+        (
+            "grants = [\"identity\", \"crypto:access-tokens\", \"revocations\"]",
+            "grants = [\"identiy\"]",
+            "identity",
+        ),
         (
             "component = \"auth.wasm\"",
             "component = \"auth.wasm\"\nfailure_policy = \"open\"",

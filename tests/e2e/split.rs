@@ -168,7 +168,50 @@ fn place(service: &str) -> usize {
 async fn the_gateway_reaches_services_over_http_and_survives_their_deaths() {
     assert!(build::pillion().exists());
     let split = Split::start(Form::Plain).await;
-    carries_everything_and_survives_a_death(split).await;
+    let split = carries_everything_and_survives_a_death(split).await;
+    i14_services_answer_services_only(&split).await;
+    i04_a_token_is_revoked_in_every_process(&split).await;
+}
+
+/// What services tell each other is not what a user may see, so a user's token alone opens no port
+/// but the gateway's.
+async fn i14_services_answer_services_only(split: &Split) {
+    let (id, token) = split.register("spy").await;
+    for (service, path) in [
+        ("tweets", "/internal/tweets?ids=1".to_owned()),
+        ("tweets", format!("/2/users/{id}/tweets")),
+        ("graph", format!("/internal/relation?user={id}")),
+        ("users", "/2/users/me".to_owned()),
+        ("identity", "/internal/revocations".to_owned()),
+    ] {
+        let client = Client::new(format!("http://127.0.0.1:{}", split.ports[place(service)]));
+        for forged in ["", "Bearer ", &format!("Bearer {token}")] {
+            let call = client.get(&path).bearer(&token);
+            let answer = call.header("pillion-service-authorization", forged).send().await;
+            let text = answer.expect(401).text();
+            assert!(text.contains("Only services call this address"), "{service} {path}: {text}");
+        }
+        client.get("/healthz").send().await.expect(200);
+    }
+}
+
+async fn i04_a_token_is_revoked_in_every_process(split: &Split) {
+    let (_, token) = split.register("leaver").await;
+    split.client.get("/2/users/me").bearer(&token).send().await.expect(200);
+    let form = format!("token={token}&client_id=pillion");
+    let revoke = split.client.post("/2/oauth2/revoke");
+    revoke.text("application/x-www-form-urlencoded", &form).send().await.expect(200);
+    let began = Instant::now();
+    loop {
+        let answer = split.client.get("/2/users/me").bearer(&token).send().await;
+        if answer.status.as_u16() == 401 {
+            let text = answer.text();
+            assert!(text.contains("The access token was revoked."), "{text}");
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "it is still accepted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Calls, events and streams go between all services; one that is gone is told.

@@ -144,7 +144,7 @@ fn an_identity_plugin_may_not_fail_open() {
     let mut spec = plugin(
         build::plugin("auth"),
         json!({ "routes": {} }),
-        &["identity", "crypto:access-tokens"],
+        &["identity", "crypto:access-tokens", "revocations"],
     );
     spec.failure_policy = pillion_host::FailurePolicy::Open;
     let said = refused(spec);

@@ -160,6 +160,13 @@ impl System {
             "# [keysets.access-tokens.hs256]\n# partner-2026 = \"partner.key\"",
             "[keysets.access-tokens.hs256]\ntest = \"test.key\"",
         );
+        // It may speak for everybody.
+        let text = text.replacen(
+            "[plugins.auth.config.routes]\n",
+            "[plugins.auth.config.partners.test]\nissuer = \"pillion\"\naudience = \"pillion-api\"\n\
+             scopes = [\"*\"]\nusers = [\"*\"]\nclients = [\"*\"]\n\n[plugins.auth.config.routes]\n",
+            1,
+        );
         std::fs::write(&config, change(&text)).expect("a configuration");
         Self {
             child: None,

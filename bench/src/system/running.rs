@@ -188,6 +188,13 @@ fn made_of(text: &str, project: &Path) -> Result<String> {
         insert(&mut config, &["server"], limit, 512.into())?;
     }
     insert(&mut config, &["keysets", "access-tokens", "hs256"], KID, KEY_FILE.into())?;
+    let everything = ["scopes", "users", "clients"];
+    let partner = &["plugins", "auth", "config", "partners", KID];
+    for key in everything {
+        insert(&mut config, partner, key, Toml::Array(vec!["*".into()]))?;
+    }
+    insert(&mut config, partner, "issuer", "pillion".into())?;
+    insert(&mut config, partner, "audience", "pillion-api".into())?;
     let windows = &["plugins", "ratelimit", "config", "windows"];
     raise(table(&mut config, windows)?);
     Ok(toml::to_string(&config)?)

@@ -32,6 +32,7 @@ impl Loaded {
         found.servers();
         found.certificates();
         found.keysets();
+        found.tokens();
         found.fleet();
         for (name, plugin) in &self.config.plugins {
             found.plugin(name, plugin);
@@ -227,6 +228,25 @@ impl Findings<'_> {
                     self.add(format!("keysets.{name}.hs256.{kid}"), wrong);
                 }
             }
+        }
+    }
+
+    /// Every key is published until the last token that it signed has expired.
+    fn tokens(&mut self) {
+        let tokens = self.config().tokens.clone();
+        let published = tokens.app_token_days / tokens.key_rotation_days + 3;
+        let most = u64::try_from(pillion_identity::PUBLISHED_KEYS_MAX).unwrap_or(u64::MAX);
+        if published > most {
+            let message = format!(
+                "with app_token_days = {} up to {published} keys would be published at once, and \
+                 {most} is the most: rotate less often, or let tokens of apps expire sooner",
+                tokens.app_token_days
+            );
+            self.add("tokens.key_rotation_days", message);
+        }
+        let name = &self.config().accounts.service_name;
+        if name.trim().is_empty() || name.chars().count() > 50 {
+            self.add("accounts.service_name", "must have 1 to 50 characters");
         }
     }
 

@@ -281,6 +281,19 @@ pub(crate) struct Tokens {
     pub(crate) audience: String,
     pub(crate) client_id: String,
     pub(crate) service_key: Option<PathBuf>,
+    pub(crate) key_encryption_key: Option<PathBuf>,
+    /// At most what identity keeps a revocation for.
+    #[serde(deserialize_with = "within::<_, 60, 86_400>")]
+    pub(crate) user_token_s: u64,
+    #[serde(deserialize_with = "within::<_, 1, 1_095>")]
+    pub(crate) app_token_days: u64,
+    #[serde(deserialize_with = "within::<_, 1, 365>")]
+    pub(crate) refresh_token_days: u64,
+    #[serde(deserialize_with = "within::<_, 0, 300>")]
+    pub(crate) refresh_grace_s: u64,
+    #[serde(deserialize_with = "within::<_, 1, 365>")]
+    pub(crate) key_rotation_days: u64,
+    pub(crate) plain_pkce: bool,
 }
 
 impl Default for Tokens {
@@ -290,6 +303,13 @@ impl Default for Tokens {
             audience: "pillion-api".to_owned(),
             client_id: "pillion".to_owned(),
             service_key: None,
+            key_encryption_key: None,
+            user_token_s: 2 * 60 * 60,
+            app_token_days: 365,
+            refresh_token_days: 30,
+            refresh_grace_s: 30,
+            key_rotation_days: 30,
+            plain_pkce: false,
         }
     }
 }
@@ -303,11 +323,16 @@ pub(crate) struct Accounts {
     deactivation_grace_s: u64,
     #[serde(deserialize_with = "within::<_, 1, 365>")]
     follow_request_days: u64,
+    pub(crate) service_name: String,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { deactivation_grace_s: 30 * 24 * 60 * 60, follow_request_days: 90 }
+        Self {
+            deactivation_grace_s: 30 * 24 * 60 * 60,
+            follow_request_days: 90,
+            service_name: "Pillion".to_owned(),
+        }
     }
 }
 

@@ -112,7 +112,7 @@ fn spelling(interface: &str) -> Option<String> {
     match interface {
         "sink" => Some(format!("sink:{SINK}")),
         "crypto" => Some(format!("crypto:{KEYSET}")),
-        "identity" | "kv" | "limiter" | "metrics" | "clock" | "random" => {
+        "identity" | "kv" | "limiter" | "metrics" | "clock" | "random" | "revocations" => {
             Some(interface.to_owned())
         }
         _ => None,

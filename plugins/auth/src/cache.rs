@@ -27,13 +27,21 @@ struct Entry {
 pub(crate) struct Checked {
     pub(crate) verified: Verified,
     pub(crate) scopes: Scopes,
+    /// The revision of the set of revoked ids at which it had none of the token's.
+    pub(crate) not_revoked_at: Option<u64>,
 }
 
 impl Entry {
     fn bytes(&self) -> usize {
         let caller = &self.checked.verified.caller;
         let user_id = caller.user_id.as_ref().map_or(0, String::len);
-        ENTRY_BYTES + self.token.len() + user_id + caller.client_id.len() + caller.scopes.len()
+        let ids = self.checked.verified.ids.iter().map(|id| size_of::<String>() + id.len());
+        ENTRY_BYTES
+            + self.token.len()
+            + user_id
+            + caller.client_id.len()
+            + caller.scopes.len()
+            + ids.sum::<usize>()
     }
 }
 
@@ -62,7 +70,7 @@ impl Cache {
     }
 
     /// What is known about `token`, if it still counts at `now_us`.
-    pub(crate) fn get(&mut self, token: &[u8], now_us: u64) -> Option<&Checked> {
+    pub(crate) fn get(&mut self, token: &[u8], now_us: u64) -> Option<&mut Checked> {
         let (tag, first) = self.place(token)?;
         self.ticks += 1;
         let ticks = self.ticks;
@@ -71,7 +79,7 @@ impl Cache {
                 entry.tag == tag && same(&entry.token, token) && now_us < entry.until_us
             })?;
         entry.used = ticks;
-        Some(&entry.checked)
+        Some(&mut entry.checked)
     }
 
     /// Remembers a token until `until_us`, in place of the entry of its set that is out of date
@@ -147,8 +155,9 @@ mod tests {
     fn checked(client_id: &str) -> Checked {
         let caller =
             Caller { user_id: None, client_id: client_id.to_owned(), scopes: String::new() };
-        let verified = Verified { caller, kind: Kind::App { scoped: false }, expires_us: 0 };
-        Checked { verified, scopes: Scopes::default() }
+        let kind = Kind::App { scoped: false };
+        let verified = Verified { caller, kind, expires_us: 0, ids: vec!["1".to_owned()] };
+        Checked { verified, scopes: Scopes::default(), not_revoked_at: None }
     }
 
     fn token(number: usize) -> Vec<u8> {

@@ -1,6 +1,9 @@
 //! The auth plugin: checks access tokens, holds each route to its scopes, and tells later
 //! plugins and the handler who the caller is.
 //!
+//! A public route ignores tokens. A token that was revoked is refused also while it is remembered
+//! as checked: the host's set of revoked ids is asked again whenever it has changed.
+//!
 //! A path that matches no route passes, since the handler answers 404; a route that is not in
 //! the table is closed. The plugin may only fail closed.
 
@@ -11,13 +14,15 @@ mod reply;
 mod routes;
 mod token;
 
-use pillion_plugin::{ConfigError, Decision, Edits, HttpResponse, OnRequest, Plugin, fields};
+use pillion_plugin::{
+    ConfigError, Decision, Edits, HttpResponse, OnRequest, Plugin, fields, revocations,
+};
 
-pub use crate::config::{Access, Config};
+pub use crate::config::{Access, Config, Partner};
 use crate::{
     cache::{Cache, Checked},
     routes::{Rule, Table},
-    token::Verifier,
+    token::{TokenError, Verifier},
 };
 
 /// The plugin.
@@ -43,7 +48,7 @@ fields! {
 impl Plugin for Auth {
     type Config = Config;
 
-    const GRANTS: &'static [&'static str] = &["crypto", "identity"];
+    const GRANTS: &'static [&'static str] = &["crypto", "identity", "revocations"];
 
     fn new(mut config: Config) -> Result<Self, Vec<ConfigError>> {
         let mut errors = config.errors();
@@ -70,12 +75,14 @@ impl OnRequest for Auth {
         let Some(rule) = self.table.rule(seen.method, route) else {
             return reply::unlisted(seen.method, route).into();
         };
-        match (bearer(seen.authorization), rule) {
-            (Credentials::None | Credentials::OtherScheme, Rule::Public) => Decision::Continue,
-            (Credentials::None, _) => reply::no_token(&self.config.audience).into(),
-            (Credentials::OtherScheme, _) => self.invalid(OTHER_SCHEME).into(),
-            (Credentials::Malformed, _) => self.invalid(MALFORMED).into(),
-            (Credentials::Token(token), rule) => match self.check(token, seen.now_us, rule) {
+        if rule == Rule::Public {
+            return Decision::Continue;
+        }
+        match bearer(seen.authorization) {
+            Credentials::None => reply::no_token(&self.config.audience).into(),
+            Credentials::OtherScheme => self.invalid(OTHER_SCHEME).into(),
+            Credentials::Malformed => self.invalid(MALFORMED).into(),
+            Credentials::Token(token) => match self.check(token, seen.now_us, rule) {
                 Ok(edits) => edits.into(),
                 Err(response) => response.into(),
             },
@@ -90,8 +97,10 @@ impl Auth {
 
     /// Checks a token against what its route needs.
     fn check(&mut self, token: &[u8], now_us: u64, rule: Rule) -> Result<Edits, HttpResponse> {
+        // Loaded before the check, so that a change during it leads to another check.
+        let revision = revocations::revision();
         if let Some(checked) = self.cache.get(token, now_us) {
-            return admit(&self.config, &self.table, rule, checked);
+            return admit(&self.config, &self.table, rule, checked, revision);
         }
         // Not before: it takes longer than finding the token.
         if !token.iter().all(u8::is_ascii_graphic) {
@@ -104,8 +113,8 @@ impl Auth {
         let ttl_us = u64::from(self.config.cache_ttl_s) * 1_000_000;
         let until_us = verified.expires_us.min(now_us.saturating_add(ttl_us));
         let scopes = self.table.scopes(&verified.caller.scopes);
-        let checked = Checked { verified, scopes };
-        let admitted = admit(&self.config, &self.table, rule, &checked);
+        let mut checked = Checked { verified, scopes, not_revoked_at: None };
+        let admitted = admit(&self.config, &self.table, rule, &mut checked, revision);
         self.cache.insert(token, checked, now_us, until_us);
         admitted
     }
@@ -115,8 +124,16 @@ fn admit(
     config: &Config,
     table: &Table,
     rule: Rule,
-    checked: &Checked,
+    checked: &mut Checked,
+    revision: u64,
 ) -> Result<Edits, HttpResponse> {
+    if checked.not_revoked_at != Some(revision) {
+        let ids: Vec<&str> = checked.verified.ids.iter().map(String::as_str).collect();
+        if revocations::is_revoked(&ids) {
+            return Err(reply::refused(&config.audience, &TokenError::Revoked));
+        }
+        checked.not_revoked_at = Some(revision);
+    }
     match rule.admits(checked.verified.kind, checked.scopes) {
         Ok(()) => Ok(Edits::new().caller(checked.verified.caller.clone())),
         Err(denial) => {
@@ -132,15 +149,15 @@ fn admit(
 const OTHER_SCHEME: &str =
     "The header `Authorization` has another scheme: `Bearer TOKEN` is accepted.";
 const MALFORMED: &str =
-    "The header `Authorization` must be `Bearer`, one space, and one token without spaces.";
+    "The header `Authorization` must be `Bearer`, spaces, and one token without spaces.";
 
 /// What an `authorization` header holds.
 enum Credentials<'a> {
     None,
-    /// What follows `Bearer` and a space. Whether it can be a token is not yet known.
+    /// What follows `Bearer` and its spaces. Whether it can be a token is not yet known.
     Token(&'a [u8]),
     Malformed,
-    /// Such as `Basic`, which public routes may want for themselves.
+    /// Such as `Basic`.
     OtherScheme,
 }
 
@@ -151,8 +168,12 @@ fn bearer(header: Option<&[u8]>) -> Credentials<'_> {
     };
     match header.split_at_checked(SCHEME.len()) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => match rest {
-            [b' ', token @ ..] if !token.is_empty() => Credentials::Token(token),
-            [b' ', ..] | [] => Credentials::Malformed,
+            // One or more spaces (RFC 9110, 11.4).
+            [b' ', ..] => match rest.iter().position(|byte| *byte != b' ') {
+                Some(begin) => Credentials::Token(rest.get(begin..).unwrap_or_default()),
+                None => Credentials::Malformed,
+            },
+            [] => Credentials::Malformed,
             _ => Credentials::OtherScheme,
         },
         _ if header.is_empty() => Credentials::Malformed,

@@ -1,6 +1,6 @@
 //! Access tokens: signed JWTs of RFC 9068, every check.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use pillion_plugin::{
     Caller,
@@ -8,17 +8,14 @@ use pillion_plugin::{
     log,
     timestamp::rfc3339,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
     base64url::{self, NotBase64},
-    config::Config,
+    config::{Config, Partner},
     routes::Kind,
 };
-
-/// How far the clocks of issuer and host may be apart.
-const LEEWAY_S: f64 = 5.0;
 
 /// Longer ones are refused unread. Ours have about 400 bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 4 << 10;
@@ -26,6 +23,9 @@ pub(crate) const TOKEN_BYTES_MAX: usize = 4 << 10;
 /// What ids of the keys begin with that services have for themselves. All hosts have them, so they
 /// sign for services and never for a user or an application.
 const SERVICE_KEY_PREFIX: &str = "service-";
+
+/// Ids by which a token can be revoked beside its own (`jti`): our tokens have up to three.
+const REVOCABLE_IDS_MAX: usize = 8;
 
 /// How much of a value that a client sent is repeated to it.
 const QUOTED_CHARS_MAX: usize = 64;
@@ -37,6 +37,8 @@ pub(crate) struct Verified {
     pub(crate) kind: Kind,
     /// When it stops being valid, leeway included; microseconds since 1970.
     pub(crate) expires_us: u64,
+    /// The ids by which it can be revoked.
+    pub(crate) ids: Vec<String>,
 }
 
 /// Why a token is refused. The text is shown to the client.
@@ -82,6 +84,10 @@ pub(crate) enum TokenError {
     ServiceKey,
     #[error("The access token is a service's, and is not signed with a key of services.")]
     NotOfServices,
+    #[error("The access token is signed with the key {0}, which may not speak for {1}.")]
+    Partner(String, String),
+    #[error("The access token was revoked.")]
+    Revoked,
     /// The operator's mistake, not the client's.
     #[error("Access tokens cannot be checked now.")]
     NotGranted,
@@ -102,8 +108,22 @@ struct Header<'a> {
     typ: Option<Cow<'a, str>>,
     #[serde(borrow)]
     kid: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    crit: Option<&'a RawValue>,
+    /// Present, whatever it holds: `null` too (RFC 7515, 4.1.11).
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer)?;
+    Ok(true)
+}
+
+/// Parses a JSON object. Arrays are refused, which serde would take for the members in order.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8], error: TokenError) -> Result<T, TokenError> {
+    if json.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(error);
+    }
+    serde_json::from_slice(json).map_err(|_| error)
 }
 
 #[derive(Deserialize)]
@@ -122,6 +142,13 @@ struct Claims<'a> {
     nbf: Option<&'a RawValue>,
     #[serde(borrow)]
     exp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    iat: Option<&'a RawValue>,
+    #[serde(borrow)]
+    jti: Option<Cow<'a, str>>,
+    /// Our own: what else the token is revoked with.
+    #[serde(borrow, default)]
+    rev: Vec<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -164,32 +191,35 @@ impl Verifier {
         base64url::decode_into(header, &mut self.part)?;
         let whose = check_signature(config, &self.part, signed, &self.signature)?;
         base64url::decode_into(claims, &mut self.part)?;
-        let verified = check_claims(config, &self.part, now_us)?;
+        let verified = check_claims(config, whose, &self.part, now_us)?;
         match (whose, verified.kind == Kind::Service) {
             (Signer::Service, true) | (Signer::Issuer, false) => Ok(verified),
             (Signer::Service, false) => Err(TokenError::ServiceKey),
             // A partner's key is good for users and applications, and never for what services do.
-            (Signer::Issuer, true) => Err(TokenError::NotOfServices),
+            (Signer::Issuer | Signer::Partner(..), true) => Err(TokenError::NotOfServices),
+            (Signer::Partner(kid, partner), false) => check_partner(kid, partner, verified),
         }
     }
 }
 
 /// Whose key it was.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Signer {
-    /// Identity's, or a partner's.
+#[derive(Clone, Copy)]
+enum Signer<'a> {
+    /// Identity's.
     Issuer,
+    /// A shared secret, by its `kid`.
+    Partner(&'a str, &'a Partner),
     /// The one that services have for themselves.
     Service,
 }
 
-fn check_signature(
-    config: &Config,
+fn check_signature<'a>(
+    config: &'a Config,
     header: &[u8],
     signed: &[u8],
     signature: &[u8],
-) -> Result<Signer, TokenError> {
-    let header: Header<'_> = serde_json::from_slice(header).map_err(|_| TokenError::Header)?;
+) -> Result<Signer<'a>, TokenError> {
+    let header: Header<'_> = object(header, TokenError::Header)?;
     let algorithm = match header.alg.as_deref() {
         Some("EdDSA") => Algorithm::Ed25519,
         Some("HS256") => Algorithm::HmacSha256,
@@ -201,7 +231,7 @@ fn check_signature(
                 || typ.eq_ignore_ascii_case("application/at+jwt") => {}
         other => return Err(TokenError::Type(quote(other))),
     }
-    if header.crit.is_some() {
+    if header.crit {
         return Err(TokenError::Critical);
     }
     let kid = header.kid.as_deref().filter(|kid| !kid.is_empty()).ok_or(TokenError::NoKey)?;
@@ -217,28 +247,71 @@ fn check_signature(
             TokenError::NotGranted
         }
     })?;
+    if algorithm == Algorithm::HmacSha256 {
+        let nobody = || TokenError::Partner(quote(Some(kid)), "anybody".to_owned());
+        let (kid, partner) = config.partners.get_key_value(kid).ok_or_else(nobody)?;
+        return Ok(Signer::Partner(kid, partner));
+    }
     Ok(if kid.starts_with(SERVICE_KEY_PREFIX) { Signer::Service } else { Signer::Issuer })
 }
 
-fn check_claims(config: &Config, claims: &[u8], now_us: u64) -> Result<Verified, TokenError> {
-    let claims: Claims<'_> = serde_json::from_slice(claims).map_err(|_| TokenError::Claims)?;
+/// Holds a partner's token to what its key may speak for.
+fn check_partner(kid: &str, partner: &Partner, verified: Verified) -> Result<Verified, TokenError> {
+    let refuse =
+        |what: fmt::Arguments<'_>| Err(TokenError::Partner(quote(Some(kid)), what.to_string()));
+    let Verified { caller, kind, .. } = &verified;
+    if !Partner::lists(&partner.clients, &caller.client_id) {
+        return refuse(format_args!("the client {}", quote(Some(&caller.client_id))));
+    }
+    if let Some(user_id) = &caller.user_id
+        && !Partner::lists(&partner.users, user_id)
+    {
+        return refuse(format_args!("the user {}", quote(Some(user_id))));
+    }
+    // An application's token without scopes passes wherever applications may.
+    if *kind == (Kind::App { scoped: false }) && !Partner::lists(&partner.scopes, "*") {
+        return refuse(format_args!("an application without scopes"));
+    }
+    let mut scopes = caller.scopes.split(' ').filter(|scope| !scope.is_empty());
+    match scopes.find(|scope| !Partner::lists(&partner.scopes, scope)) {
+        Some(scope) => refuse(format_args!("the scope {}", quote(Some(scope)))),
+        None => Ok(verified),
+    }
+}
+
+fn check_claims(
+    config: &Config,
+    whose: Signer<'_>,
+    claims: &[u8],
+    now_us: u64,
+) -> Result<Verified, TokenError> {
+    let claims: Claims<'_> = object(claims, TokenError::Claims)?;
+    let (issuer, audience) = match whose {
+        Signer::Partner(_, partner) => (&partner.issuer, &partner.audience),
+        Signer::Issuer | Signer::Service => (&config.issuer, &config.audience),
+    };
+    let leeway = f64::from(config.leeway_s);
     #[expect(clippy::cast_precision_loss, reason = "exact up to the year 2255")]
     let now = now_us as f64 / 1e6;
-    let exp = time("exp", claims.exp)?;
-    if now >= exp + LEEWAY_S {
+    let exp = time("exp", claims.exp.ok_or(TokenError::Missing("exp"))?)?;
+    if now >= exp + leeway {
         return Err(TokenError::Expired(show(exp)));
     }
-    let nbf = time("nbf", claims.nbf)?;
-    if now + LEEWAY_S < nbf {
+    // Optional both (RFC 7519, 4.1.5 and 4.1.6); a token of the future is not refused for its
+    // `iat`, which only informs.
+    if let Some(nbf) = claims.nbf.map(|nbf| time("nbf", nbf)).transpose()?
+        && now + leeway < nbf
+    {
         return Err(TokenError::NotYet(show(nbf)));
     }
+    claims.iat.map(|iat| time("iat", iat)).transpose()?;
     let iss = claims.iss.ok_or(TokenError::Missing("iss"))?;
-    if iss != config.issuer {
+    if iss != **issuer {
         return Err(TokenError::Issuer(quote(Some(&iss))));
     }
     let meant = match claims.aud.ok_or(TokenError::Missing("aud"))? {
-        Audience::One(aud) => aud == config.audience,
-        Audience::Many(auds) => auds.iter().any(|aud| *aud == config.audience),
+        Audience::One(aud) => aud == **audience,
+        Audience::Many(auds) => auds.iter().any(|aud| *aud == **audience),
     };
     if !meant {
         return Err(TokenError::Audience);
@@ -259,12 +332,15 @@ fn check_claims(config: &Config, claims: &[u8], now_us: u64) -> Result<Verified,
     };
     let user_id = (kind == Kind::User).then(|| sub.into_owned());
     let caller = Caller { user_id, client_id: client_id.into_owned(), scopes };
-    Ok(Verified { caller, kind, expires_us: micros(exp + LEEWAY_S) })
+    if claims.rev.len() > REVOCABLE_IDS_MAX {
+        return Err(TokenError::Claims);
+    }
+    let ids = claims.jti.into_iter().chain(claims.rev).map(Cow::into_owned).collect();
+    Ok(Verified { caller, kind, expires_us: micros(exp + leeway), ids })
 }
 
 /// A claim that holds seconds since 1970, perhaps with a fraction.
-fn time(name: &'static str, raw: Option<&RawValue>) -> Result<f64, TokenError> {
-    let raw = raw.ok_or(TokenError::Missing(name))?;
+fn time(name: &'static str, raw: &RawValue) -> Result<f64, TokenError> {
     match raw.get().parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
         _ => Err(TokenError::NotATime(name)),

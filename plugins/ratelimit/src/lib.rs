@@ -3,10 +3,10 @@
 //!
 //! The address part counts a request before it is handled, unless its `authorization` header
 //! holds a bearer token and its path matches a route: nothing else is sure to be authenticated.
-//! In particular another scheme, such as `Basic`, passes auth on public routes. One with a
-//! bearer token counts afterwards, if it ended as 401: so tokens cannot be tried without bound,
-//! while good ones from a shared address are never limited by it. No other response is ever
-//! replaced afterwards. What was not counted shows the whole quota.
+//! Public routes ignore tokens, so they belong into `address.routes`, which count every request.
+//! Elsewhere one with a bearer token counts afterwards, if it ended as 401: so tokens cannot be
+//! tried without bound, while good ones from a shared address are never limited by it. No other
+//! response is ever replaced afterwards. What was not counted shows the whole quota.
 
 mod config;
 mod quota;
@@ -106,7 +106,7 @@ impl OnRequest for RateLimit {
     }
 }
 
-/// Whether auth is sure to check a token: it refuses every bad one, even on public routes.
+/// Whether auth is sure to check a token: it does on every route that is not public.
 ///
 /// What auth takes for another scheme must not pass here, so that a space has to follow.
 fn is_authenticated(authorization: Option<&[u8]>, route: Option<&str>) -> bool {

@@ -220,3 +220,18 @@ pub(crate) mod crypto {
         })
     }
 }
+
+pub(crate) mod revocations {
+    use super::host;
+
+    pub(crate) fn revision() -> u64 {
+        host(|host| host.revocations.len() as u64)
+    }
+
+    pub(crate) fn is_revoked(ids: &[&str]) -> bool {
+        host(|host| {
+            host.revocation_checks += 1;
+            ids.iter().any(|id| host.revocations.contains(*id))
+        })
+    }
+}

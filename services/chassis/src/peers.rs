@@ -14,7 +14,7 @@ use axum::extract::FromRequestParts;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
@@ -158,6 +158,18 @@ impl Onward {
             }
         }
         Self(onward)
+    }
+
+    /// The caller's `Authorization`, if there is one.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.0.get(http::header::AUTHORIZATION)
+    }
+
+    /// The same with another `Authorization`.
+    #[must_use]
+    pub fn with_authorization(mut self, value: HeaderValue) -> Self {
+        self.0.insert(http::header::AUTHORIZATION, value);
+        self
     }
 
     /// A request to a peer; `path` includes the query.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ring::digest::{SHA256, digest};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -30,6 +30,10 @@ use crate::random::{Random, RandomError};
 pub const SCOPE: &str = "internal.saga";
 /// What ids of service keys begin with; identity's are digests, which are shorter.
 pub const KEY_ID_PREFIX: &str = "service-";
+
+/// The header in which a service shows its own token beside that of the caller it acts for.
+pub const SERVICE_AUTHORIZATION: HeaderName =
+    HeaderName::from_static("pillion-service-authorization");
 
 /// A call takes seconds at most.
 const TOKEN_TTL: Duration = Duration::from_mins(1);
@@ -325,6 +329,10 @@ impl std::fmt::Debug for ServiceTokens {
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
+
+mod verify;
+
+pub use verify::ServiceVerifier;
 
 #[cfg(test)]
 mod tests;

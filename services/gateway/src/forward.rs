@@ -15,8 +15,9 @@ use http::header::{
 use http::{HeaderName, StatusCode};
 use percent_encoding::percent_decode_str;
 use pillion_chassis::answer::Streaming;
+use pillion_chassis::client_address::CLIENT_ADDRESS;
 use pillion_chassis::peers::body_of;
-use pillion_chassis::{Json, Onward, PeerError, Problem, TweetId, UserId};
+use pillion_chassis::{ClientAddress, Json, Onward, PeerError, Problem, TweetId, UserId};
 use serde_json::{Map, Value, json};
 
 use crate::Gateway;
@@ -27,6 +28,7 @@ use crate::fetch::{Fetch, bad_answer};
 use crate::lines::{self, Completion};
 use crate::query::{Items, Plan, Query};
 use crate::routes::Route;
+use crate::stream_guard::StreamGuard;
 
 /// What travels on beside the token and what ties logs together: what the body is, and where a
 /// stream that broke off goes on.
@@ -43,6 +45,9 @@ const CONNECTION_HEADERS: [HeaderName; 7] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// The service that checks passwords.
+const IDENTITY: &str = "identity";
 
 /// Server-sent events.
 const EVENT_STREAM: &str = "text/event-stream";
@@ -95,11 +100,16 @@ async fn ask(
     let request = onward_request(route, &onward, &checked.upstream, request)?;
     let response = own(gateway.peers.call(route.owner, request).await.map_err(no_answer)?);
     let Some(plan) = checked.plan.filter(|_| response.status() == StatusCode::OK) else {
+        if response.extensions().get::<Streaming>().is_some() {
+            let (peers, tokens) = (Arc::clone(&gateway.peers), gateway.service_tokens.clone());
+            return Ok(StreamGuard::start(peers, tokens, onward).around(response));
+        }
         return whole(route.owner, response).await;
     };
     if let Query::Stream(_) = route.query {
         let peers = Arc::clone(&gateway.peers);
-        return Ok(lines::complete(Completion { peers, onward, plan, dialect }, response));
+        let guard = StreamGuard::start(Arc::clone(&peers), gateway.service_tokens.clone(), onward);
+        return Ok(lines::complete(Completion { peers, guard, plan, dialect }, response));
     }
     let (mut parts, body) = response.into_parts();
     let bytes = body_of(route.owner, body).await.map_err(no_answer)?;
@@ -141,6 +151,13 @@ fn onward_request(
         if let Some(value) = parts.headers.get(&name) {
             request = request.header(name, value);
         }
+    }
+    // Identity slows down who guesses passwords by it.
+    if route.owner == IDENTITY
+        && let Some(address) = parts.extensions.get::<ClientAddress>()
+        && let Some(value) = address.to_header()
+    {
+        request = request.header(CLIENT_ADDRESS, value);
     }
     request.body(body).map_err(|error| Problem::internal(&error))
 }

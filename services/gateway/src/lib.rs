@@ -14,13 +14,14 @@ mod forward;
 mod lines;
 mod query;
 mod routes;
+mod stream_guard;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use pillion_chassis::{Deps, Peers, Service, StartError};
+use pillion_chassis::{Deps, Peers, Service, ServiceTokens, StartError};
 
 use document::Document;
 
@@ -31,6 +32,8 @@ pub const NAME: &str = "gateway";
 #[derive(Debug, Clone)]
 struct Gateway {
     peers: Arc<dyn Peers>,
+    /// What the gateway shows when it asks on its own behalf.
+    service_tokens: Arc<ServiceTokens>,
     document: Arc<Document>,
 }
 
@@ -40,7 +43,11 @@ pub async fn service(deps: Deps) -> Result<Service, StartError> {
     let document = Document::load().map_err(|error| {
         StartError::Configuration(format!("gateway: its OpenAPI document is damaged: {error}"))
     })?;
-    let gateway = Gateway { peers: deps.peers, document: Arc::new(document) };
+    let gateway = Gateway {
+        peers: deps.peers,
+        service_tokens: deps.service_tokens,
+        document: Arc::new(document),
+    };
     let (router, table) = routes::routes().finish(gateway);
     Ok(Service {
         name: NAME,

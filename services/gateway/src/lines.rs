@@ -15,7 +15,7 @@ use futures_util::stream::{self, Fuse, StreamExt};
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use pillion_chassis::answer::Streaming;
-use pillion_chassis::{Onward, Peers, Problem};
+use pillion_chassis::{Peers, Problem};
 use serde_json::{Map, Value, json};
 
 use crate::compose::visibility::Visibility;
@@ -23,6 +23,7 @@ use crate::compose::{by_id, gather, strip, text};
 use crate::dialect::Dialect;
 use crate::fetch::{Fetch, TWEETS};
 use crate::query::Plan;
+use crate::stream_guard::StreamGuard;
 
 /// A line is an id and the rules that it matches, some tens of kilobytes if they are very many.
 const LINE_BYTES_MAX: usize = 256 * 1024;
@@ -37,7 +38,7 @@ const LATE_AFTER: Duration = Duration::from_millis(300);
 /// What streams are completed with.
 pub(crate) struct Completion {
     pub(crate) peers: Arc<dyn Peers>,
-    pub(crate) onward: Onward,
+    pub(crate) guard: StreamGuard,
     pub(crate) plan: Plan,
     pub(crate) dialect: Dialect,
 }
@@ -55,9 +56,16 @@ pub(crate) fn complete(completion: Completion, response: Response) -> Response {
 
 /// The next lines to send; `None` at the end.
 async fn next(state: Option<(Completion, Lines)>) -> Option<(Sent, Option<(Completion, Lines)>)> {
-    let (completion, mut lines) = state?;
+    let (mut completion, mut lines) = state?;
     loop {
-        let sent = match lines.waiting().await {
+        let waiting = tokio::select! {
+            waiting = lines.waiting() => waiting,
+            () = completion.guard.revoked() => {
+                let problem = Problem::unauthorized("The access token was revoked.");
+                return Some((Ok(completion.disconnect(&problem).into()), None));
+            }
+        };
+        let sent = match waiting {
             Ok(batch) if batch.is_empty() => return None,
             Ok(batch) => completion.lines(batch).await,
             Err(broken) => {
@@ -161,7 +169,8 @@ impl Completion {
         let lines: Vec<Option<Map<String, Value>>> =
             lines.iter().map(|line| serde_json::from_slice(line).ok()).collect();
         let ids: Vec<String> = lines.iter().flatten().filter_map(tweet_of).collect();
-        let fetch = Fetch { peers: &*self.peers, onward: &self.onward };
+        let onward = self.guard.onward();
+        let fetch = Fetch { peers: &*self.peers, onward: &onward };
         let mut tweets = self.tweets(fetch, &ids).await?;
         let mut visibility = Visibility::default();
         let (gathered, _) = gather(fetch, &self.plan, &mut tweets, &[], &mut visibility).await?;

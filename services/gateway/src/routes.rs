@@ -73,11 +73,18 @@ const SEARCH: Names = &[
 const COUNTS: Names = &["end_time", "granularity", "query", "since_id", "start_time", "until_id"];
 
 /// All of them. Routes under `/internal` are for services only and must never be here.
-pub(crate) static TABLE: [Route; 65] = [
+pub(crate) static TABLE: [Route; 72] = [
     route(Post, "/pillion/v1/accounts", "identity", Plain(&[])),
     route(Delete, "/pillion/v1/accounts/me", "identity", Plain(&[])),
     route(Post, "/pillion/v1/login", "identity", Plain(&[])),
+    route(Delete, "/pillion/v1/sessions", "identity", Plain(&[])),
     route(Post, "/pillion/v1/apps", "identity", Plain(&[])),
+    route(Get, "/pillion/v1/apps", "identity", Plain(&[])),
+    route(Delete, "/pillion/v1/apps/{client_id}", "identity", Plain(&[])),
+    route(Get, "/pillion/v1/authorizations", "identity", Plain(&[])),
+    route(Delete, "/pillion/v1/authorizations/{client_id}", "identity", Plain(&[])),
+    route(Get, "/i/apps", "identity", Plain(&[])),
+    route(Post, "/i/apps", "identity", Plain(&[])),
     // Some clients send what these need in the query.
     route(Get, "/i/oauth2/authorize", "identity", Unchecked),
     route(Post, "/i/oauth2/authorize", "identity", Unchecked),

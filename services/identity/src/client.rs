@@ -145,10 +145,11 @@ fn basic(headers: &HeaderMap) -> Result<Option<Presented>, OAuthError> {
     let Some(value) = headers.get(AUTHORIZATION) else {
         return Ok(None);
     };
-    let value = value.to_str().map_err(|_| MALFORMED)?;
-    let Some((scheme, credentials)) = value.split_once(' ') else {
-        return Err(MALFORMED);
+    let Ok(value) = value.to_str() else {
+        return Ok(None);
     };
+    let (scheme, credentials) = value.split_once(' ').unwrap_or((value, ""));
+    // Such as the access token that clients send with every call: not for this route.
     if !scheme.eq_ignore_ascii_case("basic") {
         return Ok(None);
     }

@@ -2,14 +2,12 @@
 
 use std::fmt::Write as _;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-};
 
 use crate::authorize::Ask;
 use crate::client::TokenRequest;
+use crate::html::{escaped, name, page};
 use crate::secret::Secret;
 
 /// What of the request the form sends again.
@@ -23,58 +21,42 @@ const KEPT: [&str; 7] = [
     "state",
 ];
 
-const STYLE: &str = "\
-body{font:16px/1.5 system-ui,sans-serif;max-width:26rem;margin:3rem auto;padding:0 1rem;\
-color:#1b1f24;background:#fff}label{display:block;margin:.8rem 0}input{display:block;width:100%;\
-box-sizing:border-box;font:inherit;padding:.4rem}button{font:inherit;padding:.5rem 1.2rem;\
-margin:.6rem .6rem 0 0}.e{color:#b42318}small{color:#57606a;overflow-wrap:anywhere}\
-@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}.e{color:#ff7b72}\
-small{color:#8b949e}}";
-
 /// Shows what an app asks for; `message` says what went wrong with the last attempt.
-pub(crate) fn page(
+pub(crate) fn consent_page(
     ask: &Ask,
+    service: &str,
     request: &TokenRequest,
     message: Option<&str>,
     status: StatusCode,
 ) -> Response {
     let mut html = String::new();
     // Writing to a String cannot fail.
-    let _ = render(&mut html, ask, request, message);
-    let mut response = (status, html).into_response();
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CACHE_CONTROL, "no-store"),
-        // Nothing from anywhere, and in no frame: a page around it could trick people.
-        (
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
-        ),
-        (REFERRER_POLICY, "no-referrer"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
+    let _ = render(&mut html, ask, service, request, message);
+    page(status, &format!("Allow {} to use your {service} account?", ask.app.name), &html)
 }
 
 fn render(
     html: &mut String,
     ask: &Ask,
+    service: &str,
     request: &TokenRequest,
     message: Option<&str>,
 ) -> std::fmt::Result {
-    let name = escaped(&ask.app.name);
+    let (app, service) = (name(&ask.app.name), name(service));
     write!(
         html,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>Allow {name}?</title><style>{STYLE}</style>\
-         <h1>Allow {name}?</h1><p>It wants to:</p><ul>"
+        "<h1>Allow {app} to use your {service} account?</h1>\
+         <p class=\"by\">{app} is an app by {} and not by {service}. It wants to:</p><ul>",
+        name(&format!("@{}", ask.owner))
     )?;
     for scope in ask.scopes.iter() {
-        write!(html, "<li>{}", escaped(meaning(scope)))?;
+        write!(html, "<li>{}</li>", escaped(meaning(scope)))?;
     }
-    html.push_str("</ul>");
+    write!(
+        html,
+        "</ul><p>It will not see your password. You can take this back at any time under \
+         <a href=\"/i/apps\">Apps with access</a>.</p>"
+    )?;
     if let Some(message) = message {
         write!(html, "<p class=\"e\" role=\"alert\">{}</p>", escaped(message))?;
     }
@@ -85,20 +67,33 @@ fn render(
             write!(html, "<input type=\"hidden\" name=\"{kept}\" value=\"{value}\">")?;
         }
     }
+    let username = request.optional("username").map(Secret::reveal).unwrap_or_default();
+    log_in_fields(html, &service, username)?;
     write!(
         html,
-        "<label>Username<input name=\"username\" autocomplete=\"username\"></label>\
-         <label>Password<input name=\"password\" type=\"password\" \
-         autocomplete=\"current-password\"></label>\
-         <button name=\"decision\" value=\"allow\">Allow</button>\
-         <button name=\"decision\" value=\"deny\">Deny</button></form>\
-         <p><small>You will go back to {}</small></p></html>",
-        escaped(&ask.redirect_uri)
+        "<button class=\"primary\" name=\"decision\" value=\"allow\">Allow</button>\
+         <button name=\"decision\" value=\"deny\" formnovalidate>Deny</button></form>\
+         <p><small>Afterwards you go back to {}</small></p>",
+        name(&ask.redirect_uri)
+    )
+}
+
+/// The fields for the account that is meant; `service` is HTML.
+pub(crate) fn log_in_fields(html: &mut String, service: &str, username: &str) -> std::fmt::Result {
+    // After a wrong password only that is to be typed again.
+    let (first, second) = if username.is_empty() { (" autofocus", "") } else { ("", " autofocus") };
+    write!(
+        html,
+        "<label>The {service} account: username<input name=\"username\" value=\"{}\" required \
+         autocapitalize=\"none\" spellcheck=\"false\" autocomplete=\"username\"{first}></label>\
+         <label>Password<input name=\"password\" type=\"password\" required \
+         autocomplete=\"current-password\"{second}></label>",
+        escaped(username)
     )
 }
 
 /// What a scope allows, for the one who is asked.
-fn meaning(scope: &str) -> &str {
+pub(crate) fn meaning(scope: &str) -> &str {
     match scope {
         "block.read" => "see whom you block",
         "block.write" => "block and unblock people",
@@ -121,10 +116,6 @@ fn meaning(scope: &str) -> &str {
         "users.read" => "see the profiles that you can see",
         other => other,
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use pillion_chassis::{Json, Problem, Timestamp, Transaction, UserCaller, UserId}
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::password::Lane;
 use crate::sagas::DEACTIVATE_ACCOUNT;
 use crate::secret::Secret;
 use crate::state::{Identity, need_account_scope};
@@ -41,7 +42,12 @@ pub(crate) async fn deactivate_account(
     let user_id = caller.user_id;
     let gone = || Problem::account_gone(user_id);
     let account = identity.store.active_account(user_id).await?.ok_or_else(gone)?;
-    if !identity.passwords.verify(password, Some(account.password_hash)).await? {
+    // Who has only the token cannot guess the password here either.
+    let attempt = identity.throttle.attempt(&account.username, None);
+    identity.throttle.check(attempt, identity.clock.now())?;
+    let hash = Some(account.password_hash);
+    if !identity.passwords.verify(password, hash, Lane::LogIn).await? {
+        identity.throttle.failed(attempt, identity.clock.now());
         return Err(Problem::forbidden(
             "`password` is not the password of this account; nothing was changed.",
         ));
@@ -62,6 +68,7 @@ pub(crate) async fn deactivate_account(
         started => started?,
     };
     transaction.commit().await?;
+    identity.revoked.notify_waiters();
     let status = match identity.sagas.until_waiting(saga, ANSWER_TIME_MAX).await? {
         Some(Outcome::Compensated(reason)) => return Err(taken_back(reason)),
         // Accepted: the account is closed, and the rest of it is hidden as soon as it can be.

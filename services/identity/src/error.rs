@@ -8,6 +8,7 @@ use pillion_chassis::{DatabaseError, Problem};
 use serde_json::json;
 
 use crate::signer::KeyError;
+use crate::store::revocations::RevokeError;
 
 /// Why a new signing key was not made; the present ones go on working.
 #[derive(Debug, thiserror::Error)]
@@ -41,14 +42,18 @@ pub(crate) enum OAuthError {
     UnsupportedGrantType(String),
     /// A scope that cannot be had this way.
     InvalidScope(String),
-    /// An access token was to be revoked.
-    UnsupportedTokenType,
     /// Nothing that the caller did.
     Failed(Problem),
 }
 
 impl From<DatabaseError> for OAuthError {
     fn from(error: DatabaseError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<RevokeError> for OAuthError {
+    fn from(error: RevokeError) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -60,6 +65,17 @@ impl From<RandomError> for OAuthError {
 }
 
 impl OAuthError {
+    /// What is wrong, for a page.
+    pub(crate) fn into_text(self) -> String {
+        match self.describe() {
+            Ok((_, _, why)) => why,
+            Err(problem) => {
+                let detail = problem.document().get("detail").and_then(|it| it.as_str());
+                detail.unwrap_or_default().to_owned()
+            }
+        }
+    }
+
     /// The status, RFC 6749's code and what to do about it.
     fn describe(self) -> Result<(StatusCode, &'static str, String), Problem> {
         let bad = StatusCode::BAD_REQUEST;
@@ -79,12 +95,6 @@ impl OAuthError {
                 ),
             ),
             Self::InvalidScope(why) => (bad, "invalid_scope", why),
-            Self::UnsupportedTokenType => (
-                bad,
-                "unsupported_token_type",
-                "an access token cannot be revoked, it expires by itself; revoke its refresh token"
-                    .to_owned(),
-            ),
             Self::Failed(problem) => return Err(problem),
         })
     }

@@ -3,6 +3,8 @@
 //! It owns accounts and passwords; profiles belong to the users service. An account begins and ends
 //! in sagas over all services that keep something of it, which this one conducts.
 
+mod applications;
+mod authorizations;
 mod authorize;
 mod cleaner;
 mod client;
@@ -10,12 +12,15 @@ mod consent;
 mod deactivate_account;
 mod error;
 mod grant;
+mod html;
 mod left;
 mod login;
 mod password;
+mod redirect_uri;
 mod refresh_keys;
 mod register_account;
 mod register_app;
+mod revocations;
 mod revoke;
 mod routes;
 mod sagas;
@@ -26,7 +31,10 @@ mod signer;
 mod state;
 mod steps;
 mod store;
+mod throttle;
 mod token;
+mod token_status;
+mod vault;
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +43,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pillion_chassis::saga::participate;
-use pillion_chassis::{Deps, Scopes, Service, StartError, UserId};
+use pillion_chassis::{DatabaseError, Deps, Scopes, Service, StartError, UserId};
 use tokio::sync::watch;
 
 pub use error::RotateError;
+pub use revocations::{Revocation, RevocationPage};
 pub use scope::{APP_SCOPES, USER_SCOPES};
-pub use signer::{ACCESS_TOKEN_TTL, Jwk, JwkSet};
+pub use signer::{Jwk, JwkSet, PUBLISHED_KEYS_MAX};
+pub use throttle::ThrottleMetrics;
+pub use vault::{KeyEncryptionKey, KeyEncryptionKeyError};
 
 use state::Identity;
 use steps::Steps;
@@ -49,7 +60,7 @@ use steps::Steps;
 pub const NAME: &str = "identity";
 
 /// What the operator decides about tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The claim `iss` of every access token.
     pub issuer: String,
@@ -58,17 +69,42 @@ pub struct Config {
     /// The client id of tokens that come from `POST /pillion/v1/login`: our own clients, which
     /// keep no secret.
     pub first_party_client_id: String,
+    /// The name of the service on the consent page.
+    pub service_name: String,
     /// How long an account can be brought back by a log-in after it was deactivated.
     pub deactivation_grace: Duration,
+    /// How long access tokens of users work.
+    pub user_token_ttl: Duration,
+    /// How long access tokens of apps themselves work.
+    pub app_token_ttl: Duration,
+    /// How long refresh tokens work.
+    pub refresh_token_ttl: Duration,
+    /// How long a refresh token that was used answers with the same successor.
+    pub refresh_grace: Duration,
+    /// How long a key signs before another one takes its place.
+    pub key_rotation: Duration,
+    /// Whether the PKCE method `plain` is accepted (RFC 7636, 4.2).
+    pub plain_pkce: bool,
+    /// What encrypts private keys at rest.
+    pub key_encryption_key: KeyEncryptionKey,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// The defaults, with this key.
+    pub fn new(key_encryption_key: KeyEncryptionKey) -> Self {
         Self {
             issuer: "pillion".to_owned(),
             audience: "pillion-api".to_owned(),
             first_party_client_id: "pillion".to_owned(),
+            service_name: "Pillion".to_owned(),
             deactivation_grace: Duration::from_hours(30 * 24),
+            user_token_ttl: Duration::from_hours(2),
+            app_token_ttl: Duration::from_hours(365 * 24),
+            refresh_token_ttl: Duration::from_hours(30 * 24),
+            refresh_grace: Duration::from_secs(30),
+            key_rotation: Duration::from_hours(30 * 24),
+            plain_pkce: false,
+            key_encryption_key,
         }
     }
 }
@@ -90,13 +126,28 @@ impl Handle {
     }
 
     /// Makes a new signing key, which takes over in five minutes. Keys that can have signed
-    /// nothing that is still valid are forgotten.
-    pub async fn rotate_keys(&self) -> Result<(), RotateError> {
+    /// nothing that is still valid are forgotten. Returns the id of the new key.
+    pub async fn rotate_keys(&self) -> Result<String, RotateError> {
         self.0.signer.rotate(&self.0.store, &*self.0.random).await
     }
 
+    /// The revocations after the position `since`, oldest first, at most 10,000 of them.
+    pub async fn revocations_after(&self, since: i64) -> Result<RevocationPage, DatabaseError> {
+        self.0.store.revocations_after(since, self.0.clock.now()).await
+    }
+
+    /// Waits until this process revokes something.
+    pub async fn revoked(&self) {
+        self.0.revoked.notified().await;
+    }
+
+    /// Counters of wrong passwords and throttled log-ins of this process.
+    pub fn throttle_metrics(&self) -> ThrottleMetrics {
+        self.0.throttle.metrics()
+    }
+
     /// An access token for a user, which is not checked to exist: for demonstrations and
-    /// operators. It works for `ttl` from now, to the second.
+    /// operators. It works for `ttl` from now, to the second, and is revoked only by itself.
     pub fn issue_user_token(
         &self,
         user_id: UserId,
@@ -104,7 +155,9 @@ impl Handle {
         scopes: &Scopes,
         ttl: Duration,
     ) -> String {
-        self.0.signer.sign(&user_id.to_string(), client_id, scopes, ttl)
+        let subject = user_id.to_string();
+        let claims = signer::Claims::new(&subject, client_id, scopes, ttl);
+        self.0.signer.sign(&claims)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
-use pillion_chassis::{Json, Problem};
+use pillion_chassis::{ClientAddress, Json, Problem};
 use serde::Deserialize;
 
 use crate::grant::Tokens;
@@ -24,12 +24,13 @@ pub(crate) struct Login {
 
 pub(crate) async fn login(
     State(identity): State<Arc<Identity>>,
+    client: ClientAddress,
     Json(Login { username, password, scope }): Json<Login>,
 ) -> Result<Tokens, Problem> {
     let scopes = narrow(scope.as_deref(), &USER_SCOPES).map_err(|why| {
         Problem::invalid("scope", scope.as_deref(), format!("`scope` is not valid: {why}"))
     })?;
-    let Some(user_id) = identity.who_is(Some(&username), password).await? else {
+    let Some(user_id) = identity.who_is(Some(&username), password, client).await? else {
         return Err(Problem::plain(
             StatusCode::UNAUTHORIZED,
             "The username or the password is wrong.",

@@ -22,11 +22,21 @@ const LANES: u32 = 1;
 /// RFC 9106's recommendation.
 const SALT_BYTES: usize = 16;
 
+/// Whom a hash is for. Registrations take turns with each other, so that however many there are,
+/// log-ins have at least half of the threads and a queue of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    LogIn,
+    Registration,
+}
+
 /// Hashes at once: each takes a core for some 30 ms, and the rest of the process needs one too.
 const RUNNING_MAX: usize = 2;
 /// Hashes that wait: at 15 ms a place the last one waits half a second, which a person who logs
 /// in bears. More would only wait for nothing.
 const WAITING_MAX: usize = 32;
+/// Registrations that wait: nobody minds when that takes a moment longer.
+const REGISTRATIONS_WAITING_MAX: usize = 16;
 /// A full queue has emptied after about this long.
 const RETRY_AFTER_S: u32 = 1;
 
@@ -40,6 +50,9 @@ const PASSWORD_CHARS_MAX: usize = 128;
 pub(crate) struct Passwords {
     random: Arc<dyn Random>,
     queue: Arc<Semaphore>,
+    registrations: Arc<Semaphore>,
+    /// Held by the one registration whose turn it is.
+    registration: Arc<Semaphore>,
     running: Arc<Semaphore>,
     threads: Threads,
     /// The hash of a password that nobody knows: checked against when there is no account, so
@@ -79,6 +92,8 @@ impl Passwords {
     pub(crate) async fn start(random: Arc<dyn Random>) -> Result<Self, PasswordError> {
         let mut passwords = Self {
             queue: Arc::new(Semaphore::new(RUNNING_MAX + WAITING_MAX)),
+            registrations: Arc::new(Semaphore::new(1 + REGISTRATIONS_WAITING_MAX)),
+            registration: Arc::new(Semaphore::new(1)),
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
             threads: Threads::start()?,
             decoy: String::new(),
@@ -89,11 +104,11 @@ impl Passwords {
         Ok(passwords)
     }
 
-    /// The PHC string of a password.
+    /// The PHC string of a password, for a registration.
     pub(crate) async fn hash(&self, password: Secret) -> Result<String, PasswordError> {
         let mut salt = [0; SALT_BYTES];
         self.random.fill(&mut salt)?;
-        self.run(move || {
+        self.run(Lane::Registration, move || {
             let params =
                 Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(password_hash::Error::from)?;
             let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -109,10 +124,11 @@ impl Passwords {
         &self,
         password: Secret,
         hash: Option<String>,
+        lane: Lane,
     ) -> Result<bool, PasswordError> {
         let exists = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.clone());
-        self.run(move || {
+        self.run(lane, move || {
             let hash = PasswordHash::new(&hash)?;
             // The parameters are those of the stored hash, which may be older than ours.
             match Argon2::default().verify_password(password.reveal().as_bytes(), &hash) {
@@ -124,14 +140,34 @@ impl Passwords {
         .await
     }
 
+    /// Takes every place of the queue of registrations until the result is dropped.
+    #[cfg(test)]
+    pub(crate) fn take_every_registration(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let places = 1 + REGISTRATIONS_WAITING_MAX;
+        let places = u32::try_from(places).unwrap();
+        self.registrations.clone().try_acquire_many_owned(places).unwrap()
+    }
+
     async fn run<T: Send + 'static>(
         &self,
+        lane: Lane,
         work: impl FnOnce() -> password_hash::Result<T> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let place = match self.queue.clone().try_acquire_owned() {
+        let queue = match lane {
+            Lane::LogIn => &self.queue,
+            Lane::Registration => &self.registrations,
+        };
+        let place = match queue.clone().try_acquire_owned() {
             Ok(place) => place,
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 return Err(PasswordError::Busy);
+            }
+        };
+        let registration = match lane {
+            Lane::LogIn => None,
+            Lane::Registration => {
+                let turn = self.registration.clone().acquire_owned().await;
+                Some(turn.map_err(|_| PasswordError::Busy)?)
             }
         };
         let turn = self.running.clone().acquire_owned().await.map_err(|_| PasswordError::Busy)?;
@@ -140,7 +176,7 @@ impl Passwords {
             // Held until the work is done, even when the one who asked has gone; and no longer, so
             // that who has an answer finds the place free.
             let done = work();
-            drop((place, turn));
+            drop((place, registration, turn));
             // Nobody may listen any more.
             let _ = tell.send(done);
         });
@@ -219,8 +255,13 @@ mod tests {
         let hash = passwords.hash(secret("correct horse")).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_ne!(hash, passwords.hash(secret("correct horse")).await.unwrap());
-        assert!(passwords.verify(secret("correct horse"), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify(secret("correct hors"), Some(hash)).await.unwrap());
+        assert!(
+            passwords
+                .verify(secret("correct horse"), Some(hash.clone()), Lane::LogIn)
+                .await
+                .unwrap()
+        );
+        assert!(!passwords.verify(secret("correct hors"), Some(hash), Lane::LogIn).await.unwrap());
     }
 
     #[tokio::test]
@@ -230,7 +271,7 @@ mod tests {
         let mut times = Vec::new();
         for hash in [Some(hash), None] {
             let started = Instant::now();
-            assert!(!passwords.verify(secret("wrong"), hash).await.unwrap());
+            assert!(!passwords.verify(secret("wrong"), hash, Lane::LogIn).await.unwrap());
             times.push(started.elapsed().as_secs_f64());
         }
         // The same work; ten times leaves room for a busy machine, none would be a thousand.
@@ -243,7 +284,7 @@ mod tests {
         let all: Vec<_> = (0..RUNNING_MAX + WAITING_MAX + 5)
             .map(|_| {
                 let passwords = passwords.clone();
-                tokio::spawn(async move { passwords.verify(secret("x"), None).await })
+                tokio::spawn(async move { passwords.verify(secret("x"), None, Lane::LogIn).await })
             })
             .collect();
         let mut busy = 0;
@@ -254,7 +295,32 @@ mod tests {
             }
         }
         assert_eq!(busy, 5);
-        assert!(!passwords.verify(secret("x"), None).await.unwrap());
+        assert!(!passwords.verify(secret("x"), None, Lane::LogIn).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn i06_registrations_do_not_starve_log_ins() {
+        let passwords = passwords().await;
+        let registrations: Vec<_> = (0..100)
+            .map(|_| {
+                let passwords = passwords.clone();
+                tokio::spawn(async move { passwords.hash(secret("another one")).await })
+            })
+            .collect();
+        while passwords.registrations.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..4 {
+            assert!(!passwords.verify(secret("x"), None, Lane::LogIn).await.unwrap());
+            // Each log-in takes its turn before most of the registrations that were there first.
+            let waiting = REGISTRATIONS_WAITING_MAX - passwords.registrations.available_permits();
+            assert!(waiting > 4, "{waiting} registrations wait");
+        }
+        let mut busy = 0;
+        for registration in registrations {
+            busy += usize::from(registration.await.unwrap().is_err());
+        }
+        assert_eq!(busy, 100 - 1 - REGISTRATIONS_WAITING_MAX);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The worker that reads the signing keys again: another process of the service may have made a
-//! new one, or forgotten an old one.
+//! The worker that tends the signing keys: reads them again, for another process of the service may
+//! have made a new one, and rotates them on schedule.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use pillion_chassis::{Shutdown, Worker};
 use crate::signer::KEYS_INTERVAL;
 use crate::state::Identity;
 
-/// Reads them again until the shutdown.
+/// Tends them until the shutdown.
 pub(crate) fn worker(identity: Arc<Identity>) -> Worker {
     Worker::new("identity-keys", move |mut shutdown: Shutdown| {
         let identity = Arc::clone(&identity);
@@ -18,9 +18,10 @@ pub(crate) fn worker(identity: Arc<Identity>) -> Worker {
                     () = shutdown.requested() => return,
                     () = tokio::time::sleep(KEYS_INTERVAL) => {}
                 }
-                if let Err(error) = identity.signer.refresh(&identity.store).await {
+                let tended = identity.signer.tend(&identity.store, &*identity.random).await;
+                if let Err(error) = tended {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "the signing keys cannot be read again");
+                    tracing::warn!(error, "signing keys cannot be refreshed or rotated, retrying");
                 }
             }
         }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::password::check_length;
+use crate::password::{Lane, check_length};
 use crate::sagas::REGISTER_ACCOUNT;
 use crate::secret::Secret;
 use crate::state::Identity;
@@ -92,11 +92,16 @@ pub(crate) async fn register_account(
     // As the users service keeps it, so that the answer is what will be read.
     let name = name.trim().to_owned();
     let profile = Profile { username, name, description, location, url };
+    // A hash takes a hundred times as long as this look; the transaction below looks again.
+    if identity.is_taken(&profile.username).await? {
+        return Err(taken(&profile.username));
+    }
     let hash = identity.passwords.hash(password.clone()).await?;
     let (registration, saga) = match identity.begin_registration(&profile, &hash).await? {
         Begun::Anew(registration, saga) => (registration, saga),
         Begun::Before(account, registration, saga) => {
-            if !identity.passwords.verify(password, Some(account.password_hash)).await? {
+            let hash = Some(account.password_hash);
+            if !identity.passwords.verify(password, hash, Lane::Registration).await? {
                 return Err(taken(&profile.username));
             }
             (registration, saga)
@@ -117,6 +122,12 @@ pub(crate) async fn register_account(
 }
 
 impl Identity {
+    /// Whether an account that exists has this handle.
+    async fn is_taken(&self, username: &str) -> Result<bool, Problem> {
+        let account = self.store.account_by_username(username).await?;
+        Ok(account.is_some_and(|account| account.state != AccountState::Pending))
+    }
+
     /// Stores the account and begins the saga that makes it one.
     async fn begin_registration(
         &self,

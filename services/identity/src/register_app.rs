@@ -1,15 +1,17 @@
-//! `POST /pillion/v1/apps`: registers an app of the caller's.
+//! `/pillion/v1/apps`: registers, shows and removes the caller's apps.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
-use http::{StatusCode, Uri};
-use pillion_chassis::{Json, Problem, UserCaller};
+use pillion_chassis::{Json, Path, Problem, UserCaller};
+use pillion_text::unsafe_display_char;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::redirect_uri::{self, RULE};
 use crate::secret::Secret;
 use crate::state::{Identity, need_account_scope};
 use crate::store::App;
@@ -18,8 +20,6 @@ use crate::store::App;
 const NAME_CHARS_MAX: usize = 50;
 /// Addresses that a consent may return to: one per place where an app runs.
 const REDIRECT_URIS_MAX: usize = 10;
-/// The longest of them, in bytes.
-const REDIRECT_URI_BYTES_MAX: usize = 512;
 /// Apps of one account; more would only be there to get around limits per app.
 const APPS_MAX: u32 = 20;
 
@@ -65,6 +65,7 @@ pub(crate) async fn register_app(
         secret_hash: secret.as_ref().map(Secret::hash),
         redirect_uris,
         created_at: identity.clock.now(),
+        token_generation: 0,
     };
     if identity.store.active_account(caller.user_id).await?.is_none() {
         return Err(Problem::account_gone(caller.user_id));
@@ -90,13 +91,59 @@ pub(crate) async fn register_app(
     Ok(response)
 }
 
+/// `GET /pillion/v1/apps`: the caller's apps, without their secrets.
+pub(crate) async fn list_apps(
+    State(identity): State<Arc<Identity>>,
+    caller: UserCaller,
+) -> Result<Response, Problem> {
+    need_account_scope(&caller.scopes)?;
+    let apps = identity.store.apps_of(caller.user_id).await?;
+    let data: Vec<_> = apps
+        .iter()
+        .map(|app| {
+            json!({
+                "client_id": app.client_id,
+                "name": app.name,
+                "redirect_uris": app.redirect_uris,
+                "client_type":
+                    if app.secret_hash.is_some() { "confidential" } else { "public" },
+                "created_at": app.created_at,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "data": data, "meta": { "result_count": data.len() } })).into_response())
+}
+
+/// `DELETE /pillion/v1/apps/{client_id}`: removes an app of the caller's. Its tokens are revoked,
+/// those of its users too.
+pub(crate) async fn remove_app(
+    State(identity): State<Arc<Identity>>,
+    caller: UserCaller,
+    Path(client_id): Path<String>,
+) -> Result<Response, Problem> {
+    need_account_scope(&caller.scopes)?;
+    let now = identity.clock.now();
+    if !identity.store.remove_app(&client_id, caller.user_id, now).await? {
+        return Err(Problem::not_found("This account has no app with this client_id."));
+    }
+    identity.revoked.notify_waiters();
+    Ok(Json(json!({ "data": { "deleted": true } })).into_response())
+}
+
 fn check(name: &str, redirect_uris: &[String]) -> Result<(), Problem> {
     let chars = name.chars().count();
-    if !(1..=NAME_CHARS_MAX).contains(&chars) || name.chars().any(char::is_control) {
+    if !(1..=NAME_CHARS_MAX).contains(&chars)
+        || unsafe_display_char(name).is_some()
+        || name.trim() != name
+    {
         return Err(Problem::invalid(
             "name",
             Some(name),
-            format!("`name` must have 1 to {NAME_CHARS_MAX} characters, none of them control"),
+            format!(
+                "`name` must have 1 to {NAME_CHARS_MAX} characters, none of them invisible, a \
+                     control or one that turns the direction of text, and none a space at either \
+                     end"
+            ),
         ));
     }
     if redirect_uris.len() > REDIRECT_URIS_MAX {
@@ -109,25 +156,12 @@ fn check(name: &str, redirect_uris: &[String]) -> Result<(), Problem> {
             ),
         ));
     }
-    match redirect_uris.iter().find(|uri| !is_redirect_uri(uri)) {
+    match redirect_uris.iter().find(|uri| !redirect_uri::is_valid(uri)) {
         None => Ok(()),
         Some(uri) => Err(Problem::invalid(
             "redirect_uris",
             Some(uri),
-            format!(
-                "`redirect_uris` holds [{uri}]; an address must be absolute, such as \
-                 https://app.example/back, without a fragment, in at most \
-                 {REDIRECT_URI_BYTES_MAX} bytes"
-            ),
+            format!("`redirect_uris` holds [{uri}]; {RULE}"),
         )),
     }
-}
-
-fn is_redirect_uri(text: &str) -> bool {
-    let parsed = text.parse::<Uri>().ok();
-    let absolute = parsed.is_some_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
-    absolute
-        && text.len() <= REDIRECT_URI_BYTES_MAX
-        && !text.contains('#')
-        && !text.to_ascii_lowercase().starts_with("javascript:")
 }

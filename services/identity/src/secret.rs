@@ -26,6 +26,11 @@ impl Secret {
         Ok(Self(URL_SAFE_NO_PAD.encode(bytes)))
     }
 
+    /// One of bytes that nobody can guess.
+    pub(crate) fn of_bytes(bytes: &[u8; SECRET_BYTES]) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
     /// One that somebody sent.
     pub(crate) fn presented(text: String) -> Self {
         Self(text)

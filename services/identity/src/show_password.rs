@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use pillion_chassis::saga::{Outcome, Signal, Signalled};
-use pillion_chassis::{Problem, Transaction, UserId};
+use pillion_chassis::{ClientAddress, Problem, Transaction, UserId};
 
+use crate::password::Lane;
 use crate::sagas::DEACTIVATE_ACCOUNT;
 use crate::secret::Secret;
 use crate::state::Identity;
@@ -22,16 +23,21 @@ impl Identity {
         &self,
         username: Option<&str>,
         password: Secret,
+        client: ClientAddress,
     ) -> Result<Option<UserId>, Problem> {
+        let attempt = self.throttle.attempt(username.unwrap_or_default(), client.0);
+        self.throttle.check(attempt, self.clock.now())?;
         let account = match username {
             Some(username) => self.store.account_by_username(username).await?,
             None => None,
         };
         let hash = account.as_ref().map(|account| account.password_hash.clone());
-        let right = self.passwords.verify(password, hash).await?;
+        let right = self.passwords.verify(password, hash, Lane::LogIn).await?;
         let Some(account) = account.filter(|_| right) else {
+            self.throttle.failed(attempt, self.clock.now());
             return Ok(None);
         };
+        self.throttle.succeeded(attempt, self.clock.now());
         match account.state {
             AccountState::Active => Ok(Some(account.id)),
             AccountState::Pending => Err(Problem::unavailable(

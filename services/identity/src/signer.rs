@@ -1,9 +1,13 @@
 //! Signs access tokens and publishes the keys that verify them.
 //!
 //! A token is a JWT (RFC 9068): header `alg` `EdDSA`, `typ` `at+jwt`, `kid`; claims `iss`, `aud`,
-//! `sub`, `client_id`, `scope`, `iat`, `nbf`, `exp`, `jti`. Keys are Ed25519, made on first start
-//! and kept in the service's database, so that tokens outlive a restart. Every process of the
-//! service reads them again now and then, for another one may have made a new one.
+//! `sub`, `client_id`, `scope`, `iat`, `nbf`, `exp`, `jti`, and `rev`: the ids by which it can be
+//! revoked with others. Keys are Ed25519, made on first start and kept in the service's database,
+//! encrypted, so that tokens outlive a restart. Every process of the service reads them again now
+//! and then, for another one may have made a new one.
+//!
+//! A key signs for [`SignerConfig::rotation`]. Then its private half is erased, and its public half
+//! is published until the last token that it can have signed has expired.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,23 +18,24 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pillion_chassis::random::RandomError;
 use pillion_chassis::{Clock, DatabaseError, Random, Scopes, Timestamp};
 use ring::digest::{SHA256, digest};
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::error::RotateError;
 use crate::store::{Store, StoredKey};
-
-/// How long an access token works: short, for nothing can take it back.
-pub const ACCESS_TOKEN_TTL: Duration = Duration::from_mins(15);
+use crate::vault::{Vault, VaultError};
 
 /// How long a new key is published before it signs: as long as the published set may be cached.
 pub(crate) const KEY_ANNOUNCED: Duration = Duration::from_mins(5);
 
-/// How long a key is published after its successor took over: a token's life, and the hour that
-/// operators may give to tokens of their own.
-const KEY_KEPT: Duration = Duration::from_mins(75);
+/// How long a key is published after the last token that it signed has expired at its issuer:
+/// the leeway that verifiers may have.
+const KEY_MARGIN: Duration = Duration::from_mins(10);
+
+/// How many keys are published at most. With the default lifetimes there are 14.
+pub const PUBLISHED_KEYS_MAX: usize = 64;
 
 /// How often the keys are read again: a new one is announced for ten times as long before it signs.
 pub(crate) const KEYS_INTERVAL: Duration = Duration::from_secs(30);
@@ -64,8 +69,8 @@ pub struct Jwk {
 }
 
 impl Jwk {
-    fn of(pair: &Ed25519KeyPair) -> Self {
-        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+    fn of(public: &[u8]) -> Self {
+        let x = URL_SAFE_NO_PAD.encode(public);
         // The members that RFC 7638 names, in its order, without spaces.
         let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
         Self {
@@ -79,9 +84,59 @@ impl Jwk {
     }
 }
 
+/// What the operator decides about keys.
+#[derive(Debug, Clone)]
+pub(crate) struct SignerConfig {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    /// How long a key signs.
+    pub(crate) rotation: Duration,
+    /// How long the longest token works.
+    pub(crate) kept: Duration,
+}
+
+/// What a token says beside what all of them say.
+#[derive(Debug, Clone)]
+pub(crate) struct Claims<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) client_id: &'a str,
+    pub(crate) scopes: &'a Scopes,
+    /// In whole seconds.
+    pub(crate) ttl: Duration,
+    /// By what it is revoked beside its own id.
+    pub(crate) revoked_by: Vec<String>,
+    /// When it was issued and its id, where these are not now and the next one.
+    pub(crate) fixed: Option<(Timestamp, String)>,
+}
+
+impl<'a> Claims<'a> {
+    pub(crate) fn new(
+        subject: &'a str,
+        client_id: &'a str,
+        scopes: &'a Scopes,
+        ttl: Duration,
+    ) -> Self {
+        Self { subject, client_id, scopes, ttl, revoked_by: Vec::new(), fixed: None }
+    }
+}
+
+/// What a token of ours says that was presented.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Presented {
+    pub(crate) sub: String,
+    pub(crate) client_id: String,
+    pub(crate) scope: String,
+    pub(crate) jti: String,
+    /// In seconds since 1970.
+    pub(crate) exp: u64,
+    #[serde(default)]
+    pub(crate) rev: Vec<String>,
+}
+
 #[derive(Debug)]
 struct Key {
-    pair: Ed25519KeyPair,
+    /// None when it only verifies.
+    pair: Option<Ed25519KeyPair>,
     public: Jwk,
     signs_from: Timestamp,
 }
@@ -89,42 +144,43 @@ struct Key {
 /// The published keys; there is always one.
 #[derive(Debug, Clone)]
 struct Ring {
-    oldest: Arc<Key>,
-    newer: Vec<Arc<Key>>,
+    /// Oldest first.
+    keys: Vec<Arc<Key>>,
 }
 
 impl Ring {
     fn of(keys: impl IntoIterator<Item = Key>) -> Option<Self> {
-        let mut keys = keys.into_iter().map(Arc::new);
-        Some(Self { oldest: keys.next()?, newer: keys.collect() })
+        let keys: Vec<_> = keys.into_iter().map(Arc::new).collect();
+        (!keys.is_empty()).then_some(Self { keys })
     }
 
-    /// The key that signs at a moment.
-    fn signing(&self, now: Timestamp) -> &Key {
-        self.newer.iter().rev().find(|key| key.signs_from <= now).unwrap_or(&self.oldest)
+    /// The key that signs at a moment: the newest whose time has begun, else the oldest that can.
+    fn signing(&self, now: Timestamp) -> Option<(&Key, &Ed25519KeyPair)> {
+        let mut able = self.keys.iter().filter_map(|key| Some((&**key, key.pair.as_ref()?)));
+        let begun = able.clone().rev().find(|(key, _)| key.signs_from <= now);
+        begun.or_else(|| able.next())
     }
 
-    /// Takes out the oldest key if its successor has signed for long enough.
-    fn retire(&mut self, now: Timestamp) -> Option<Arc<Key>> {
-        let successor = self.newer.first()?;
-        if after(successor.signs_from, KEY_KEPT) > now {
-            return None;
-        }
-        Some(std::mem::replace(&mut self.oldest, self.newer.remove(0)))
+    /// Each key with the moment at which its successor takes over.
+    fn with_successors(&self) -> impl Iterator<Item = (&Key, Timestamp)> {
+        self.keys.iter().zip(self.keys.iter().skip(1)).map(|(key, next)| (&**key, next.signs_from))
+    }
+
+    fn newest(&self) -> Option<&Key> {
+        self.keys.last().map(|key| &**key)
     }
 
     fn public(&self) -> JwkSet {
-        let keys = std::iter::once(&self.oldest).chain(&self.newer);
-        JwkSet { keys: keys.map(|key| key.public.clone()).collect() }
+        JwkSet { keys: self.keys.iter().map(|key| key.public.clone()).collect() }
     }
 }
 
 /// Signs access tokens.
 #[derive(Debug)]
 pub(crate) struct Signer {
-    issuer: String,
-    audience: String,
+    config: SignerConfig,
     clock: Arc<dyn Clock>,
+    vault: Arc<Vault>,
     /// Tells the tokens of processes and restarts apart.
     process: u64,
     signed: AtomicU64,
@@ -140,40 +196,40 @@ pub(crate) enum KeyError {
     Random(#[from] RandomError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
-}
-
-fn key(seed: &[u8], signs_from: Timestamp) -> Result<Key, DatabaseError> {
-    let pair = Ed25519KeyPair::from_seed_unchecked(seed)
-        .map_err(|_| DatabaseError::Corrupt("a signing key that is not an Ed25519 seed".into()))?;
-    let public = Jwk::of(&pair);
-    Ok(Key { pair, public, signs_from })
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(
+        "{PUBLISHED_KEYS_MAX} keys are published, which is the most: earlier ones are needed until \
+         the tokens that they signed have expired"
+    )]
+    TooMany,
 }
 
 impl Signer {
     /// Reads the keys, or makes the first one.
     pub(crate) async fn load(
-        issuer: String,
-        audience: String,
+        config: SignerConfig,
         clock: Arc<dyn Clock>,
+        vault: Arc<Vault>,
         store: &Store,
         random: &dyn Random,
     ) -> Result<Self, KeyError> {
-        let keys = if let Some(keys) = read(store).await? {
+        let keys = if let Some(keys) = read(store, &vault).await? {
             keys
         } else {
             // Another process may do the same at this moment; one of the two keys is kept.
-            let first = make(random, clock.now())?;
-            store.insert_first_signing_key(&first).await?;
+            let first = make(&vault, random, clock.now())?;
+            store.insert_signing_key(&first, None).await?;
             let missing = || DatabaseError::Corrupt("no signing key".to_owned());
-            read(store).await?.ok_or_else(missing)?
+            read(store, &vault).await?.ok_or_else(missing)?
         };
         let mut process = [0; 8];
         random.fill(&mut process)?;
         let (published, followed) = watch::channel(keys.public());
         Ok(Self {
-            issuer,
-            audience,
+            config,
             clock,
+            vault,
             process: u64::from_le_bytes(process),
             signed: AtomicU64::new(0),
             keys: RwLock::new(keys),
@@ -187,26 +243,73 @@ impl Signer {
         &self.followed
     }
 
-    /// Makes the next key and forgets those that are no longer needed.
+    /// Makes the next key, whose id it returns, and forgets what is no longer needed.
     pub(crate) async fn rotate(
         &self,
         store: &Store,
         random: &dyn Random,
-    ) -> Result<(), RotateError> {
-        let now = self.clock.now();
-        store.insert_signing_key(&make(random, after(now, KEY_ANNOUNCED))?).await?;
-        if let Some(mut keys) = read(store).await? {
-            while let Some(outdated) = keys.retire(now) {
-                store.forget_signing_key(&outdated.public.kid).await?;
-            }
+    ) -> Result<String, RotateError> {
+        let kid = self.make_next(store, random).await?;
+        self.tidy(store).await?;
+        Ok(kid)
+    }
+
+    async fn make_next(&self, store: &Store, random: &dyn Random) -> Result<String, KeyError> {
+        let newest = self.snapshot();
+        if newest.keys.len() >= PUBLISHED_KEYS_MAX {
+            return Err(KeyError::TooMany);
+        }
+        let key = make(&self.vault, random, after(self.clock.now(), KEY_ANNOUNCED))?;
+        // Of several processes that do this at the same time one succeeds.
+        let previous = newest.newest().map(|key| key.public.kid.as_str());
+        store.insert_signing_key(&key, previous).await?;
+        let kid = read(store, &self.vault).await?.and_then(|keys| {
+            let kid = keys.newest().map(|key| key.public.kid.clone());
             self.publish(keys);
+            kid
+        });
+        Ok(kid.unwrap_or(key.kid))
+    }
+
+    /// Does what is due: takes over what other processes did with the keys, makes the next key,
+    /// erases the private halves of those that sign no more, and forgets those whose tokens have
+    /// expired.
+    pub(crate) async fn tend(&self, store: &Store, random: &dyn Random) -> Result<(), KeyError> {
+        self.refresh(store).await?;
+        let due = self.snapshot().newest().is_some_and(|newest| {
+            after(newest.signs_from, self.config.rotation) <= self.clock.now()
+        });
+        if due {
+            let kid = self.make_next(store, random).await?;
+            tracing::info!(kid, "made the next signing key");
+        }
+        self.tidy(store).await?;
+        Ok(())
+    }
+
+    async fn tidy(&self, store: &Store) -> Result<(), KeyError> {
+        let (now, mut changed) = (self.clock.now(), false);
+        let keys = self.snapshot();
+        for (key, successor_signs_from) in keys.with_successors() {
+            let kid = &key.public.kid;
+            let kept = after(after(successor_signs_from, self.config.kept), KEY_MARGIN);
+            if kept <= now {
+                store.forget_signing_key(kid).await?;
+                changed = true;
+            } else if key.pair.is_some() && after(successor_signs_from, KEY_ANNOUNCED) <= now {
+                store.erase_seed(kid).await?;
+                changed = true;
+            }
+        }
+        if changed {
+            self.refresh(store).await?;
         }
         Ok(())
     }
 
     /// Takes over what other processes did with the keys.
-    pub(crate) async fn refresh(&self, store: &Store) -> Result<(), DatabaseError> {
-        if let Some(keys) = read(store).await? {
+    pub(crate) async fn refresh(&self, store: &Store) -> Result<(), KeyError> {
+        if let Some(keys) = read(store, &self.vault).await? {
             self.publish(keys);
         }
         Ok(())
@@ -222,38 +325,60 @@ impl Signer {
         });
     }
 
-    /// A token that is valid from now on for `ttl`, in whole seconds.
-    pub(crate) fn sign(
-        &self,
-        subject: &str,
-        client_id: &str,
-        scopes: &Scopes,
-        ttl: Duration,
-    ) -> String {
+    /// A token that is valid from now on for the claims' lifetime.
+    pub(crate) fn sign(&self, claims: &Claims<'_>) -> String {
         let now = self.clock.now();
-        let issued_at = now.as_secs();
-        let signed = self.signed.fetch_add(1, Ordering::Relaxed);
-        let claims = json!({
-            "iss": self.issuer,
-            "aud": self.audience,
-            "sub": subject,
-            "client_id": client_id,
-            "scope": scopes.to_string(),
+        let (issued_at, id) = claims.fixed.clone().unwrap_or_else(|| {
+            let signed = self.signed.fetch_add(1, Ordering::Relaxed);
+            (now, format!("{:016x}-{signed:x}", self.process))
+        });
+        let issued_at = issued_at.as_secs();
+        let mut body = json!({
+            "iss": self.config.issuer,
+            "aud": self.config.audience,
+            "sub": claims.subject,
+            "client_id": claims.client_id,
+            "scope": claims.scopes.to_string(),
             "iat": issued_at,
             "nbf": issued_at,
-            "exp": issued_at.saturating_add(ttl.as_secs()),
-            "jti": format!("{:016x}-{signed:x}", self.process),
+            "exp": issued_at.saturating_add(claims.ttl.as_secs()),
+            "jti": id,
         });
+        if let Some(body) = body.as_object_mut().filter(|_| !claims.revoked_by.is_empty()) {
+            body.insert("rev".to_owned(), claims.revoked_by.as_slice().into());
+        }
         let keys = self.snapshot();
-        let key = keys.signing(now);
+        // The newest key always can sign; without one nothing would be accepted anyway.
+        let Some((key, pair)) = keys.signing(now) else {
+            tracing::error!("no signing key has its private half");
+            return String::new();
+        };
         let header = json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": key.public.kid });
         let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
         token.push('.');
-        URL_SAFE_NO_PAD.encode_string(claims.to_string(), &mut token);
-        let signature = key.pair.sign(token.as_bytes());
+        URL_SAFE_NO_PAD.encode_string(body.to_string(), &mut token);
+        let signature = pair.sign(token.as_bytes());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         token
+    }
+
+    /// What a token says, if it is one of ours, expired or not.
+    pub(crate) fn presented(&self, token: &str) -> Option<Presented> {
+        #[derive(Deserialize)]
+        struct Header {
+            kid: String,
+        }
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, body) = signed.split_once('.')?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        let header: Header = serde_json::from_slice(&decode(header)?).ok()?;
+        let keys = self.snapshot();
+        let key = keys.keys.iter().find(|key| key.public.kid == header.kid)?;
+        UnparsedPublicKey::new(&ED25519, decode(&key.public.x)?)
+            .verify(signed.as_bytes(), &decode(signature)?)
+            .ok()?;
+        serde_json::from_slice(&decode(body)?).ok()
     }
 
     fn snapshot(&self) -> Ring {
@@ -261,23 +386,42 @@ impl Signer {
     }
 }
 
-fn after(moment: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn after(moment: Timestamp, by: Duration) -> Timestamp {
     let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_micros(moment.as_micros().saturating_add(by))
 }
 
 /// The keys that are stored, if there are any.
-async fn read(store: &Store) -> Result<Option<Ring>, DatabaseError> {
-    let stored = store.signing_keys().await?;
-    let keys: Result<Vec<_>, _> =
-        stored.into_iter().map(|stored| key(&stored.seed, stored.signs_from)).collect();
-    Ok(Ring::of(keys?))
+async fn read(store: &Store, vault: &Vault) -> Result<Option<Ring>, KeyError> {
+    let corrupt = |what: &str| DatabaseError::Corrupt(format!("a signing key {what}"));
+    let mut keys = Vec::new();
+    for StoredKey { kid, public, seed, signs_from } in store.signing_keys().await? {
+        let pair = match seed {
+            None => None,
+            Some(sealed) => {
+                let seed = vault.open(&kid, &sealed)?;
+                let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &public)
+                    .map_err(|_| corrupt("whose halves do not belong together"))?;
+                Some(pair)
+            }
+        };
+        let public = Jwk::of(&public);
+        if public.kid != kid {
+            return Err(corrupt("under the name of another").into());
+        }
+        keys.push(Key { pair, public, signs_from });
+    }
+    Ok(Ring::of(keys))
 }
 
 /// A new key.
-fn make(random: &dyn Random, signs_from: Timestamp) -> Result<StoredKey, KeyError> {
+fn make(vault: &Vault, random: &dyn Random, signs_from: Timestamp) -> Result<StoredKey, KeyError> {
     let mut seed = [0; SEED_BYTES];
     random.fill(&mut seed)?;
-    let kid = key(&seed, signs_from)?.public.kid;
-    Ok(StoredKey { kid, seed: seed.to_vec(), signs_from })
+    // 32 bytes are always a seed.
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| RandomError)?;
+    let public = pair.public_key().as_ref().to_vec();
+    let kid = Jwk::of(&public).kid;
+    let seed = Some(vault.seal(&kid, &seed, random)?);
+    Ok(StoredKey { kid, public, seed, signs_from })
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use pillion_chassis::saga::{SagaDeps, Sagas};
 use pillion_chassis::{Clock, Deps, Ids, Problem, Random, StartError};
+use tokio::sync::Notify;
 
 use crate::password::{PasswordError, Passwords};
 use crate::sagas::{DEACTIVATE_ACCOUNT, REGISTER_ACCOUNT};
-use crate::signer::{KeyError, Signer};
+use crate::signer::{KeyError, Signer, SignerConfig};
 use crate::store::Store;
+use crate::throttle::Throttle;
+use crate::vault::Vault;
 use crate::{Config, NAME};
 
 /// The service's parts.
@@ -22,24 +25,43 @@ pub(crate) struct Identity {
     pub(crate) store: Store,
     pub(crate) passwords: Passwords,
     pub(crate) signer: Signer,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) throttle: Throttle,
+    /// Notified when this process revokes something.
+    pub(crate) revoked: Notify,
     pub(crate) first_party_client_id: String,
+    pub(crate) service_name: String,
     pub(crate) deactivation_grace: Duration,
+    pub(crate) user_token_ttl: Duration,
+    pub(crate) app_token_ttl: Duration,
+    pub(crate) refresh_token_ttl: Duration,
+    pub(crate) refresh_grace: Duration,
+    pub(crate) plain_pkce: bool,
 }
 
 impl Identity {
     pub(crate) async fn start(deps: Deps, config: Config) -> Result<Self, StartError> {
         let Deps { clock, ids, random, database, peers, service_tokens, .. } = deps;
         let store = Store::open(database.clone()).await?;
-        let Config { issuer, audience, first_party_client_id, deactivation_grace } = config;
+        let vault = Vault::new(&config.key_encryption_key)
+            .map_err(|error| StartError::Configuration(format!("identity: {error}")))?;
+        let vault = Arc::new(vault);
         // The clock may have gone back while the service was down, and ids never come twice.
         if let Some(last) = store.last_id().await? {
             ids.start_after(last);
         }
-        let signer = Signer::load(issuer, audience, clock.clone(), &store, &*random)
+        let signing = SignerConfig {
+            issuer: config.issuer,
+            audience: config.audience,
+            rotation: config.key_rotation,
+            kept: config.user_token_ttl.max(config.app_token_ttl),
+        };
+        let signer = Signer::load(signing, clock.clone(), vault.clone(), &store, &*random)
             .await
             .map_err(|error| match error {
                 KeyError::Random(error) => StartError::Random(error),
                 KeyError::Database(error) => StartError::Database(error),
+                other => StartError::Configuration(format!("identity: {other}")),
             })?;
         let passwords = Passwords::start(random.clone()).await.map_err(|error| match error {
             PasswordError::Random(error) => StartError::Random(error),
@@ -62,8 +84,17 @@ impl Identity {
             store,
             passwords,
             signer,
-            first_party_client_id,
-            deactivation_grace,
+            vault,
+            throttle: Throttle::default(),
+            revoked: Notify::new(),
+            first_party_client_id: config.first_party_client_id,
+            service_name: config.service_name,
+            deactivation_grace: config.deactivation_grace,
+            user_token_ttl: config.user_token_ttl,
+            app_token_ttl: config.app_token_ttl,
+            refresh_token_ttl: config.refresh_token_ttl,
+            refresh_grace: config.refresh_grace,
+            plain_pkce: config.plain_pkce,
         })
     }
 }

@@ -52,7 +52,7 @@ impl Participant for Steps {
             }
             ("deactivate_account", "purge") => {
                 let OfAccount { user_id } = command.read()?;
-                accounts::purge(transaction, user_id).await?;
+                accounts::purge(transaction, user_id, command.at).await?;
             }
             ("change_handle", "rename") => {
                 let Renaming { user_id, username, .. } = command.read()?;

@@ -2,9 +2,11 @@
 
 pub(crate) mod accounts;
 mod apps;
+mod authorizations;
 mod keys;
+pub(crate) mod revocations;
 mod rows;
-mod sessions;
+pub(crate) mod sessions;
 
 use pillion_chassis::database::{Migrations, OpenError};
 use pillion_chassis::sql::query;
@@ -43,6 +45,8 @@ pub(crate) struct App {
     pub(crate) secret_hash: Option<Hash>,
     pub(crate) redirect_uris: Vec<String>,
     pub(crate) created_at: Timestamp,
+    /// Its own tokens carry this number.
+    pub(crate) token_generation: i64,
 }
 
 /// What a user allowed a client.
@@ -64,8 +68,9 @@ pub(crate) struct RefreshToken {
 /// What became of the attempt to exchange a code or a refresh token, each good once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Exchange {
-    /// It is used up, and what it was exchanged for is stored.
-    Done,
+    /// It is used up, and what it was exchanged for is stored; at this moment, or before within
+    /// the grace.
+    Done(Timestamp),
     /// It was used before: its session is revoked now.
     Reused,
     /// It is unknown or expired, or its session or account is over.
@@ -89,8 +94,9 @@ pub(crate) struct Code {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredKey {
     pub(crate) kid: String,
-    /// The private key.
-    pub(crate) seed: Vec<u8>,
+    pub(crate) public: Vec<u8>,
+    /// The private half, encrypted; none when it only verifies.
+    pub(crate) seed: Option<Vec<u8>>,
     pub(crate) signs_from: Timestamp,
 }
 

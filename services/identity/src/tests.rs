@@ -1,12 +1,14 @@
 //! The service through its router, with the real users service beside it and the steps of the
 //! others made up; every call between them can be told to fail.
 
+mod authorizations;
 mod authorize;
 mod deactivating;
 mod keys;
 mod logging_in;
 mod registering;
 mod renaming;
+mod revoking;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -35,9 +37,14 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::state::Identity;
-use crate::{Config, Handle, JwkSet};
+use crate::{Config, Handle, JwkSet, KeyEncryptionKey};
 
 const PASSWORD: &str = "correct horse battery";
+
+/// The configuration of every test.
+fn config() -> Config {
+    Config::new(KeyEncryptionKey::parse(&"A".repeat(43), "a test").unwrap())
+}
 
 /// How a call for a step is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +185,7 @@ impl Fixture {
             service_tokens: service_tokens("identity", clock.clone()),
             ..testing::deps(&test.database, &clock, &peers)
         };
-        let (identity, handle) = crate::service(deps, Config::default()).await.unwrap();
+        let (identity, handle) = crate::service(deps, config()).await.unwrap();
         for name in ["graph", "tweets", "timelines", "engagements", "search", "notifications"] {
             peers.register(name, world.service(name, None));
         }
@@ -298,6 +305,23 @@ impl Fixture {
     async fn register(&self, username: &str) -> Answer {
         let body = json!({ "username": username, "name": "A name", "password": PASSWORD });
         self.post("/pillion/v1/accounts", body).await
+    }
+
+    /// The page that a request is answered with, as text.
+    async fn page(&self, request: Request) -> (StatusCode, http::HeaderMap, String) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    /// Whether any id of a token is in what identity tells its hosts.
+    async fn is_revoked(&self, token: &str) -> bool {
+        let claims = claims(&self.handle.jwks(), token);
+        let page = self.handle.revocations_after(0).await.unwrap();
+        let rev = claims["rev"].as_array().into_iter().flatten();
+        let mut ids = rev.chain([&claims["jti"]]).filter_map(Value::as_str);
+        ids.any(|id| page.revocations.iter().any(|revoked| revoked.id == id))
     }
 
     /// Registers as somebody who goes when it does not get on.

@@ -6,7 +6,7 @@ use axum::extract::State;
 
 use crate::client::{Client, TokenRequest};
 use crate::error::OAuthError;
-use crate::grant::Tokens;
+use crate::grant::{Tokens, UserGrant};
 use crate::scope::{APP_SCOPES, OFFLINE, narrow};
 use crate::secret::Secret;
 use crate::state::Identity;
@@ -52,7 +52,7 @@ async fn client_credentials(
     }
     let scope = request.optional("scope").map(Secret::reveal);
     let scopes = narrow(scope, &APP_SCOPES).map_err(OAuthError::InvalidScope)?;
-    Ok(identity.tokens(&app.client_id, &app.client_id, &scopes, None))
+    Ok(identity.app_tokens(&app, &scopes))
 }
 
 async fn authorization_code(
@@ -75,7 +75,11 @@ async fn authorization_code(
     if redirect_uri.is_some_and(|uri| uri != code.redirect_uri) {
         return Err(OAuthError::InvalidGrant("the redirect_uri is not the one of the request"));
     }
-    if request.required("code_verifier")?.challenge() != code.challenge {
+    let verifier = request.required("code_verifier")?;
+    if !is_verifier(verifier.reveal()) {
+        return Err(OAuthError::InvalidRequest(VERIFIER.to_owned()));
+    }
+    if verifier.challenge() != code.challenge {
         return Err(OAuthError::InvalidGrant(
             "the code_verifier does not fit the code_challenge of the request",
         ));
@@ -86,17 +90,25 @@ async fn authorization_code(
         client_id: app.client_id,
         scopes: code.scopes,
     };
-    let next = identity.next_refresh_token().map_err(OAuthError::Failed)?;
-    let refresh_token = session.scopes.has(OFFLINE).then_some(next);
-    let stored = refresh_token.as_ref().map(|(_, stored)| stored);
-    let now = identity.clock.now();
-    match identity.store.exchange_code(&presented, &session, stored, now).await? {
-        Exchange::Done => {
-            let subject = session.account_id.to_string();
-            let secret = refresh_token.as_ref().map(|(secret, _)| secret);
-            Ok(identity.tokens(&subject, &session.client_id, &session.scopes, secret))
+    let secret =
+        if session.scopes.has(OFFLINE) { Some(Secret::generate(&*identity.random)?) } else { None };
+    let stored = secret.as_ref().map(|secret| identity.refresh_token(secret));
+    let moment = identity.moment();
+    let exchanged = identity.store.exchange_code(&presented, &session, stored.as_ref(), moment);
+    match exchanged.await? {
+        Exchange::Done(_) => {
+            let grant = UserGrant {
+                user_id: session.account_id,
+                client_id: &session.client_id,
+                scopes: &session.scopes,
+                session: Some(session.id),
+                refresh_token: secret.as_ref(),
+                fixed: None,
+            };
+            Ok(identity.user_tokens(grant).await?)
         }
         Exchange::Reused => {
+            identity.revoked.notify_waiters();
             tracing::warn!(client = session.client_id, account = %session.account_id,
                 "an authorization code was used twice; its session is revoked");
             Err(OAuthError::InvalidGrant(
@@ -121,13 +133,27 @@ async fn refresh(identity: &Identity, request: &TokenRequest) -> Result<Tokens, 
     let scope = request.optional("scope").map(Secret::reveal);
     let scopes = narrow(scope, &allowed).map_err(OAuthError::InvalidScope)?;
 
-    let (secret, next) = identity.next_refresh_token().map_err(OAuthError::Failed)?;
-    match identity.store.rotate(&presented, &next, identity.clock.now()).await? {
-        Exchange::Done => {
-            let subject = session.account_id.to_string();
-            Ok(identity.tokens(&subject, &session.client_id, &scopes, Some(&secret)))
+    // Both follow from the token that was presented, so that the same one within the grace, from a
+    // second tab or after a lost answer, gets the same pair, in whichever process.
+    let token = request.required("refresh_token")?.reveal();
+    let secret = Secret::of_bytes(&identity.vault.successor("refresh-token", token));
+    let next = identity.refresh_token(&secret);
+    match identity.store.rotate(&presented, &next, identity.moment()).await? {
+        Exchange::Done(at) => {
+            let id = identity.vault.successor("access-token-id", token);
+            let id = id.first_chunk::<16>().map(|id| u128::from_be_bytes(*id)).unwrap_or_default();
+            let grant = UserGrant {
+                user_id: session.account_id,
+                client_id: &session.client_id,
+                scopes: &scopes,
+                session: Some(session.id),
+                refresh_token: Some(&secret),
+                fixed: Some((at, format!("r-{id:032x}"))),
+            };
+            Ok(identity.user_tokens(grant).await?)
         }
         Exchange::Reused => {
+            identity.revoked.notify_waiters();
             tracing::warn!(session = session.id, account = %session.account_id,
                 "a refresh token was used twice; its session is revoked");
             Err(OAuthError::InvalidGrant(
@@ -136,4 +162,14 @@ async fn refresh(identity: &Identity, request: &TokenRequest) -> Result<Tokens, 
         }
         Exchange::Invalid => Err(INVALID),
     }
+}
+
+/// What a verifier must be (RFC 7636, 4.1).
+pub(crate) const VERIFIER: &str =
+    "code_verifier must have 43 to 128 of the characters A-Z, a-z, 0-9, -, ., _ and ~";
+
+/// Whether this can be a verifier.
+pub(crate) fn is_verifier(text: &str) -> bool {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    (43..=128).contains(&text.len()) && text.bytes().all(unreserved)
 }

@@ -164,36 +164,45 @@ describe("authorization", () => {
       token,
     });
 
-  for (const challenge of [
-    { code_challenge_method: "s256" },
-    { code_challenge_method: "plain", code_challenge: "p".repeat(43) },
-  ]) {
-    const method = challenge.code_challenge_method;
-    test(`a person allows an app (${method}), which acts for them until it is revoked`, async () => {
-      const judyInApp = user();
-      const url = judyInApp.generateAuthURL({ state: "a state", ...challenge });
-      const back = await allow(url, judy);
-      assert.equal(back.searchParams.get("state"), "a state");
-      await judyInApp.requestAccessToken(back.searchParams.get("code"));
-      const client = new Client(judyInApp, HERE);
-      assert.equal((await client.users.findMyUser()).data.username, judy.username);
-      const id = await post(client, { text: `by an app (${method})` });
-      const read = await client.tweets.findTweetById(id, { expansions: ["author_id"] });
-      assert.equal(read.data.author_id, judy.id);
+  test("a person allows an app, which acts for them until it is revoked", async () => {
+    const judyInApp = user();
+    const url = judyInApp.generateAuthURL({ state: "a state", code_challenge_method: "s256" });
+    const back = await allow(url, judy);
+    assert.equal(back.searchParams.get("state"), "a state");
+    await judyInApp.requestAccessToken(back.searchParams.get("code"));
+    const client = new Client(judyInApp, HERE);
+    assert.equal((await client.users.findMyUser()).data.username, judy.username);
+    const id = await post(client, { text: "by an app" });
+    const read = await client.tweets.findTweetById(id, { expansions: ["author_id"] });
+    assert.equal(read.data.author_id, judy.id);
 
-      const { refresh_token } = judyInApp.token;
-      await judyInApp.refreshAccessToken();
-      assert.notEqual(judyInApp.token.refresh_token, refresh_token);
-      assert.equal((await client.users.findMyUser()).data.username, judy.username);
+    const { refresh_token } = judyInApp.token;
+    await judyInApp.refreshAccessToken();
+    assert.notEqual(judyInApp.token.refresh_token, refresh_token);
+    assert.equal((await client.users.findMyUser()).data.username, judy.username);
 
-      // An access token cannot be revoked, and the library prefers it to the refresh token.
-      const error = await refused(judyInApp.revokeAccessToken(), 400, "unsupported_token_type");
-      assert.match(error.error.error_description, /refresh token/);
-      judyInApp.token = { refresh_token: judyInApp.token.refresh_token };
-      assert.deepEqual(await judyInApp.revokeAccessToken(), { revoked: true });
-      await refused(judyInApp.refreshAccessToken(), 400, "invalid_grant");
-    });
-  }
+    // The library prefers the access token to the refresh token.
+    const { access_token } = judyInApp.token;
+    assert.deepEqual(await judyInApp.revokeAccessToken(), { revoked: true });
+    const revoked = new Client(new auth.OAuth2Bearer(access_token), HERE);
+    for (let n = 0; n < 100; n += 1) {
+      const answer = await revoked.users.findMyUser().catch((error) => error);
+      if (answer.status === 401) break;
+      assert.ok(n < 99, "the token still works");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    judyInApp.token = { refresh_token: judyInApp.token.refresh_token };
+    assert.deepEqual(await judyInApp.revokeAccessToken(), { revoked: true });
+    await refused(judyInApp.refreshAccessToken(), 400, "invalid_grant");
+  });
+
+  test("i07: the method plain is refused on a page", async () => {
+    const challenge = { code_challenge_method: "plain", code_challenge: "p".repeat(43) };
+    const url = new URL(user().generateAuthURL({ state: "a state", ...challenge }));
+    const page = await fetch(URL_OF_SYSTEM + url.pathname + url.search, { redirect: "manual" });
+    assert.equal(page.status, 400);
+    assert.match(await page.text(), /code_challenge_method must be S256/);
+  });
 
   test("an app by itself reads and is nobody", async () => {
     // The library has no call for this.

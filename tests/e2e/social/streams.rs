@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -185,4 +186,34 @@ async fn a_sample_of_everything_comes_without_rules() {
     assert!(text(&line["data"]["text"]).starts_with("number "), "{line}");
     assert_eq!(line["includes"]["users"][0]["username"], json!(ann.username), "{line}");
     assert_eq!(line.get("matching_rules"), None, "{line}");
+}
+
+/// What a token says.
+fn claims_of(token: &str) -> Value {
+    let claims = token.split('.').nth(1).expect("a token");
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims);
+    serde_json::from_slice(&claims.expect("base64url")).expect("JSON")
+}
+
+#[tokio::test]
+async fn i13_streams_end_within_seconds_when_their_token_is_revoked() {
+    let world = World::start();
+    let [ann] = world.people(["ann"]).await;
+    let app = world.app(&ann).await;
+    let mut filtered = Lines::open(&world, &app, STREAM, "").await;
+    let mut inbox = Lines::open(&world, &ann.token, "/pillion/v1/notifications/stream", "").await;
+    let client_id = text(&claims_of(&app)["client_id"]);
+    let began = std::time::Instant::now();
+    let path = format!("/pillion/v1/apps/{client_id}");
+    let removed = world.ask(&ann.token, Method::DELETE, &path, Value::Null).await;
+    assert_eq!(removed.json(), json!({ "data": { "deleted": true } }), "{}", removed.text());
+    let mut last = String::new();
+    while let Some(line) = filtered.next().await {
+        last = line;
+    }
+    assert!(last.contains("operational-disconnect") && last.contains("was revoked"), "{last}");
+    world.ask(&ann.token, Method::DELETE, "/pillion/v1/sessions", Value::Null).await.expect(200);
+    while inbox.next().await.is_some() {}
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }

@@ -171,7 +171,13 @@ impl Fleet {
             }
         }
         let key = folder.join("service.key");
-        let made = Made { addresses, service_key: &key, certificates: &certificates };
+        let encryption_key = folder.join("key-encryption.key");
+        let made = Made {
+            addresses,
+            service_key: &key,
+            encryption_key: &encryption_key,
+            certificates: &certificates,
+        };
         let text = settings::text(&options, &made, &nats.url(), &redis.url());
         fs::write(&config, text).expect("a file in a folder of ours");
         let fleet = Self {
@@ -189,6 +195,10 @@ impl Fleet {
         if !key.exists() {
             let key = key.display().to_string();
             succeeds(Command::new(program).args(["certs", "service-key", &key]));
+        }
+        if !encryption_key.exists() {
+            let key = encryption_key.display().to_string();
+            succeeds(Command::new(program).args(["keys", "encryption-key", &key]));
         }
         succeeds(&mut fleet.pillion(&["migrate"]));
         fleet

@@ -44,6 +44,7 @@ use self::connector::{Connector, Secure};
 use self::retry::{Failure, Pauses};
 use super::{PeerError, Peers};
 use crate::random::{Random, SystemRandom};
+use crate::service_token::{SERVICE_AUTHORIZATION, ServiceTokens};
 use crate::tls::Tls;
 
 /// A request's body up to this size is kept to be sent again; all that services send each other
@@ -62,6 +63,8 @@ pub struct HttpPeers {
     services: HashMap<String, Arc<Addresses>>,
     settings: PeerSettings,
     random: Arc<dyn Random>,
+    /// Shown with each call, beside the caller's own token.
+    tokens: Option<Arc<ServiceTokens>>,
 }
 
 /// An address of a peer is not one.
@@ -143,7 +146,14 @@ impl HttpPeers {
                 (service, Arc::new(addresses))
             })
             .collect();
-        Ok(Self { client, scheme, services, settings, random })
+        Ok(Self { client, scheme, services, settings, random, tokens: None })
+    }
+
+    /// The same, showing with each call which service makes it: for services without certificates.
+    #[must_use]
+    pub fn with_service_tokens(mut self, tokens: Arc<ServiceTokens>) -> Self {
+        self.tokens = Some(tokens);
+        self
     }
 
     /// One attempt at an address.
@@ -263,6 +273,9 @@ impl Peers for HttpPeers {
         let idempotent = request.method().is_idempotent();
         let mut repeated =
             Repeated::of(request).await.map_err(|error| unreachable(error.into()))?;
+        if let Some(tokens) = &self.tokens {
+            repeated.parts.headers.insert(SERVICE_AUTHORIZATION, tokens.bearer());
+        }
         let mut pauses = Pauses::new(&self.random);
         let mut tried = Vec::new();
         addresses.called();

@@ -9,7 +9,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use http::{Method, Response};
 use http_body_util::BodyExt;
-use pillion_chassis::{PeerError, Peers};
+use pillion_chassis::testing::service_tokens;
+use pillion_chassis::{PeerError, Peers, SystemClock};
 use serde_json::{Value, json};
 
 use super::{Answer, send};
@@ -95,7 +96,8 @@ where
 {
     let peers = Arc::new(MadeUp { calls: Mutex::default(), reply: Box::new(reply) });
     let document = Arc::new(Document::load().unwrap());
-    let gateway = Gateway { peers: peers.clone(), document };
+    let service_tokens = service_tokens("gateway", Arc::new(SystemClock));
+    let gateway = Gateway { peers: peers.clone(), service_tokens, document };
     (routes::routes().finish(gateway).0, peers)
 }
 

@@ -89,7 +89,8 @@ impl World {
             peers: peers.clone(),
             service_tokens: service_tokens(name, clock.clone()),
         };
-        let config = pillion_identity::Config::default();
+        let key = pillion_identity::KeyEncryptionKey::parse(&"A".repeat(43), "a test").unwrap();
+        let config = pillion_identity::Config::new(key);
         let (identity, _) =
             pillion_identity::service(deps("identity").await, config).await.unwrap();
         let services = [

@@ -121,7 +121,7 @@ pub(crate) async fn enable(
     Ok(())
 }
 
-/// Closes an account and revokes its sessions; whether it was active.
+/// Closes an account and revokes its sessions and access tokens; whether it was active.
 pub(crate) async fn deactivate(
     transaction: &mut Transaction,
     id: UserId,
@@ -138,8 +138,13 @@ pub(crate) async fn deactivate(
     query("UPDATE session SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL")
         .bind(id)
         .bind(now)
-        .execute(transaction)
+        .execute(&mut *transaction)
         .await?;
+    // The saga's step closes it once more, which revokes nothing anew.
+    if closed > 0 {
+        super::revocations::revoke_user(transaction, id, now).await?;
+        super::revocations::revoke_apps_of(transaction, id, now).await?;
+    }
     Ok(closed > 0)
 }
 
@@ -161,7 +166,12 @@ pub(crate) async fn reopen(
 }
 
 /// Forgets a deactivated account, with its apps and sessions.
-pub(crate) async fn purge(transaction: &mut Transaction, id: UserId) -> Result<(), DatabaseError> {
+pub(crate) async fn purge(
+    transaction: &mut Transaction,
+    id: UserId,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    super::revocations::remove_apps_of(transaction, id, now).await?;
     query("DELETE FROM account WHERE id = $1 AND state = 'deactivated'")
         .bind(id)
         .execute(transaction)

@@ -1,8 +1,9 @@
 //! Apps, and the codes that users allow them.
 
-use pillion_chassis::DatabaseError;
 use pillion_chassis::sql::query;
+use pillion_chassis::{DatabaseError, Timestamp, UserId};
 
+use super::revocations::revoke_app;
 use super::rows::{AppRow, CodeRow, found};
 use super::{App, Code, Store};
 use crate::secret::Hash;
@@ -38,7 +39,8 @@ impl Store {
     pub(crate) async fn app(&self, client_id: &str) -> Result<Option<App>, DatabaseError> {
         found::<AppRow, _>(
             query(
-                "SELECT client_id, owner_id, name, secret_hash, redirect_uris, created_at
+                "SELECT client_id, owner_id, name, secret_hash, redirect_uris, created_at,
+                        token_generation
                  FROM app JOIN account ON account.id = owner_id
                  WHERE client_id = $1 AND state = 'active'",
             )
@@ -46,6 +48,45 @@ impl Store {
             .fetch_optional(&self.0)
             .await?,
         )
+    }
+
+    /// Removes an app of an owner, and revokes all tokens for it; whether there was one.
+    pub(crate) async fn remove_app(
+        &self,
+        client_id: &str,
+        owner_id: UserId,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let mut transaction = self.0.write().await?;
+        let removed = query("DELETE FROM app WHERE client_id = $1 AND owner_id = $2")
+            .bind(client_id)
+            .bind(owner_id)
+            .execute(&mut transaction)
+            .await?;
+        if removed == 0 {
+            return Ok(false);
+        }
+        query("UPDATE session SET revoked_at = $1 WHERE client_id = $2 AND revoked_at IS NULL")
+            .bind(now)
+            .bind(client_id)
+            .execute(&mut transaction)
+            .await?;
+        revoke_app(&mut transaction, client_id, now).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// The apps of an owner, oldest first.
+    pub(crate) async fn apps_of(&self, owner_id: UserId) -> Result<Vec<App>, DatabaseError> {
+        let rows: Vec<AppRow> = query(
+            "SELECT client_id, owner_id, name, secret_hash, redirect_uris, created_at,
+                    token_generation
+             FROM app WHERE owner_id = $1 ORDER BY created_at, client_id",
+        )
+        .bind(owner_id)
+        .fetch_all(&self.0)
+        .await?;
+        rows.into_iter().map(App::try_from).collect()
     }
 
     /// Stores an authorization code.

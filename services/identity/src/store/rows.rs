@@ -21,6 +21,7 @@ pub(super) struct AppRow {
     pub(super) secret_hash: Option<Vec<u8>>,
     pub(super) redirect_uris: String,
     pub(super) created_at: i64,
+    pub(super) token_generation: i64,
 }
 
 #[derive(FromRow)]
@@ -34,14 +35,16 @@ pub(super) struct SessionRow {
 #[derive(FromRow)]
 pub(super) struct TokenRow {
     pub(super) session_id: i64,
-    pub(super) used: bool,
+    pub(super) account_id: i64,
+    pub(super) used_at: Option<i64>,
     pub(super) valid: bool,
 }
 
 #[derive(FromRow)]
 pub(super) struct KeyRow {
     pub(super) kid: String,
-    pub(super) seed: Vec<u8>,
+    pub(super) public_key: Vec<u8>,
+    pub(super) seed: Option<Vec<u8>>,
     pub(super) signs_from: i64,
 }
 
@@ -59,6 +62,7 @@ pub(super) struct CodeRow {
 #[derive(FromRow)]
 pub(super) struct CodeState {
     pub(super) session_id: Option<i64>,
+    pub(super) account_id: i64,
     pub(super) valid: bool,
 }
 
@@ -98,6 +102,7 @@ impl TryFrom<AppRow> for App {
             secret_hash: row.secret_hash,
             redirect_uris,
             created_at: Timestamp::from_micros(row.created_at),
+            token_generation: row.token_generation,
         })
     }
 }

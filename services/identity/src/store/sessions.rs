@@ -4,9 +4,21 @@ use pillion_chassis::database::Transaction;
 use pillion_chassis::sql::query;
 use pillion_chassis::{DatabaseError, Timestamp};
 
-use super::rows::{CodeState, SessionRow, TokenRow, found};
+use super::revocations::{Owner, RevokeError, USER_KEPT, revoke_one, session_id};
+use super::rows::{CodeState, SessionRow, TokenRow, found, user_id};
 use super::{Exchange, RefreshToken, Session, Store};
 use crate::secret::Hash;
+use crate::signer::after;
+
+/// When a refresh token is exchanged, and until when what comes of it is good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) now: Timestamp,
+    /// Until when the access token works that the exchange gives out.
+    pub(crate) access_until: Timestamp,
+    /// A refresh token that was used at this moment or later answers as it did then.
+    pub(crate) grace_since: Timestamp,
+}
 
 impl Store {
     /// Exchanges an authorization code for a session, with a refresh token if there is to be one.
@@ -15,11 +27,12 @@ impl Store {
         code: &Hash,
         session: &Session,
         token: Option<&RefreshToken>,
-        now: Timestamp,
-    ) -> Result<Exchange, DatabaseError> {
+        moment: Moment,
+    ) -> Result<Exchange, RevokeError> {
+        let now = moment.now;
         let mut transaction = self.0.write().await?;
         let state: Option<CodeState> = query(
-            "SELECT session_id, expires_at > $1 AND state = 'active' AS valid
+            "SELECT session_id, account_id, expires_at > $1 AND state = 'active' AS valid
              FROM authorization_code JOIN account ON account.id = account_id WHERE hash = $2",
         )
         .bind(now)
@@ -27,18 +40,18 @@ impl Store {
         .fetch_optional(&mut transaction)
         .await?;
         let outcome = match state {
-            Some(CodeState { session_id: Some(session_id), .. }) => {
-                revoke(&mut transaction, session_id, now).await?;
+            Some(CodeState { session_id: Some(session_id), account_id, .. }) => {
+                revoke(&mut transaction, session_id, account_id, now).await?;
                 Exchange::Reused
             }
             Some(CodeState { valid: true, .. }) => {
-                insert_session(&mut transaction, session, token, now).await?;
+                insert_session(&mut transaction, session, token, moment).await?;
                 query("UPDATE authorization_code SET session_id = $1 WHERE hash = $2")
                     .bind(session.id.cast_signed())
                     .bind(code.as_slice())
                     .execute(&mut transaction)
                     .await?;
-                Exchange::Done
+                Exchange::Done(now)
             }
             Some(_) | None => return Ok(Exchange::Invalid),
         };
@@ -51,10 +64,10 @@ impl Store {
         &self,
         session: &Session,
         token: &RefreshToken,
-        now: Timestamp,
+        moment: Moment,
     ) -> Result<(), DatabaseError> {
         let mut transaction = self.0.write().await?;
-        insert_session(&mut transaction, session, Some(token), now).await?;
+        insert_session(&mut transaction, session, Some(token), moment).await?;
         transaction.commit().await
     }
 
@@ -71,16 +84,18 @@ impl Store {
         )
     }
 
-    /// Exchanges a refresh token for the next one.
+    /// Exchanges a refresh token for `next`. One that was exchanged within the grace gives the
+    /// same moment again: `next` follows from it, so that the answer is the same.
     pub(crate) async fn rotate(
         &self,
         presented: &Hash,
         next: &RefreshToken,
-        now: Timestamp,
-    ) -> Result<Exchange, DatabaseError> {
+        moment: Moment,
+    ) -> Result<Exchange, RevokeError> {
+        let now = moment.now;
         let mut transaction = self.0.write().await?;
         let token: Option<TokenRow> = query(
-            "SELECT session_id, used_at IS NOT NULL AS used,
+            "SELECT session_id, account_id, used_at,
                     expires_at > $1 AND revoked_at IS NULL AND state = 'active' AS valid
              FROM refresh_token
              JOIN session ON session.id = session_id
@@ -92,8 +107,13 @@ impl Store {
         .fetch_optional(&mut transaction)
         .await?;
         let outcome = match token {
-            Some(TokenRow { used: true, session_id, .. }) => {
-                revoke(&mut transaction, session_id, now).await?;
+            Some(TokenRow { used_at: Some(used_at), valid: true, .. })
+                if used_at >= moment.grace_since.as_micros() =>
+            {
+                return Ok(Exchange::Done(Timestamp::from_micros(used_at)));
+            }
+            Some(TokenRow { used_at: Some(_), session_id, account_id, .. }) => {
+                revoke(&mut transaction, session_id, account_id, now).await?;
                 Exchange::Reused
             }
             Some(TokenRow { valid: true, session_id, .. }) => {
@@ -102,8 +122,13 @@ impl Store {
                     .bind(presented.as_slice())
                     .execute(&mut transaction)
                     .await?;
+                query("UPDATE session SET access_until = $1 WHERE id = $2")
+                    .bind(moment.access_until)
+                    .bind(session_id)
+                    .execute(&mut transaction)
+                    .await?;
                 insert_token(&mut transaction, session_id, next).await?;
-                Exchange::Done
+                Exchange::Done(now)
             }
             Some(_) | None => return Ok(Exchange::Invalid),
         };
@@ -111,18 +136,21 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Ends a session: its refresh tokens are good for nothing.
+    /// Ends a session: its tokens are good for nothing.
     pub(crate) async fn revoke_session(
         &self,
-        id: u64,
+        session: &Session,
         now: Timestamp,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<(), RevokeError> {
         let mut transaction = self.0.write().await?;
-        revoke(&mut transaction, id.cast_signed(), now).await?;
-        transaction.commit().await
+        let account_id = session.account_id.as_i64();
+        revoke(&mut transaction, session.id.cast_signed(), account_id, now).await?;
+        transaction.commit().await?;
+        Ok(())
     }
 
-    /// Forgets codes and refresh tokens that have expired, and sessions that have none left.
+    /// Forgets codes, refresh tokens and revocations that have expired, and sessions that have no
+    /// token left.
     pub(crate) async fn forget_expired(&self, now: Timestamp) -> Result<(), DatabaseError> {
         let mut transaction = self.0.write().await?;
         query("DELETE FROM authorization_code WHERE expires_at <= $1")
@@ -134,11 +162,13 @@ impl Store {
             .execute(&mut transaction)
             .await?;
         query(
-            "DELETE FROM session WHERE NOT EXISTS
+            "DELETE FROM session WHERE access_until <= $1 AND NOT EXISTS
              (SELECT 1 FROM refresh_token WHERE session_id = session.id)",
         )
+        .bind(now)
         .execute(&mut transaction)
         .await?;
+        super::revocations::forget_expired(&mut transaction, now).await?;
         transaction.commit().await
     }
 }
@@ -147,17 +177,18 @@ async fn insert_session(
     transaction: &mut Transaction,
     session: &Session,
     token: Option<&RefreshToken>,
-    now: Timestamp,
+    moment: Moment,
 ) -> Result<(), DatabaseError> {
     query(
-        "INSERT INTO session (id, account_id, client_id, scope, created_at)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO session (id, account_id, client_id, scope, created_at, access_until)
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(session.id.cast_signed())
     .bind(session.account_id)
     .bind(&session.client_id)
     .bind(session.scopes.to_string())
-    .bind(now)
+    .bind(moment.now)
+    .bind(moment.access_until)
     .execute(&mut *transaction)
     .await?;
     let Some(token) = token else { return Ok(()) };
@@ -178,15 +209,22 @@ async fn insert_token(
     Ok(())
 }
 
-async fn revoke(
+/// Ends a session that has not ended: its refresh tokens and its access tokens.
+pub(super) async fn revoke(
     transaction: &mut Transaction,
-    session_id: i64,
+    session: i64,
+    account_id: i64,
     now: Timestamp,
-) -> Result<(), DatabaseError> {
-    query("UPDATE session SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
+) -> Result<(), RevokeError> {
+    let ended = query("UPDATE session SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
         .bind(now)
-        .bind(session_id)
-        .execute(transaction)
+        .bind(session)
+        .execute(&mut *transaction)
         .await?;
-    Ok(())
+    if ended == 0 {
+        return Ok(());
+    }
+    let owner = Owner::User(user_id(account_id)?);
+    let id = session_id(session.cast_unsigned());
+    revoke_one(transaction, &id, owner, after(now, USER_KEPT), now).await
 }

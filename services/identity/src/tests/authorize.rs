@@ -38,6 +38,18 @@ fn asking<'a>(id: &'a str, challenge: &'a str, method: &'a str) -> Vec<(&'a str,
     ]
 }
 
+fn challenge() -> String {
+    Secret::presented(VERIFIER.to_owned()).challenge()
+}
+
+/// A form as a browser sends it.
+fn form(pairs: &[(&str, &str)]) -> Request {
+    Request::post("/i/oauth2/authorize")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(query(pairs)))
+        .unwrap()
+}
+
 async fn decide(fixture: &Fixture, mut pairs: Vec<(&str, &str)>, decision: &str) -> Answer {
     pairs.extend([("username", "ann"), ("password", PASSWORD), ("decision", decision)]);
     fixture.form("/i/oauth2/authorize", &query(&pairs), None).await
@@ -60,20 +72,16 @@ async fn exchange(fixture: &Fixture, id: &str, secret: &str, code: &str, more: &
 async fn a_user_allows_an_app_and_the_app_acts_for_them() {
     on_each(async |fixture: Fixture| {
         let (fixture, id, secret) = with_app(fixture).await;
-        let challenge = Secret::presented(VERIFIER.to_owned()).challenge();
-        for (challenge, method) in [(challenge.as_str(), "s256"), (VERIFIER, "plain")] {
-            let pairs = asking(&id, challenge, method);
+        let challenge = challenge();
+        for method in ["s256", "S256"] {
+            let pairs = asking(&id, &challenge, method);
             let path = format!("/i/oauth2/authorize?{}", query(&pairs));
-            let page = fixture.router.clone();
-            let page =
-                tower::ServiceExt::oneshot(page, Request::get(path).body(Body::empty()).unwrap());
-            let page = page.await.unwrap();
-            assert_eq!(page.status(), StatusCode::OK);
-            let policy = page.headers()["content-security-policy"].to_str().unwrap();
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let (status, headers, html) = fixture.page(request).await;
+            assert_eq!(status, StatusCode::OK);
+            let policy = headers["content-security-policy"].to_str().unwrap();
             assert!(policy.contains("frame-ancestors 'none'"));
-            let html = axum::body::to_bytes(page.into_body(), 100_000).await.unwrap();
-            let html = std::str::from_utf8(&html).unwrap();
-            assert!(html.contains("Allow &lt;My&gt; app?") && html.contains("value=\"a&amp;b\""));
+            assert!(html.contains("value=\"a&amp;b\""));
 
             let allowed = back(&decide(&fixture, pairs, "allow").await);
             assert_eq!(allowed["state"], "a&b");
@@ -103,55 +111,105 @@ async fn a_user_allows_an_app_and_the_app_acts_for_them() {
 }
 
 #[tokio::test]
-async fn a_user_says_no_or_gets_the_password_wrong() {
+async fn i08_the_page_says_whose_service_which_app_by_whom_and_which_account() {
     on_each(async |fixture: Fixture| {
         let (fixture, id, _) = with_app(fixture).await;
-        let denied = back(&decide(&fixture, asking(&id, VERIFIER, "plain"), "deny").await);
-        assert_eq!((denied["error"].as_str(), denied["state"].as_str()), ("access_denied", "a&b"));
-        let mut pairs = asking(&id, VERIFIER, "plain");
-        pairs.extend([("username", "ann"), ("password", "wrong one"), ("decision", "allow")]);
-        let wrong = fixture.form("/i/oauth2/authorize", &query(&pairs), None).await;
-        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
-        assert!(!wrong.headers.contains_key("location"));
-        let unclear = decide(&fixture, asking(&id, VERIFIER, "plain"), "maybe").await;
-        assert_eq!(unclear.status, StatusCode::BAD_REQUEST);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn nobody_is_sent_to_an_address_that_is_not_the_apps() {
-    on_each(async |fixture: Fixture| {
-        let (fixture, id, _) = with_app(fixture).await;
-        for (name, value) in [("client_id", "app-1"), ("redirect_uri", "https://evil.example/")] {
-            let mut pairs = asking(&id, VERIFIER, "plain");
-            pairs.retain(|(kept, _)| *kept != name);
-            pairs.push((name, value));
-            let answer = decide(&fixture, pairs, "allow").await;
-            assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-            assert!(!answer.headers.contains_key("location"));
-            assert!(answer.text("error_description").contains(value));
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_the_app_asks_wrongly_is_told_to_the_app() {
-    on_each(async |fixture: Fixture| {
-        let (fixture, id, _) = with_app(fixture).await;
-        for (name, value, error) in [
-            ("response_type", "token", "unsupported_response_type"),
-            ("code_challenge", "", "invalid_request"),
-            ("code_challenge_method", "md5", "invalid_request"),
-            ("scope", "account.write", "invalid_scope"),
+        let challenge = challenge();
+        let pairs = asking(&id, &challenge, "S256");
+        let path = format!("/i/oauth2/authorize?{}", query(&pairs));
+        let (_, _, html) = fixture.page(Request::get(path).body(Body::empty()).unwrap()).await;
+        for part in [
+            "<bdi>&lt;My&gt; app</bdi>",
+            "by <bdi>@ann</bdi>",
+            "your <bdi>Pillion</bdi> account?",
+            "<li>keep this access until you take it back</li>",
+            "<a href=\"/i/apps\">",
+            "<button class=\"primary\" name=\"decision\" value=\"allow\">Allow</button>",
+            "<bdi>https://app.example/back</bdi>",
         ] {
-            let mut pairs = asking(&id, VERIFIER, "plain");
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        // The first button of a form is what Enter presses.
+        assert!(html.find("value=\"allow\"").unwrap() < html.find("value=\"deny\"").unwrap());
+
+        let mut pairs = asking(&id, &challenge, "S256");
+        pairs.extend([("username", "an\"n"), ("password", "wrong one"), ("decision", "allow")]);
+        let (status, headers, html) = fixture.page(form(&pairs)).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        assert!(!headers.contains_key("location"));
+        assert!(html.contains("name=\"username\" value=\"an&quot;n\""), "{html}");
+        assert!(html.contains("role=\"alert\"") && !html.contains("wrong one"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn i07_nobody_is_redirected_before_they_have_logged_in() {
+    on_each(async |fixture: Fixture| {
+        let (fixture, id, _) = with_app(fixture).await;
+        let challenge = challenge();
+        let longer = format!("{challenge}a");
+        for (name, value) in [
+            ("client_id", "app-1"),
+            ("redirect_uri", "https://evil.example/"),
+            ("redirect_uri", "https://app.example/back/"),
+            ("response_type", "token"),
+            ("code_challenge", ""),
+            ("code_challenge", "short"),
+            ("code_challenge", longer.as_str()),
+            ("code_challenge_method", "md5"),
+            ("code_challenge_method", "plain"),
+            ("code_challenge_method", ""),
+            ("scope", "account.write"),
+            ("decision", "maybe"),
+        ] {
+            let mut pairs = asking(&id, &challenge, "S256");
+            pairs.extend([("username", "ann"), ("password", PASSWORD), ("decision", "allow")]);
             pairs.retain(|(kept, _)| *kept != name);
             pairs.push((name, value));
-            let refused = back(&decide(&fixture, pairs, "allow").await);
-            assert_eq!(refused["error"], error, "{name}");
-            assert_eq!(refused["state"], "a&b");
+            let (status, headers, html) = fixture.page(form(&pairs)).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{name}={value}");
+            assert!(!headers.contains_key("location"), "{name}={value}");
+            assert!(headers["content-type"].to_str().unwrap().starts_with("text/html"));
+            let part = if name.starts_with("code_challenge") { "code_challenge" } else { name };
+            assert!(html.contains(part), "{name}={value}: {html}");
+            let path = format!("/i/oauth2/authorize?{}", query(&pairs));
+            let asked = Request::get(path).body(Body::empty()).unwrap();
+            let (status, headers, _) = fixture.page(asked).await;
+            assert!(!headers.contains_key("location"));
+            assert_eq!(status == StatusCode::OK, name == "decision", "{name}={value}");
+        }
+        // Who says no is not sent anywhere either; the link back is theirs to follow.
+        let mut pairs = asking(&id, &challenge, "S256");
+        pairs.push(("decision", "deny"));
+        let (status, headers, html) = fixture.page(form(&pairs)).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(!headers.contains_key("location"));
+        let link = "href=\"https://app.example/back?error=access_denied&amp;";
+        assert!(html.contains(link) && html.contains("state=a%26b"), "{html}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn i07_an_app_that_is_installed_listens_on_any_port() {
+    on_each(async |fixture: Fixture| {
+        fixture.register("ann").await;
+        let login = fixture.login("ann").await;
+        let body = json!({
+            "name": "Installed",
+            "client_type": "public",
+            "redirect_uris": ["http://127.0.0.1/back", "com.app:/cb"],
+        });
+        let (id, _) = fixture.app(login.text("access_token"), body).await;
+        let challenge = challenge();
+        for back in ["http://127.0.0.1:49152/back", "com.app:/cb"] {
+            let mut pairs = asking(&id, &challenge, "S256");
+            pairs.retain(|(name, _)| *name != "redirect_uri");
+            pairs.push(("redirect_uri", back));
+            let allowed = decide(&fixture, pairs, "allow").await;
+            let location = allowed.headers["location"].to_str().unwrap();
+            assert!(location.starts_with(&format!("{back}?code=")), "{location}");
         }
     })
     .await;
@@ -164,15 +222,21 @@ async fn a_code_is_good_for_its_app_its_verifier_and_five_minutes() {
         let login = fixture.login("ann").await;
         let (other, other_secret) =
             fixture.app(login.text("access_token"), json!({ "name": "Other" })).await;
-        let allowed = back(&decide(&fixture, asking(&id, VERIFIER, "plain"), "allow").await);
+        let challenge = challenge();
+        let allowed = back(&decide(&fixture, asking(&id, &challenge, "S256"), "allow").await);
         let code = &allowed["code"];
         let right = query(&[("code_verifier", VERIFIER)]);
-        let wrong = query(&[("code_verifier", "another")]);
+        let another = VERIFIER.replace('a', "b");
+        let wrong = query(&[("code_verifier", &another)]);
+        let short = query(&[("code_verifier", &VERIFIER[..42])]);
+        let odd = query(&[("code_verifier", &VERIFIER.replace('-', "+"))]);
         let elsewhere =
             query(&[("code_verifier", VERIFIER), ("redirect_uri", "https://a.example/")]);
         for (id, secret, more, error) in [
             (&other, &other_secret, &right, "invalid_grant"),
             (&id, &secret, &wrong, "invalid_grant"),
+            (&id, &secret, &short, "invalid_request"),
+            (&id, &secret, &odd, "invalid_request"),
             (&id, &secret, &elsewhere, "invalid_grant"),
             (&id, &secret, &String::new(), "invalid_request"),
             (&id, &other_secret, &right, "invalid_client"),
@@ -196,7 +260,8 @@ async fn who_allows_an_app_something_is_back() {
         fixture.settled().await;
         fixture.deactivate(login.text("access_token"), PASSWORD).await;
         assert_eq!(fixture.shown("bob").await, None);
-        let mut pairs = asking(&id, VERIFIER, "plain");
+        let challenge = challenge();
+        let mut pairs = asking(&id, &challenge, "S256");
         pairs.extend([("username", "bob"), ("password", PASSWORD), ("decision", "allow")]);
         let allowed = fixture.form("/i/oauth2/authorize", &query(&pairs), None).await;
         assert!(back(&allowed).contains_key("code"));

@@ -61,3 +61,33 @@ async fn nobody_logs_in_before_the_registration_has_ended() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn i05_guessing_is_throttled_and_the_owner_gets_in() {
+    on_each(async |fixture: Fixture| {
+        fixture.register("ann").await;
+        let login = async |address: &str, password: &str| {
+            let body = json!({ "username": "ann", "password": password });
+            let mut request = json_request(Method::POST, "/pillion/v1/login", &body);
+            let address = pillion_chassis::ClientAddress(address.parse().ok());
+            request.extensions_mut().insert(address);
+            fixture.send(request).await
+        };
+        assert_eq!(login("198.51.100.1", PASSWORD).await.status, StatusCode::OK);
+        let mut statuses = Vec::new();
+        for _ in 0..7 {
+            statuses.push(login("203.0.113.9", "a wrong password").await.status.as_u16());
+        }
+        assert_eq!(statuses, [401, 401, 401, 401, 401, 401, 429]);
+        // The right password does not help who has guessed too often, and says so.
+        let late = login("203.0.113.9", PASSWORD).await;
+        assert_eq!(late.status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(late.headers.contains_key("retry-after"));
+        assert_eq!(login("198.51.100.1", PASSWORD).await.status, StatusCode::OK);
+        let metrics = fixture.handle.throttle_metrics();
+        assert_eq!((metrics.wrong_passwords, metrics.refused_by_network), (6, 2));
+        fixture.clock.advance(std::time::Duration::from_secs(2));
+        assert_eq!(login("203.0.113.9", PASSWORD).await.status, StatusCode::OK);
+    })
+    .await;
+}

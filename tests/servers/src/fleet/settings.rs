@@ -16,6 +16,8 @@ pub(super) struct Made<'a> {
     pub(super) addresses: BTreeMap<&'static str, Vec<SocketAddr>>,
     /// The key of the tokens that services have for themselves.
     pub(super) service_key: &'a Path,
+    /// The key that encrypts signing keys.
+    pub(super) encryption_key: &'a Path,
     /// The folder of certificates, if there are any.
     pub(super) certificates: &'a Path,
 }
@@ -31,6 +33,7 @@ pub(super) fn text(options: &FleetOptions, made: &Made, nats: &str, redis: &str)
     set("server", "drain_delay_ms", DRAIN_DELAY_MS.to_string());
     set("host", "plugin_dir", path(&options.plugins));
     set("tokens", "service_key", path(made.service_key));
+    set("tokens", "key_encryption_key", path(made.encryption_key));
     set("broker", "url", quoted(nats));
     set("state", "kv", quoted(redis));
     set("state", "limiter", quoted(redis));
