@@ -149,8 +149,8 @@ fn lifecycle(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     let (mut current, mut before) = (ids.next(), ids.next());
     group.bench_function("rollback", |bencher| {
         bencher.iter(|| {
-            let request = RollbackRequest { to: before, ..RollbackRequest::default() };
-            let rolled_back = running.roll_back(&request).expect("a generation on record");
+            let back = RollbackRequest { to: before, ..RollbackRequest::default() };
+            let rolled_back = running.roll_back(&back).expect("a generation on record");
             before = current.replace(rolled_back.generation);
             drive(&mut service, request.clone());
         });
