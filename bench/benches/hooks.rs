@@ -150,7 +150,7 @@ fn lifecycle(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     group.bench_function("rollback", |bencher| {
         bencher.iter(|| {
             let back = RollbackRequest { to: before, ..RollbackRequest::default() };
-            let rolled_back = running.roll_back(back).expect("a generation on record");
+            let rolled_back = running.roll_back(&back).expect("a generation on record");
             before = current.replace(rolled_back.generation);
             drive(&mut service, request.clone());
         });

@@ -180,7 +180,7 @@ async fn rollback(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Respon
             .map_err(|error| Problem::invalid("body", None, error.to_string()))?
     };
     not_of_a_fleet(&admin)?;
-    activate(move || admin.host.roll_back(RollbackRequest { to, by })).await
+    activate(move || admin.host.roll_back(&RollbackRequest { to, by })).await
 }
 
 /// A host that follows a document would undo at its next change what was done to it alone.

@@ -160,7 +160,8 @@ async fn swapped(fallback: Fallback, grants: &[&str]) -> Rig {
 }
 
 fn fell_back(rig: &Rig) -> bool {
-    matches!(rig.host.history()[0].cause, Cause::Fallback { to: 1, .. })
+    let newest = rig.host.history().into_iter().next();
+    newest.is_some_and(|newest| matches!(newest.cause, Cause::Fallback { to: 1, .. }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

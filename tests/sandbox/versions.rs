@@ -131,7 +131,7 @@ fn h13_rollbacks_go_further_back() {
     }
     let end = host.rollback();
     assert!(matches!(end, Err(ActivateError::NothingToRollBackTo)), "{end:?}");
-    let to = |to| host.roll_back(RollbackRequest { to: Some(to), by: Some("bob".to_owned()) });
+    let to = |to| host.roll_back(&RollbackRequest { to: Some(to), by: Some("bob".to_owned()) });
     assert_eq!(to(4).expect("the newest version").cause, Cause::Rollback { to: 4 });
     assert!(matches!(to(99), Err(ActivateError::NoSuchGeneration(99))));
     assert_eq!(host.rollback().expect("before that").cause, Cause::Rollback { to: 3 });

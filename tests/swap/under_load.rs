@@ -133,11 +133,11 @@ async fn count(client: Client, token: String, seen: Arc<Seen>) -> u64 {
         let answer = client.get("/2/users/me").bearer(&token).send().await.expect(200);
         let number = |name| answer.header(name).parse::<u64>().expect("a number");
         used += 1;
-        let taken = number("x-rate-limit-limit") - number("x-rate-limit-remaining");
-        if taken == 1 && began.elapsed() > WINDOW {
+        let used_here = number("x-rate-limit-limit") - number("x-rate-limit-remaining");
+        if used_here == 1 && began.elapsed() > WINDOW {
             used = 1;
         }
-        assert_eq!(taken, used, "the window lost its count");
+        assert_eq!(used_here, used, "the window lost its count");
     }
     used
 }

@@ -79,11 +79,11 @@ impl Host {
 
     /// Brings back the set that ran before the running one, as [`RollbackRequest::default`] does.
     pub fn rollback(&self) -> Result<GenerationInfo, ActivateError> {
-        self.roll_back(RollbackRequest::default())
+        self.roll_back(&RollbackRequest::default())
     }
 
     /// Brings back an earlier set. Its instances are still warm when it was the last one to run.
-    pub fn roll_back(&self, request: RollbackRequest) -> Result<GenerationInfo, ActivateError> {
+    pub fn roll_back(&self, request: &RollbackRequest) -> Result<GenerationInfo, ActivateError> {
         let mut activation = self.lock();
         let mut attempt = Attempt::new(request.by.as_deref(), "rollback");
         let rolled_back = self.try_roll_back(&mut activation, request.to, &mut attempt);

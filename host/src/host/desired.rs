@@ -26,7 +26,7 @@ impl Host {
     pub fn activate(
         &self,
         revision: u64,
-        by: Option<String>,
+        by: Option<&str>,
         spec: GenerationSpec,
         mut components: BTreeMap<Digest, Vec<u8>>,
     ) -> Result<GenerationInfo, ActivateError> {
@@ -63,7 +63,7 @@ impl Host {
         let cause = Cause::Fleet { revision };
         let previous = before.as_ref().map(|record| record.id);
         let record = Record { desired, ..self.record(cause, Digest::of(BASE), spec, previous) };
-        let attempt = Attempt::new(by.as_deref(), "fleet");
+        let attempt = Attempt::new(by, "fleet");
         let none = GenerationSpec::default();
         let earlier = before.as_ref().map_or(&none, |before| &before.spec);
         let attempt = Attempt { from: previous, ..attempt.between(earlier, &record.spec) };

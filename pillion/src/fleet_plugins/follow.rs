@@ -302,8 +302,9 @@ impl Follower {
             .map_err(|error| Refusal { reason: format!("{error:#}"), again: FETCH_AGAIN })?;
         let (host, revision, by) = (host.clone(), document.revision, document.by.clone());
         // Compiling takes seconds, and the requests of the generation before end in their time.
-        let activated =
-            tokio::task::spawn_blocking(move || host.activate(revision, by, spec, components));
+        let activated = tokio::task::spawn_blocking(move || {
+            host.activate(revision, by.as_deref(), spec, components)
+        });
         let info = match activated.await {
             Ok(activated) => activated.map_err(|error| load(error.into()))?,
             Err(error) => return Err(load(error.into())),

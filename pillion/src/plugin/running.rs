@@ -20,7 +20,8 @@ pub(super) fn history(process: &Running) -> Result<()> {
     let generations = ask(process, Method::GET, "/admin/v1/generations", None)?;
     let attempts = ask(process, Method::GET, "/admin/v1/generations/attempts", None)?;
     if process.json {
-        let both = json!({ "generations": generations["data"], "attempts": attempts["data"] });
+        let data = |answer: &Value| answer.get("data").cloned().unwrap_or_default();
+        let both = json!({ "generations": data(&generations), "attempts": data(&attempts) });
         return print(&serde_json::to_string_pretty(&both)?);
     }
     show(process, &generations, &GENERATION_COLUMNS, generation_row)?;
@@ -110,11 +111,11 @@ fn attempt_row(attempt: &Value) -> Value {
     let plugins = attempt.get("plugins").and_then(Value::as_object).into_iter().flatten();
     let plugins = plugins.map(|(name, change)| {
         let side = |key: &str| cell(change.get(key));
-        let mut text = format!("{name} {} > {}", side("from"), side("to"));
-        if change.get("config_from") != change.get("config_to") {
-            text += &format!(" (config {} > {})", side("config_from"), side("config_to"));
+        let digests = format!("{name} {} > {}", side("from"), side("to"));
+        if change.get("config_from") == change.get("config_to") {
+            return digests;
         }
-        text
+        format!("{digests} (config {} > {})", side("config_from"), side("config_to"))
     });
     json!({
         "at": at_us.map(|at| Timestamp::from_micros(at).to_string()),
