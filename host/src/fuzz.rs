@@ -19,6 +19,7 @@ fn exchange(method: Method, uri: Uri, headers: HeaderMap) -> Exchange {
         generation: 1,
         route: None,
         address: None,
+        source: 0,
         trace: TraceContext::of(&headers),
         method,
         uri,
@@ -36,6 +37,7 @@ fn exchange(method: Method, uri: Uri, headers: HeaderMap) -> Exchange {
         ended_by: "client",
         decisions: Vec::new(),
         fresh: Vec::new(),
+        probes: Vec::new(),
     }
 }
 
@@ -160,6 +162,7 @@ fn fuzz_edits() {
         let edits = Edits {
             remove_headers: made.iter().map(|header| header.name.clone()).collect(),
             set_headers: made.clone(),
+            append_headers: Vec::new(),
             attributes: attributes.collect(),
             caller: None,
         };
@@ -175,7 +178,7 @@ fn fuzz_edits() {
         }
         let status = u16::try_from(input.len()).unwrap_or(0);
         let response = HttpResponse { status, headers: made, body: input.to_vec() };
-        if let Ok(response) = edits::whole_response(response) {
+        if let Ok((response, _)) = edits::whole_response(response) {
             assert!((200..=599).contains(&response.status().as_u16()));
             assert!(is_harmless(response.headers()));
         }

@@ -36,7 +36,7 @@ fn exchange(chain: &Chain) -> Box<Exchange> {
         route: None,
         address: None,
         source: 0,
-        trace: TraceContext::of(None),
+        trace: TraceContext::of(&request_headers),
         method: Method::GET,
         uri: Uri::from_static("/"),
         version: Version::HTTP_11,

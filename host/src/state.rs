@@ -46,6 +46,7 @@ impl Granted {
             sinks: self.sinks.clone(),
             keyring: self.keyring.clone(),
             keysets: self.keysets.clone(),
+            revocations: self.revocations.clone(),
             outside: Outside::default(),
             identity: self.identity,
             series: Series::default(),

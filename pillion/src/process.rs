@@ -383,8 +383,7 @@ impl TokenChecks {
                 (keys::Source::Peers(peers), revoked)
             }
         };
-        let (key_worker, keysets, keys_known) =
-            keys::follow(loaded, &keyring, service_keys, keys)?;
+        let (key_worker, keysets, keys_known) = keys::follow(loaded, &keyring, service_keys, keys)?;
         let (worker, revocations_known, status) = revocations::follow(&revocations, revoked);
         let workers = [key_worker, worker];
         Ok(Self { keyring, keysets, revocations, status, workers, keys_known, revocations_known })

@@ -111,7 +111,8 @@ pub(crate) fn soak(project: &Project, arguments: &[String]) -> Result<ExitCode> 
 /// Every run with its unit and default length.
 fn list() -> String {
     let line = |soak: &Soak| {
-        let default = if soak.unit.is_empty() { String::new() } else { format!(" [{}]", soak.default) };
+        let default =
+            if soak.unit.is_empty() { String::new() } else { format!(" [{}]", soak.default) };
         format!("  {} {}{default}: {}\n", soak.name, soak.unit, soak.about)
     };
     let others = format!(

@@ -19,9 +19,9 @@ mod fuzz;
 mod tests;
 
 pub use blank::is_blank;
+pub use display::{is_invisible, unsafe_display_char};
 pub use escape::{delivered_entities, escape};
 pub use fold::fold;
-pub use display::{is_invisible, unsafe_display_char};
 pub use weight::{WEIGHTED_LENGTH_MAX, Weighed, weigh};
 
 /// The parts of a text that mean something, in X's shape; a kind that does not occur is left out.
