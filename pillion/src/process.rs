@@ -146,8 +146,8 @@ impl Process {
         let (database_worker, databases_well) = watch_databases(databases.clone());
         let (ready, serving) = watch::channel(false);
         let health = Health { serving, databases: databases_well };
-        let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?;
-        let front = if part.faces_clients() { front } else { front.for_services() };
+        let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?
+            .facing_clients(part.faces_clients());
         let token = Token::new()?;
         let admin_token = token.as_str().to_owned();
         let admin = Admin {
@@ -162,16 +162,17 @@ impl Process {
             fleet_plugins,
         };
         let admin = Arc::new(admin);
-        let probe = probe.map(|listener| {
-            let router = admin::probes(Arc::clone(&admin));
-            let front = Front::new(router, &server, health.clone(), metrics.clone())?;
-            anyhow::Ok((listener, Arc::new(front)))
-        });
-        let probe = probe.transpose()?;
+        let probes = Front::new(
+            admin::probes(Arc::clone(&admin)),
+            &server,
+            health.clone(),
+            metrics.clone(),
+        )?;
+        let probe = probe.map(|listener| (listener, Arc::new(probes)));
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
-        let admission = controller(front.admission(), databases.clone());
-        let own = [key_worker, database_worker, admission].into_iter().chain(health_checks);
+        let own = [key_worker, database_worker, controller(front.admission(), databases.clone())];
+        let own = own.into_iter().chain(health_checks);
         let own = own.chain(certificates.workers()).chain(follower);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);
         let workers = Workers::start(all, &shutdown.1);
