@@ -140,8 +140,8 @@ impl Process {
         let bounds = Bounds::of(&server);
         let metrics = Arc::new(ProcessMetrics::default());
         let streams = Arc::new(Streams::new(&server, metrics.clone()));
-        let protected =
-            compose::protect_all(services, &host, bounds, in_process.as_deref(), &streams)?;
+        let near = in_process.as_deref();
+        let protected = compose::protect_all(services, &host, bounds, near, &streams)?;
         let events = Events::new(protected.journals, loaded, &data, part.one()).await?;
         let (database_worker, databases_well) = watch_databases(databases.clone());
         let (ready, serving) = watch::channel(false);
@@ -162,12 +162,8 @@ impl Process {
             fleet_plugins,
         };
         let admin = Arc::new(admin);
-        let probes = Front::new(
-            admin::probes(Arc::clone(&admin)),
-            &server,
-            health.clone(),
-            metrics.clone(),
-        )?;
+        let probes = admin::probes(Arc::clone(&admin));
+        let probes = Front::new(probes, &server, health.clone(), metrics.clone())?;
         let probe = probe.map(|listener| (listener, Arc::new(probes)));
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
