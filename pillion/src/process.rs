@@ -159,8 +159,8 @@ impl Process {
         let bounds = Bounds::of(&server);
         let metrics = Arc::new(ProcessMetrics::default());
         let streams = Arc::new(Streams::new(&server, metrics.clone()));
-        let protected =
-            compose::protect_all(services, &host, bounds, in_process.as_deref(), &streams)?;
+        let near = in_process.as_deref();
+        let protected = compose::protect_all(services, &host, bounds, near, &streams)?;
         let events = Events::new(protected.journals, loaded, &data, part.one()).await?;
         let (database_worker, databases_well) = watch_databases(databases.clone());
         let (ready, serving) = watch::channel(false);
@@ -170,8 +170,8 @@ impl Process {
             None => protected.front.clone(),
             Some(guard) => protected.front.clone().layer(from_fn_with_state(guard, only_services)),
         };
-        let front = Front::new(router, &server, health.clone(), metrics.clone())?;
-        let front = if part.faces_clients() { front } else { front.for_services() };
+        let front = Front::new(router, &server, health.clone(), metrics.clone())?
+            .facing_clients(part.faces_clients());
 
         let follows_fleet = fleet_plugins.is_some();
         let (services, outputs) = (part.services().to_vec(), data.path().to_owned());

@@ -242,9 +242,9 @@ impl Front {
         })
     }
 
-    /// Without limits for addresses: other services connect, each for many clients.
-    pub(crate) fn for_services(self) -> Self {
-        Self { addresses: None, ..self }
+    /// Removes the limits of addresses where other services connect, each for many clients.
+    pub(crate) fn facing_clients(self, faces_clients: bool) -> Self {
+        Self { addresses: self.addresses.filter(|_| faces_clients), ..self }
     }
 
     /// What limits its requests.
