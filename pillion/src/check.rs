@@ -42,9 +42,9 @@ fn shared_address(loaded: &Loaded, report: &PluginReport) -> Option<String> {
     let is_chosen = !is_optional || plugin.config.contains_key(ADDRESS);
     let clients = loaded.config.services.get(SERVICES[0])?;
     let faces_clients = clients.plugins.contains(&report.name);
-    if !(reads_address && is_chosen && plugin.grants.limiter && faces_clients)
-        || !server.trusted_proxies.is_empty()
-    {
+    let is_limiter = reads_address && is_chosen && plugin.grants.limiter;
+    let proxies_are_known = !server.trusted_proxies.is_empty();
+    if !is_limiter || !faces_clients || proxies_are_known {
         return None;
     }
     let listen = clients.listen.unwrap_or(server.listen);

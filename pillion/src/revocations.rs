@@ -295,6 +295,8 @@ mod tests {
             source: Source::Peers(identity.clone(), Arc::new(tokens)),
             counts: Arc::default(),
             since: 0,
+            known: watch::Sender::new(false),
+            is_silence_logged: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Loaded, reading};
+use super::{Loaded, Overrides, reading};
 
 #[test]
 fn fuzz_configuration() {
@@ -16,7 +16,14 @@ fn fuzz_configuration() {
             }
             Ok(config) => {
                 let name = "fuzz.toml".to_owned();
-                let loaded = Loaded { config, name, base: PathBuf::new(), text };
+                let loaded = Loaded {
+                    config,
+                    name,
+                    base: PathBuf::new(),
+                    text,
+                    file: None,
+                    overrides: Overrides::default(),
+                };
                 // It says at least that services are missing, and where.
                 for problem in loaded.check() {
                     assert!(!problem.key.is_empty() && !problem.message.is_empty());

@@ -97,11 +97,11 @@ impl Checks {
 
     /// The location.
     pub(crate) fn location(&mut self, sent: String) -> Option<String> {
-        if !is_line(&sent, LOCATION_CHARS_MAX) {
+        if is_line(&sent, LOCATION_CHARS_MAX) {
+            self.readable("location", &sent);
+        } else {
             let rule = format!("a location is one line of at most {LOCATION_CHARS_MAX} characters");
             self.refuse("location", &sent, &rule);
-        } else {
-            self.readable("location", &sent);
         }
         Some(sent).filter(|text| !text.is_empty())
     }
