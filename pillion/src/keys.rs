@@ -61,13 +61,10 @@ pub(crate) fn encryption_key(loaded: &Loaded, data: &DataDir) -> Result<KeyEncry
     if let Ok(text) = std::env::var(KEY_ENCRYPTION_KEY) {
         return Ok(KeyEncryptionKey::parse(&text, KEY_ENCRYPTION_KEY)?);
     }
-    match loaded.key_encryption_key() {
-        Some(path) => KeyEncryptionKey::open(&path)
-            .with_context(|| format!("{}: tokens.key_encryption_key", loaded.name)),
-        None => {
-            let path = data.join("key-encryption.key");
-            Ok(KeyEncryptionKey::open_or_make(&path, &SystemRandom, create_secret)?)
-        }
+    if let Some(path) = loaded.key_encryption_key() { KeyEncryptionKey::open(&path)
+    .with_context(|| format!("{}: tokens.key_encryption_key", loaded.name)) } else {
+        let path = data.join("key-encryption.key");
+        Ok(KeyEncryptionKey::open_or_make(&path, &SystemRandom, create_secret)?)
     }
 }
 

@@ -373,15 +373,12 @@ impl TokenChecks {
     fn follow(loaded: &Loaded, service_keys: ServiceKeys, identity: Identity<'_>) -> Result<Self> {
         let (keyring, revocations) = (Keyring::default(), Revocations::default());
         let Identity { handle, peers, tokens } = identity;
-        let (keys, revoked) = match handle {
-            Some(handle) => {
-                let revoked = revocations::Source::Handle(handle.clone());
-                (keys::Source::Handle(handle.clone()), revoked)
-            }
-            None => {
-                let revoked = revocations::Source::Peers(peers.clone(), tokens);
-                (keys::Source::Peers(peers), revoked)
-            }
+        let (keys, revoked) = if let Some(handle) = handle {
+            let revoked = revocations::Source::Handle(handle.clone());
+            (keys::Source::Handle(handle.clone()), revoked)
+        } else {
+            let revoked = revocations::Source::Peers(peers.clone(), tokens);
+            (keys::Source::Peers(peers), revoked)
         };
         let (key_worker, keysets, keys_known) = keys::follow(loaded, &keyring, service_keys, keys)?;
         let (worker, revocations_known, status) = revocations::follow(&revocations, revoked);

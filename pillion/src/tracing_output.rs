@@ -113,7 +113,7 @@ fn escape(line: &[u8]) -> Cow<'_, [u8]> {
                 if is_plain(c) {
                     text.push(c);
                 } else {
-                    let units = c.encode_utf16(&mut [0; 2]).iter().copied().collect::<Vec<_>>();
+                    let units = c.encode_utf16(&mut [0; 2]).to_vec();
                     text.extend(units.into_iter().map(|unit| format!("\\u{unit:04x}")));
                 }
             }

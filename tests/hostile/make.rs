@@ -136,7 +136,7 @@ pub(crate) fn from_parts(name: &str, core: &Core) -> Vec<u8> {
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|encoder| encoder.encode())
+        .and_then(wit_component::ComponentEncoder::encode)
         .unwrap_or_else(|error| panic!("{name}: {error:?}"));
     match &core.helper {
         None => component,

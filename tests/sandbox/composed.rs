@@ -1,4 +1,4 @@
-//! Components that are composed of others, as `jco` with QuickJS, `wac` and `wasi-virt` make them:
+//! Components that are composed of others, as `jco` with `QuickJS`, `wac` and `wasi-virt` make them:
 //! each part has a memory of its own, and what crosses between them is copied by adapters.
 
 use pillion_host::{Host, PluginSpec};

@@ -78,22 +78,19 @@ struct HostPort<'a> {
 
 impl<'a> HostPort<'a> {
     fn parse(text: &'a [u8]) -> Option<Self> {
-        let (host, port) = match text.strip_prefix(b"[") {
-            Some(rest) => {
-                let end = rest.iter().position(|byte| *byte == b']')?;
-                let address = std::str::from_utf8(rest.get(..end)?).ok()?;
-                address.parse::<std::net::Ipv6Addr>().ok()?;
-                text.split_at_checked(end + 2)?
+        let (host, port) = if let Some(rest) = text.strip_prefix(b"[") {
+            let end = rest.iter().position(|byte| *byte == b']')?;
+            let address = std::str::from_utf8(rest.get(..end)?).ok()?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            text.split_at_checked(end + 2)?
+        } else {
+            let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+            let (host, port) = text.split_at_checked(end)?;
+            let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+            if host.is_empty() || host.len() > HOST_BYTES_MAX || !host.iter().all(fits) {
+                return None;
             }
-            None => {
-                let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
-                let (host, port) = text.split_at_checked(end)?;
-                let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
-                if host.is_empty() || host.len() > HOST_BYTES_MAX || !host.iter().all(fits) {
-                    return None;
-                }
-                (host, port)
-            }
+            (host, port)
         };
         let port = match port.strip_prefix(b":") {
             // A port may be empty (RFC 3986, 3.2.3).

@@ -41,7 +41,7 @@ pub(crate) async fn manage(
         Ok(request) => identity.manage(client, &request).await,
         Err(error) => return error_page(StatusCode::BAD_REQUEST, TITLE, &error.into_text()),
     };
-    answer.unwrap_or_else(|problem| problem_page(problem))
+    answer.unwrap_or_else(problem_page)
 }
 
 impl Identity {

@@ -68,14 +68,11 @@ impl Store {
         let mut all: Vec<Authorization> = Vec::new();
         for (client_id, name, owner, scope, created_at) in rows.into_iter().rev() {
             let since = Timestamp::from_micros(created_at);
-            match all.iter_mut().find(|known| known.client_id == client_id) {
-                Some(known) => {
-                    known.scopes = Scopes::parse(&format!("{} {scope}", known.scopes));
-                }
-                None => {
-                    let scopes = Scopes::parse(&scope);
-                    all.push(Authorization { client_id, name, owner, scopes, since });
-                }
+            if let Some(known) = all.iter_mut().find(|known| known.client_id == client_id) {
+                known.scopes = Scopes::parse(&format!("{} {scope}", known.scopes));
+            } else {
+                let scopes = Scopes::parse(&scope);
+                all.push(Authorization { client_id, name, owner, scopes, since });
             }
         }
         Ok(all)
