@@ -25,7 +25,7 @@ use crate::config::{Loaded, SERVICES, Server};
 use crate::data::{DataDir, write_secret};
 use crate::events::Events;
 use crate::fleet_plugins::Follower;
-use crate::keys;
+use crate::keys::{self, KeySets};
 use crate::reload::{Parts, Reloader};
 use crate::saga::AllSagas;
 use crate::seed;
@@ -153,15 +153,12 @@ impl Process {
         let front = Front::new(protected.front.clone(), &server, health.clone(), metrics.clone())?;
 
         let follows_fleet = fleet_plugins.is_some();
-        let (services, outputs) = (part.services().to_vec(), data.path().to_owned());
-        let (to, shown) = (host.clone(), certificates.clone());
-        let parts =
-            Parts { services, host: to, outputs, keysets, certificates: shown, follows_fleet };
+        let parts = parts(part, &host, &data, keysets, &certificates, follows_fleet);
         let reloader = Reloader::new(loaded, parts);
 
         let token = Token::new()?;
         let admin_token = token.as_str().to_owned();
-        let admin = Admin {
+        let admin = Arc::new(Admin {
             host: host.clone(),
             token,
             vitals: Vitals::new(health.clone(), front.in_flight(), data.path().to_owned()),
@@ -173,16 +170,15 @@ impl Process {
             fleet_plugins,
             workers: board.clone(),
             reloader: reloader.clone(),
-        };
-        let admin = Arc::new(admin);
+        });
         let probes = admin::probes(Arc::clone(&admin));
         let probes = Arc::new(Front::new(probes, &server, health.clone(), metrics.clone())?);
         let probe = probe.map(|listener| (listener, probes));
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
-        let own = [key_worker, database_worker].into_iter().chain(health_checks);
+        let own = [key_worker, database_worker, reloader.worker(hangups)];
+        let own = own.into_iter().chain(health_checks);
         let own = own.chain(certificates.workers()).chain(follower);
-        let own = own.chain([reloader.worker(hangups)]);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);
         let workers = Workers::start(all, &board, &shutdown.1);
         let admin_url = format!("http://{}", operator.local_addr()?);
@@ -317,6 +313,25 @@ impl Process {
 fn plan_seed(loaded: &Loaded, part: Part, data: &DataDir) -> Result<()> {
     let embedded = part.services().iter().all(|name| loaded.database_url(name).is_none());
     if embedded { seed::plan(data) } else { Ok(()) }
+}
+
+/// What a reload works with.
+fn parts(
+    part: Part,
+    host: &Host,
+    data: &DataDir,
+    keysets: KeySets,
+    certificates: &Certificates,
+    follows_fleet: bool,
+) -> Parts {
+    Parts {
+        services: part.services().to_vec(),
+        host: host.clone(),
+        outputs: data.path().to_owned(),
+        keysets,
+        certificates: certificates.clone(),
+        follows_fleet,
+    }
 }
 
 /// What the process listens at.
