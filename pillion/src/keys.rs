@@ -61,8 +61,10 @@ pub(crate) fn encryption_key(loaded: &Loaded, data: &DataDir) -> Result<KeyEncry
     if let Ok(text) = std::env::var(KEY_ENCRYPTION_KEY) {
         return Ok(KeyEncryptionKey::parse(&text, KEY_ENCRYPTION_KEY)?);
     }
-    if let Some(path) = loaded.key_encryption_key() { KeyEncryptionKey::open(&path)
-    .with_context(|| format!("{}: tokens.key_encryption_key", loaded.name)) } else {
+    if let Some(path) = loaded.key_encryption_key() {
+        KeyEncryptionKey::open(&path)
+            .with_context(|| format!("{}: tokens.key_encryption_key", loaded.name))
+    } else {
         let path = data.join("key-encryption.key");
         Ok(KeyEncryptionKey::open_or_make(&path, &SystemRandom, create_secret)?)
     }

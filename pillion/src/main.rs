@@ -24,6 +24,7 @@ mod seed;
 mod serve;
 mod status;
 mod storage;
+mod token_checks;
 mod tracing_output;
 mod up;
 mod vitals;

@@ -8,14 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::from_fn_with_state;
 use pillion_chassis::service::ShutdownTrigger;
-use pillion_chassis::service_token::ServiceVerifier;
 use pillion_chassis::{
-    Database, InProcessPeers, Peers, Problem, ServerTls, ServiceKeys, ServiceTokens, Shutdown,
-    SystemClock, Tls, TlsFiles, Worker,
+    Database, InProcessPeers, Peers, ServerTls, ServiceTokens, Shutdown, Tls, TlsFiles, Worker,
 };
 use pillion_host::{Compiler, Host, HostOptions, Keyring, RedisTls, Revocations, StateBackend};
 use tokio::net::TcpListener;
@@ -33,13 +29,13 @@ use crate::events::Events;
 use crate::fleet_plugins::Follower;
 use crate::keys::{self, KeySets};
 use crate::reload::{Parts, Reloader};
-use crate::revocations::{self, RevocationStatus};
 use crate::saga::AllSagas;
 use crate::seed;
 use crate::serve::{
     Bounds, Front, Health, Listening, ProcessMetrics, Proxies, Streams, controller, serve,
 };
 use crate::storage::Schema;
+use crate::token_checks::{Identity, TokenChecks, only_services, verifier};
 use crate::vitals::Vitals;
 use crate::workers::{WorkerBoard, Workers, watch_databases};
 
@@ -120,6 +116,10 @@ impl Process {
     /// first, and nothing is answered before everything stands.
     /// With `seed`, data that is new is marked as to be seeded.
     /// Each of `hangups` has the configuration read again.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "what a process consists of, in the order of its start"
+    )]
     pub(crate) async fn start(
         loaded: &Loaded,
         part: Part,
@@ -174,15 +174,12 @@ impl Process {
             .facing_clients(part.faces_clients());
 
         let follows_fleet = fleet_plugins.is_some();
-        let (services, outputs) = (part.services().to_vec(), data.path().to_owned());
-        let (to, shown) = (host.clone(), certificates.clone());
-        let parts =
-            Parts { services, host: to, outputs, keysets, certificates: shown, follows_fleet };
+        let parts = parts(part, &host, &data, keysets, &certificates, follows_fleet);
         let reloader = Reloader::new(loaded, parts);
 
         let token = Token::new()?;
         let admin_token = token.as_str().to_owned();
-        let admin = Admin {
+        let admin = Arc::new(Admin {
             host: host.clone(),
             token,
             vitals: Vitals::new(health.clone(), front.admission(), data.path().to_owned()),
@@ -196,18 +193,16 @@ impl Process {
             reloader: reloader.clone(),
             identity: identity.clone(),
             revocations: revocation_status,
-        };
-        let admin = Arc::new(admin);
+        });
         let probes = admin::probes(Arc::clone(&admin));
         let probes = Arc::new(Front::new(probes, &server, health.clone(), metrics.clone())?);
         let probe = probe.map(|listener| (listener, probes));
         let admin_front = Front::new(admin::router(admin), &server, health, metrics)?;
 
         let admission = controller(front.admission(), databases.clone());
-        let own = checks.workers.into_iter().chain([database_worker, admission]);
-        let own = own.chain(health_checks);
+        let own = [database_worker, admission, reloader.worker(hangups)];
+        let own = checks.workers.into_iter().chain(own).chain(health_checks);
         let own = own.chain(certificates.workers()).chain(follower);
-        let own = own.chain([reloader.worker(hangups)]);
         let all = protected.workers.into_iter().chain(events.workers()).chain(own);
         let workers = Workers::start(all, &board, &shutdown.1);
         let admin_url = format!("http://{}", operator.local_addr()?);
@@ -351,64 +346,23 @@ fn plan_seed(loaded: &Loaded, part: Part, data: &DataDir) -> Result<()> {
     if embedded { seed::plan(data) } else { Ok(()) }
 }
 
-/// What tokens are checked with, which follows identity.
-struct TokenChecks {
-    keyring: Keyring,
+/// What a reload works with.
+fn parts(
+    part: Part,
+    host: &Host,
+    data: &DataDir,
     keysets: KeySets,
-    revocations: Revocations,
-    status: RevocationStatus,
-    workers: [Worker; 2],
-    keys_known: watch::Receiver<bool>,
-    revocations_known: watch::Receiver<bool>,
-}
-
-/// Where identity is: in this process, or among the peers.
-struct Identity<'a> {
-    handle: Option<&'a pillion_identity::Handle>,
-    peers: Arc<dyn Peers>,
-    tokens: Arc<ServiceTokens>,
-}
-
-impl TokenChecks {
-    fn follow(loaded: &Loaded, service_keys: ServiceKeys, identity: Identity<'_>) -> Result<Self> {
-        let (keyring, revocations) = (Keyring::default(), Revocations::default());
-        let Identity { handle, peers, tokens } = identity;
-        let (keys, revoked) = if let Some(handle) = handle {
-            let revoked = revocations::Source::Handle(handle.clone());
-            (keys::Source::Handle(handle.clone()), revoked)
-        } else {
-            let revoked = revocations::Source::Peers(peers.clone(), tokens);
-            (keys::Source::Peers(peers), revoked)
-        };
-        let (key_worker, keysets, keys_known) = keys::follow(loaded, &keyring, service_keys, keys)?;
-        let (worker, revocations_known, status) = revocations::follow(&revocations, revoked);
-        let workers = [key_worker, worker];
-        Ok(Self { keyring, keysets, revocations, status, workers, keys_known, revocations_known })
+    certificates: &Certificates,
+    follows_fleet: bool,
+) -> Parts {
+    Parts {
+        services: part.services().to_vec(),
+        host: host.clone(),
+        outputs: data.path().to_owned(),
+        keysets,
+        certificates: certificates.clone(),
+        follows_fleet,
     }
-}
-
-/// Checks that callers are services.
-fn verifier(loaded: &Loaded, keys: &ServiceKeys) -> Arc<ServiceVerifier> {
-    let (tokens, clock) = (&loaded.config.tokens, Arc::new(SystemClock));
-    Arc::new(ServiceVerifier::new(keys.clone(), &tokens.issuer, &tokens.audience, clock))
-}
-
-/// Refuses callers that do not show that they are a service. What services answer each other is not
-/// what a user may see: lists of ids, tweets of protected accounts, before the gateway has put the
-/// page together.
-async fn only_services(
-    State(verifier): State<Arc<ServiceVerifier>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if verifier.is_service(request.headers()) {
-        return next.run(request).await;
-    }
-    Problem::unauthorized(
-        "Only services call this address: it needs a service's token, or certificates ([tls]). \
-         Clients call the gateway.",
-    )
-    .into_response()
 }
 
 /// What the process listens at.

@@ -3,6 +3,8 @@
 //! The tests themselves are in `python/` and `node/`, written against each library as its users
 //! write; here each gets a system of its own. `cargo xtask test` installs the libraries.
 
+#![expect(clippy::print_stdout, reason = "who runs it by hand reads how much was tried")]
+
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};

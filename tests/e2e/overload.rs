@@ -60,7 +60,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn add(&mut self, answer: Answer) {
+    fn add(&mut self, answer: &Answer) {
         match answer.status {
             200 | 201 => self.accepted.push(answer.took),
             503 => {
@@ -149,7 +149,7 @@ impl Load {
         drop(sender);
         let mut outcome = Outcome::default();
         while let Some(answer) = receiver.recv().await {
-            outcome.add(answer);
+            outcome.add(&answer);
         }
         outcome.took = begun.elapsed();
         outcome
@@ -180,7 +180,7 @@ impl Load {
         }
         drop(sender);
         while let Some(answer) = receiver.recv().await {
-            outcome.add(answer);
+            outcome.add(&answer);
         }
         outcome.took = begun.elapsed();
         outcome

@@ -140,11 +140,11 @@ pub(crate) fn from_parts(name: &str, core: &Core) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{name}: {error:?}"));
     match &core.helper {
         None => component,
-        Some(helper) => {
+        Some(inner) => {
             let outer = COMPOSED
                 .replace("{types}", &types::import(&contract().0))
-                .replace("{memory}", or(&helper.memory, "2"))
-                .replace("{help}", &helper.help);
+                .replace("{memory}", or(&inner.memory, "2"))
+                .replace("{help}", &inner.help);
             wrapped(&parse(name, &outer), &component)
         }
     }
@@ -279,6 +279,7 @@ fn leb128(bytes: &[u8]) -> (usize, &[u8]) {
     (value, rest)
 }
 
+#[expect(clippy::too_many_lines, reason = "a short arm for each generator")]
 fn generated(generate: &Generate) -> Made {
     let plain = |bytes| Made { bytes, pinned: None };
     match generate {

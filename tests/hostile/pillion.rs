@@ -203,12 +203,12 @@ impl Pillion {
         });
         let client = Client::new(base.clone());
         let started = Self { host, base, folder, client, server, plugin: String::new() };
-        let only = started.generation(None);
+        let only = Self::generation(None);
         started.activate(only).await.expect("the neighbor starts");
         started
     }
 
-    fn generation(&self, hostile: Option<(&str, PluginSpec)>) -> GenerationSpec {
+    fn generation(hostile: Option<(&str, PluginSpec)>) -> GenerationSpec {
         let mut spec = GenerationSpec::default();
         spec.plugins.insert(NEIGHBOR.to_owned(), neighbor());
         spec.chains.insert(NEIGHBOR.to_owned(), vec![NEIGHBOR.to_owned()]);
@@ -226,7 +226,7 @@ impl Pillion {
         plugin: PluginSpec,
     ) -> Result<(), ActivateError> {
         name.clone_into(&mut self.plugin);
-        self.activate(self.generation(Some((name, plugin)))).await
+        self.activate(Self::generation(Some((name, plugin)))).await
     }
 
     /// A request that stays in the handler until it is aborted.

@@ -108,20 +108,20 @@ fn fails_after_its_trial(phase: &'static str, step: Step) -> PluginSpec {
     let mut core = Core::default();
     match step {
         Step::Start => {
-            core.imports = CLOCK.to_owned();
+            CLOCK.clone_into(&mut core.imports);
             core.items = format!(
                 "(start $s) (func $s (if (i64.gt_u (call $now) (i64.const {end})) (then unreachable)))"
             );
         }
         Step::Configure => {
-            core.imports = KV.to_owned();
-            core.configure = CONFIGURED_ONCE.to_owned();
+            KV.clone_into(&mut core.imports);
+            CONFIGURED_ONCE.clone_into(&mut core.configure);
         }
     }
     match phase {
-        "request" => core.request = "(call $continue)".to_owned(),
-        "response" => core.response = "(call $continue)".to_owned(),
-        _ => core.completion = "nop".to_owned(),
+        "request" => "(call $continue)".clone_into(&mut core.request),
+        "response" => "(call $continue)".clone_into(&mut core.response),
+        _ => "nop".clone_into(&mut core.completion),
     }
     let folder = build::folder("hostile");
     std::fs::create_dir_all(&folder).expect("a folder");

@@ -62,19 +62,18 @@ fn decode_v1(bytes: &[u8]) -> Decoded {
         return Decoded::Invalid("the line of version 1 is too short");
     }
     let line = bytes.get(..end).and_then(|line| std::str::from_utf8(line).ok());
-    match line.and_then(v1_source) {
-        Some(source) => Decoded::Header(source),
-        None => Decoded::Invalid("the line of version 1 is malformed"),
+    match line.and_then(|line| line.strip_prefix("PROXY ")) {
+        // Whatever follows is to be ignored.
+        Some(rest) if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") => Decoded::Header(None),
+        Some(rest) if let Some(source) = v1_source(rest) => Decoded::Header(Some(source)),
+        _ => Decoded::Invalid("the line of version 1 is malformed"),
     }
 }
 
-/// The source in a line without its end; the inner `None` for `UNKNOWN`.
-fn v1_source(line: &str) -> Option<Option<IpAddr>> {
-    let mut words = line.strip_prefix("PROXY ")?.split(' ');
+/// The source in what follows `PROXY ` in a line without its end, where it is known.
+fn v1_source(words: &str) -> Option<IpAddr> {
+    let mut words = words.split(' ');
     let family = words.next()?;
-    if family == "UNKNOWN" {
-        return Some(None);
-    }
     let (source, destination) = (words.next()?, words.next()?);
     let ports = [words.next()?, words.next()?];
     let is_port = |text: &str| {
@@ -92,7 +91,7 @@ fn v1_source(line: &str) -> Option<Option<IpAddr>> {
         }
     };
     address(destination)?;
-    Some(Some(address(source)?.to_canonical()))
+    Some(address(source)?.to_canonical())
 }
 
 fn decode_v2(bytes: &[u8]) -> Decoded {

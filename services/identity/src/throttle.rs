@@ -234,7 +234,7 @@ fn make_room<V>(table: &mut HashMap<u64, V>, key: u64, used: impl Fn(&V) -> Time
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

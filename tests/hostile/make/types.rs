@@ -24,25 +24,25 @@ fn definition(resolve: &Resolve, kind: &TypeDefKind) -> String {
     match kind {
         TypeDefKind::Record(record) => {
             let fields = record.fields.iter();
-            let fields: String = fields
+            let fields: Vec<String> = fields
                 .map(|field| format!("(field \"{}\" {})", field.name, one(&field.ty)))
                 .collect();
-            format!("(record {fields})")
+            format!("(record {})", fields.join(" "))
         }
         TypeDefKind::Variant(variant) => {
             let cases = variant.cases.iter();
-            let cases: String = cases
+            let cases: Vec<String> = cases
                 .map(|case| {
                     let payload = case.ty.as_ref().map(one).unwrap_or_default();
                     format!("(case \"{}\" {payload})", case.name)
                 })
                 .collect();
-            format!("(variant {cases})")
+            format!("(variant {})", cases.join(" "))
         }
         TypeDefKind::Enum(kinds) => {
-            let cases: String =
-                kinds.cases.iter().map(|case| format!("\"{}\" ", case.name)).collect();
-            format!("(enum {cases})")
+            let cases: Vec<String> =
+                kinds.cases.iter().map(|case| format!("\"{}\"", case.name)).collect();
+            format!("(enum {})", cases.join(" "))
         }
         TypeDefKind::List(item) => format!("(list {})", one(item)),
         TypeDefKind::Option(item) => format!("(option {})", one(item)),
@@ -78,7 +78,9 @@ fn reference(resolve: &Resolve, type_: &Type) -> String {
                 None => definition(resolve, &found.kind),
             };
         }
-        other => panic!("the contract has a type that the corpus cannot write: {other:?}"),
+        other @ Type::ErrorContext => {
+            panic!("the contract has a type that the corpus cannot write: {other:?}")
+        }
     };
     word.to_owned()
 }

@@ -191,15 +191,8 @@ impl Fleet {
             folder: folder.clone(),
             _watch: watch,
         };
-        // One of an earlier run in this folder is as good.
-        if !key.exists() {
-            let key = key.display().to_string();
-            succeeds(Command::new(program).args(["certs", "service-key", &key]));
-        }
-        if !encryption_key.exists() {
-            let key = encryption_key.display().to_string();
-            succeeds(Command::new(program).args(["keys", "encryption-key", &key]));
-        }
+        make_key(program, ["certs", "service-key"], &key);
+        make_key(program, ["keys", "encryption-key"], &encryption_key);
         succeeds(&mut fleet.pillion(&["migrate"]));
         fleet
     }
@@ -376,4 +369,11 @@ fn ports(place: &Place, usual: Option<u16>) -> (SocketAddr, SocketAddr) {
         usual.filter(free).unwrap_or_else(port::free)
     };
     (at(near(usual)), at(near(usual.map(|port| port + OPERATORS))))
+}
+
+/// Has the program make a file with a key; one of an earlier run in this folder is as good.
+fn make_key(program: &Path, command: [&str; 2], file: &Path) {
+    if !file.exists() {
+        succeeds(Command::new(program).args(command).arg(file));
+    }
 }

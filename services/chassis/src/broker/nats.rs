@@ -183,11 +183,17 @@ impl NatsBroker {
     ) -> Result<(), PublishFailure> {
         let subject = stream::subject(source);
         let mut acknowledgements = Vec::with_capacity(events.len());
-        for (event, before) in events.iter().zip(last_sequence..) {
-            let message = PublishMessage::build()
+        let id = |position: i64| format!("{source}/{position}");
+        for (number, (event, before)) in events.iter().zip(last_sequence..).enumerate() {
+            let mut message = PublishMessage::build()
                 .payload(encode(event)?.into())
-                .message_id(format!("{source}/{}", event.position))
+                .message_id(id(event.position))
                 .expected_last_sequence(before);
+            if number > 0 {
+                // The sequence alone would let an event in behind a foreign message that took the
+                // place of the event before it.
+                message = message.expected_last_message_id(id(event.position - 1));
+            }
             acknowledgements.push(self.context.send_publish(subject.clone(), message).await?);
         }
         // All answers are waited for: only then it is settled what the last position is.
@@ -241,7 +247,9 @@ impl From<BrokerError> for PublishFailure {
 impl From<PublishError> for PublishFailure {
     fn from(error: PublishError) -> Self {
         match error.kind() {
-            PublishErrorKind::WrongLastSequence => Self::Refused,
+            PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId => {
+                Self::Refused
+            }
             PublishErrorKind::StreamNotFound => Self::NoStream,
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
                 Self::Other(BrokerError::Unavailable(error.into()))

@@ -266,7 +266,7 @@ fn spellings(id: &str) -> Vec<String> {
         });
         digits.collect::<String>()
     };
-    let all: String = id.bytes().map(|digit| format!("%{digit:02X}")).collect();
+    let all = id.bytes().fold(String::new(), |all, digit| format!("{all}%{digit:02X}"));
     let mut spellings: Vec<String> = (0..id.len()).map(encoded).collect();
     spellings.extend([all, format!("0{id}"), format!("%30{id}"), format!("000{}", encoded(1))]);
     spellings
