@@ -202,8 +202,8 @@ impl Host {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let failed = |reason| LoadError { plugin: name.clone(), reason };
         let mut spec = PluginSpec::everything_granted(path);
+        limits.check().map_err(LoadErrorReason::Settings).map_err(failed)?;
         spec.limits = Limits { component_bytes: usize::MAX, ..limits.clone() };
-        spec.limits.check().map_err(LoadErrorReason::Settings).map_err(failed)?;
         let (digest, bytes) = read_component(&name, &spec)?;
         let component = self.0.artifacts.load(&digest, &bytes).map_err(failed)?;
         let kind = component.component_type();

@@ -5,13 +5,14 @@ use super::*;
 /// A section's header, its key, and the least and the most that it may be.
 type Range = (&'static str, &'static str, i128, i128);
 
-const RANGES: [Range; 19] = [
+const RANGES: &[Range] = &[
     ("[server]", "drain_delay_ms", 0, 600_000),
     ("[server]", "drain_deadline_ms", 0, 600_000),
     ("[server]", "header_timeout_ms", 100, 600_000),
     ("[server]", "body_timeout_ms", 100, 600_000),
     ("[server]", "request_timeout_ms", 100, 600_000),
     ("[server]", "response_timeout_ms", 100, 600_000),
+    ("[server]", "write_timeout_ms", 100, 600_000),
     ("[server]", "idle_timeout_ms", 1_000, 3_600_000),
     ("[server]", "headers", 8, 256),
     ("[server]", "header_bytes", 8_192, 65_536),
@@ -20,8 +21,19 @@ const RANGES: [Range; 19] = [
     ("[server]", "connections_per_address", 1, 65_536),
     ("[server]", "streams", 1, 1_000),
     ("[server]", "requests", 1, 65_536),
+    ("[server]", "requests_per_address", 1, 65_536),
+    ("[server]", "unread_bytes_per_address", 65_536, 4_294_967_296),
+    ("[server]", "live_streams", 1, 65_536),
+    ("[server]", "live_streams_per_address", 1, 65_536),
+    ("[server]", "live_streams_per_account", 1, 65_536),
+    ("[server]", "ipv6_prefix", 16, 128),
     ("[host]", "workers", 0, 256),
     ("[broker]", "replicas", 1, 3),
+    ("[tokens]", "user_token_s", 60, 86_400),
+    ("[tokens]", "app_token_days", 1, 1_095),
+    ("[tokens]", "refresh_token_days", 1, 365),
+    ("[tokens]", "refresh_grace_s", 0, 300),
+    ("[tokens]", "key_rotation_days", 1, 365),
     ("[accounts]", "deactivation_grace_s", 0, 31_536_000),
     ("[accounts]", "follow_request_days", 1, 365),
     ("[sinks.access]\npath = \"a.log\"", "flush_ms", 1, 60_000),
@@ -43,12 +55,22 @@ const LIMITS: [(&str, i128, i128); 13] = [
     ("component_bytes", 1_024, 67_108_864),
 ];
 
+const BREAKER: [(&str, i128, i128); 7] = [
+    ("failure_rate_threshold", 1, 100),
+    ("minimum_requests", 1, 1_000_000),
+    ("minimum_clients", 1, 1_000),
+    ("window_ms", 1_000, 600_000),
+    ("open_ms", 100, 600_000),
+    ("open_max_ms", 100, 3_600_000),
+    ("client_failure_budget_ms", 1, 600_000),
+];
+
 /// Numbers that no key takes, whatever its type: some are larger than it, some less than nothing.
 const NEVER: [i128; 5] = [-1, 4_000_000_001, 1 << 62, i64::MAX as i128, i64::MIN as i128];
 
 #[test]
 fn s17_every_number_of_a_section_says_what_it_may_be() {
-    for (section, key, least, most) in RANGES {
+    for &(section, key, least, most) in RANGES {
         let read = |value: i128| reading::parse(&format!("{section}\n{key} = {value}\n"));
         for value in [least, most] {
             read(value).unwrap_or_else(|problem| panic!("{key} = {value}: {problem:?}"));
@@ -91,6 +113,23 @@ fn s17_every_limit_of_a_plugin_says_what_it_may_be() {
     }
 }
 
+#[test]
+fn s17_every_number_of_a_breaker_says_what_it_may_be() {
+    for (key, least, most) in BREAKER {
+        for value in [least - 1, most + 1] {
+            let text = BUILT_IN.lines().map(|line| match line.strip_prefix(key) {
+                Some(rest) if rest.starts_with(" = ") => format!("{key} = {value}"),
+                _ => line.to_owned(),
+            });
+            let text = text.collect::<Vec<_>>().join("\n");
+            let error = tests::load(&text).expect_err(key);
+            let [problem] = error.problems.as_slice() else { panic!("{error}") };
+            let expected = format!("breaker.{key} is {value}: expected {least} to {most}");
+            assert_eq!(problem.message, expected);
+        }
+    }
+}
+
 /// A key that is added later must be in one of the tables.
 #[test]
 fn s17_the_tables_have_every_number_of_the_file() {
@@ -105,7 +144,8 @@ fn s17_the_tables_have_every_number_of_the_file() {
         if value.parse::<u64>().is_err() || section.contains(".config") || key.contains(' ') {
             continue;
         }
-        let is_limit = section.ends_with(".limits") && LIMITS.iter().any(|it| it.0 == key);
+        let is_limit = section.ends_with(".limits") && LIMITS.iter().any(|it| it.0 == key)
+            || section.ends_with(".breaker") && BREAKER.iter().any(|it| it.0 == key);
         let header = format!("[{section}]");
         let is_of_section = RANGES.iter().any(|it| it.0.starts_with(&header) && it.1 == key);
         assert!(is_limit || is_of_section, "[{section}] {key} is in no table");

@@ -3,7 +3,8 @@
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use futures_util::{StreamExt, stream};
-use http::{Method, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use pillion_chassis::PeerError;
 use serde_json::{Value, json};
@@ -64,7 +65,11 @@ async fn token_requests_keep_their_query() {
 async fn an_answer_streams_through() {
     let (router, peers) = gateway(|_| {
         let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"first"))]);
-        Ok(Response::new(Body::from_stream(first.chain(stream::pending()))))
+        let mut response = Response::new(Body::from_stream(first.chain(stream::pending())));
+        // The mark by which a stream is known on the other side of a socket.
+        let kind = HeaderValue::from_static("text/event-stream");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(response)
     });
     let request = Request::get("/pillion/v1/notifications/stream")
         .header("last-event-id", "7")
