@@ -99,12 +99,13 @@ fn seconds(micros: i64) -> f64 {
 }
 
 /// The worker that follows identity, whether the set is known (until then no token is let in), and
-/// what `/metrics` shows of it.
+/// what `/metrics` shows of it. A set that is not needed counts as known before identity answers.
 pub(crate) fn follow(
     set: &Revocations,
     source: Source,
+    is_needed: bool,
 ) -> (Worker, watch::Receiver<bool>, RevocationStatus) {
-    let (known, is_known) = watch::channel(false);
+    let (known, is_known) = watch::channel(!is_needed);
     let counts = Arc::new(Counts::default());
     let status = RevocationStatus { set: set.clone(), counts: counts.clone() };
     let follower =

@@ -50,7 +50,11 @@ impl TokenChecks {
             (keys::Source::Peers(peers), revoked)
         };
         let (key_worker, keysets, keys_known) = keys::follow(loaded, &keyring, service_keys, keys)?;
-        let (worker, revocations_known, status) = revocations::follow(&revocations, revoked);
+        // Without a key set of identity's no token of identity's is accepted, and the keys are
+        // known from the start: then there is nothing that could be revoked either.
+        let is_needed = handle.is_some() || !*keys_known.borrow();
+        let (worker, revocations_known, status) =
+            revocations::follow(&revocations, revoked, is_needed);
         let workers = [key_worker, worker];
         Ok(Self { keyring, keysets, revocations, status, workers, keys_known, revocations_known })
     }

@@ -109,8 +109,10 @@ fn every_service_is_deployed_as_its_configuration_says() {
     let volumes = migrate["spec"]["volumes"].as_array().expect("volumes");
     let items = volumes.iter().find_map(|volume| volume["secret"]["items"].as_array());
     assert_eq!(items, Some(&vec![json!({ "key": name, "path": name })]));
-    let variables = container(migrate)["env"].as_array().expect("variables").len();
-    assert_eq!(variables, SERVICES.len());
+    // A database for each service, and the key that identity's keys are encrypted with.
+    let variables = container(migrate)["env"].as_array().expect("variables");
+    assert_eq!(variables.len(), SERVICES.len() + 1);
+    assert!(variables.iter().any(|it| it["name"] == "PILLION_KEY_ENCRYPTION_KEY"));
 }
 
 #[test]

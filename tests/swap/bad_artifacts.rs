@@ -88,7 +88,7 @@ fn bad(folder: &Path) -> Vec<(String, Value, &'static str)> {
     add("grants", json!({ "component": build::plugin("ratelimit") }), "grant");
     add("configuration", json!({ "config": { "stamp": "many" } }), "stamp");
     let broken = json!({ "component": build::fixture("hostile"), "config": { "do": "trap" } });
-    add("imports", broken, "not granted");
+    add("imports", broken, "needs the grant");
     all
 }
 
