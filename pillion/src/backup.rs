@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli;
 use crate::data::{keep_new_files_private, write_secret};
+use crate::keys::KEY_ENCRYPTION_KEY_FILE;
 use crate::output::print;
 
 /// What is in a backup, with digests.
@@ -86,7 +87,8 @@ fn fill(data: &Path, to: &Path) -> Result<(usize, std::time::Duration)> {
 }
 
 /// The databases of the services, and what else is worth keeping: the plugins' generations and
-/// components, and who the demonstration's users are.
+/// components, who the demonstration's users are, and the key without which identity's signing keys
+/// cannot be read, if the data folder has it.
 fn found(data: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let mut databases = Vec::new();
     let mut others = Vec::new();
@@ -98,7 +100,7 @@ fn found(data: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
         }
         if path.extension().is_some_and(|extension| extension == "sqlite") {
             databases.push(path);
-        } else if name == "demo.json" {
+        } else if name == "demo.json" || name == KEY_ENCRYPTION_KEY_FILE {
             others.push(path);
         } else if path.is_dir() && name.starts_with("host") {
             others.extend(walk(&path)?.into_iter().filter(|path| is_kept(path)));

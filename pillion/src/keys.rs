@@ -55,6 +55,9 @@ pub(crate) fn of_services(loaded: &Loaded, data: &DataDir) -> Result<ServiceKeys
     }
 }
 
+/// The key in the data folder, where neither the environment nor the configuration names one.
+pub(crate) const KEY_ENCRYPTION_KEY_FILE: &str = "key-encryption.key";
+
 /// The key that encrypts private keys at rest: of the environment, else of the file that is
 /// configured, which must be there, else of the data folder, which the first process makes.
 pub(crate) fn encryption_key(loaded: &Loaded, data: &DataDir) -> Result<KeyEncryptionKey> {
@@ -65,7 +68,7 @@ pub(crate) fn encryption_key(loaded: &Loaded, data: &DataDir) -> Result<KeyEncry
         KeyEncryptionKey::open(&path)
             .with_context(|| format!("{}: tokens.key_encryption_key", loaded.name))
     } else {
-        let path = data.join("key-encryption.key");
+        let path = data.join(KEY_ENCRYPTION_KEY_FILE);
         Ok(KeyEncryptionKey::open_or_make(&path, &SystemRandom, create_secret)?)
     }
 }

@@ -91,7 +91,7 @@ impl Servers {
         for password in database_passwords.chain(others) {
             assert!(password.len() > 8 && !said.contains(&password), "{password} is told: {said}");
         }
-        assert!(!said.contains("panicked"), "{said}");
+        assert!(!said.contains("panicked at"), "{said}");
     }
 
     /// What `pillion migrate` says when it does not do it.

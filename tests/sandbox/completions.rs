@@ -21,15 +21,19 @@ fn slow(mode: &str) -> GenerationSpec {
     });
     let grants = ["clock", "kv", "limiter", "metrics", "random", "sink:access"];
     let mut spec = plugin(build::fixture("hostile"), config, &grants);
-    (spec.limits.deadline_ms, spec.limits.host_calls) = (60_000, u32::MAX);
+    (spec.limits.deadline_ms, spec.limits.host_calls) = (60_000, 100_000_000);
     single(spec)
 }
 
 /// Completion hooks that have run.
 fn completed(metrics: &str) -> u64 {
-    let line = "pillion_plugin_calls_total{plugin=\"mine\",phase=\"completion\"}";
-    let value = metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
-    value.unwrap_or_default()
+    let lines = metrics.lines().filter(|line| {
+        line.starts_with("pillion_plugin_calls_total{")
+            && line.contains("plugin=\"mine\"")
+            && line.contains("phase=\"completion\"")
+    });
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    values.sum()
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {

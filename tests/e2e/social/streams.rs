@@ -200,6 +200,7 @@ async fn i13_streams_end_within_seconds_when_their_token_is_revoked() {
     let world = World::start();
     let [ann] = world.people(["ann"]).await;
     let app = world.app(&ann).await;
+    change(&world, &app, json!({ "add": [{ "value": "plum" }] })).await;
     let mut filtered = Lines::open(&world, &app, STREAM, "").await;
     let mut inbox = Lines::open(&world, &ann.token, "/pillion/v1/notifications/stream", "").await;
     let client_id = text(&claims_of(&app)["client_id"]);

@@ -42,7 +42,7 @@ struct BucketModel {
 
 impl BucketModel {
     /// Asserts that the verdict is possible, and applies it.
-    fn judge(&mut self, at: Span, allowed: bool) {
+    fn judge(&mut self, about: &str, at: Span, allowed: bool) {
         let tokens = |full_at: f64, now: f64| {
             let missing = (full_at - now).max(0.0) / self.increment_ms;
             self.burst - missing
@@ -51,14 +51,14 @@ impl BucketModel {
         let most = tokens(self.full_at.from, at.to + SLACK_MS);
         let least = tokens(self.full_at.to, at.from - SLACK_MS);
         if allowed {
-            assert!(most >= 1.0, "admitted with {least}..{most} tokens: {self:?} {at:?}");
+            assert!(most >= 1.0, "{about}: admitted with {least}..{most} tokens: {self:?} {at:?}");
             self.full_at.from = self.full_at.from.max(at.from) + self.increment_ms;
             self.full_at.to = self.full_at.to.max(at.to) + self.increment_ms;
             // What was admitted left no debt: that narrows what the bucket can have held.
             let full_max = at.to + SLACK_MS + self.burst * self.increment_ms;
             self.full_at.to = self.full_at.to.min(full_max);
         } else {
-            assert!(least < 1.0, "refused with {least}..{most} tokens: {self:?} {at:?}");
+            assert!(least < 1.0, "{about}: refused with {least}..{most} tokens: {self:?} {at:?}");
         }
     }
 }
@@ -72,7 +72,7 @@ struct WindowModel {
 }
 
 impl WindowModel {
-    fn judge(&mut self, at: Span, allowed: bool, left: u32) {
+    fn judge(&mut self, about: &str, at: Span, allowed: bool, left: u32) {
         let may_be_new =
             self.running.is_none_or(|(began, _)| at.to + SLACK_MS >= began.from + self.length_ms);
         let may_be_old =
@@ -83,10 +83,13 @@ impl WindowModel {
                 *taken += 1;
             }
             Some((_, taken)) if may_be_old && !allowed && *taken == self.limit => {
-                assert_eq!(left, 0, "{self:?} {at:?}");
+                assert_eq!(left, 0, "{about}: {self:?} {at:?}");
             }
             _ => {
-                assert!(may_be_new && first, "allowed {allowed}, left {left}: {self:?} {at:?}");
+                assert!(
+                    may_be_new && first,
+                    "{about}: allowed {allowed}, left {left}: {self:?} {at:?}"
+                );
                 self.running = Some((at, 1));
             }
         }
@@ -105,7 +108,7 @@ impl Dice {
 }
 
 /// Takes from a bucket and a window through hosts that share `backend`.
-async fn assert_as_the_model(about: &'static str, nodes: Vec<Node>, seed: u64) {
+async fn assert_as_the_model(about: String, nodes: Vec<Node>, seed: u64) {
     let mut dice = Dice(seed);
     let mut bucket =
         BucketModel { burst: 5.0, increment_ms: 100.0, full_at: Span { from: 0.0, to: 0.0 } };
@@ -130,9 +133,9 @@ async fn assert_as_the_model(about: &'static str, nodes: Vec<Node>, seed: u64) {
         };
         let left: u32 = words.next().and_then(|left| left.parse().ok()).expect("how many are left");
         if of_bucket {
-            bucket.judge(at, allowed);
+            bucket.judge(&about, at, allowed);
         } else {
-            window.judge(at, allowed, left);
+            window.judge(&about, at, allowed, left);
         }
         if allowed { admitted += 1 } else { refused += 1 }
     }
@@ -156,7 +159,7 @@ async fn p16_every_backend_admits_what_a_model_admits() {
                 nodes.push(Node::start(state(), both(&backend)).await);
             }
             let seed = kept.len() as u64;
-            runs.spawn(assert_as_the_model(about, nodes, seed));
+            runs.spawn(assert_as_the_model(format!("{about} on {backend:?}"), nodes, seed));
         }
     }
     while let Some(run) = runs.join_next().await {
