@@ -163,6 +163,8 @@ struct Scheduled {
 
 impl Scheduled {
     async fn empty(mut self) {
+        // What the worker has to do for responses comes first.
+        tokio::task::yield_now().await;
         loop {
             let began = Instant::now();
             while began.elapsed() < TURN {

@@ -135,26 +135,29 @@ pub(crate) enum Quota {
     Window(Window),
 }
 
-/// A window or a bucket. Times are nanoseconds since the limiter was made.
+/// What a key holds: a bucket, a window, or both; as on every backend, one does not affect the
+/// other. Times are nanoseconds since the limiter was made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    /// The theoretical arrival time of the bucket's next conforming take.
+    arrival: Option<u64>,
+    window: Option<RunningWindow>,
+}
+
 #[derive(Clone, Copy, Debug)]
-enum Cell {
-    /// The theoretical arrival time of the next conforming cell.
-    Bucket {
-        arrival: u64,
-    },
-    Window {
-        start: u64,
-        end: u64,
-        taken: u32,
-    },
+struct RunningWindow {
+    start: u64,
+    end: u64,
+    taken: u32,
 }
 
 impl Cell {
+    fn is_empty(self) -> bool {
+        self.arrival.is_none() && self.window.is_none()
+    }
+
     fn expires(self) -> u64 {
-        match self {
-            Self::Bucket { arrival } => arrival,
-            Self::Window { end, .. } => end,
-        }
+        self.arrival.unwrap_or(0).max(self.window.map_or(0, |window| window.end))
     }
 }
 
@@ -234,25 +237,16 @@ impl Limiter {
         let now = nanos(now.saturating_duration_since(self.origin));
         match quota {
             Quota::Bucket(bucket) => self.with_cell(key, now, keys_max, |cell, now| {
-                let arrival = match *cell {
-                    Some(Cell::Bucket { arrival }) => Some(arrival),
-                    _ => None,
-                };
-                let (verdict, taken) = bucket.take(arrival, now);
-                if let Some(arrival) = taken {
-                    *cell = Some(Cell::Bucket { arrival });
-                }
+                let (verdict, taken) = bucket.take(cell.arrival, now);
+                cell.arrival = taken.or(cell.arrival);
                 verdict
             }),
             Quota::Window(window) => self.with_cell(key, now, keys_max, |cell, now| {
-                let running = match *cell {
-                    Some(Cell::Window { start, taken, .. }) => Some((start, taken)),
-                    _ => None,
-                };
+                let running = cell.window.map(|running| (running.start, running.taken));
                 let (verdict, changed) = window.take(running, now);
                 if let Some((start, taken)) = changed {
                     let end = start.saturating_add(window.length);
-                    *cell = Some(Cell::Window { start, end, taken });
+                    cell.window = Some(RunningWindow { start, end, taken });
                 }
                 verdict
             }),
@@ -264,7 +258,7 @@ impl Limiter {
         key: &str,
         now: u64,
         keys_max: usize,
-        take: impl FnOnce(&mut Option<Cell>, u64) -> T,
+        take: impl FnOnce(&mut Cell, u64) -> T,
     ) -> Result<T, LimiterError> {
         check_key(key)?;
         let place = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
@@ -273,17 +267,12 @@ impl Limiter {
         let now = now.max(shard.latest);
         shard.latest = now;
         if let Some(cell) = shard.cells.get_mut(key) {
-            let mut changed = Some(*cell);
-            let answer = take(&mut changed, now);
-            if let Some(changed) = changed {
-                *cell = changed;
-            }
-            return Ok(answer);
+            return Ok(take(cell, now));
         }
         shard.make_room(now, keys_max / SHARDS)?;
-        let mut cell = None;
+        let mut cell = Cell::default();
         let answer = take(&mut cell, now);
-        if let Some(cell) = cell {
+        if !cell.is_empty() {
             shard.cells.insert(key.into(), cell);
         }
         Ok(answer)
@@ -441,10 +430,10 @@ mod tests {
                 let period = Duration::from_millis(INCREMENT_MS * u64::from(BURST));
                 let length = Duration::from_millis(WINDOW_MS);
                 let (verdict, expected) = if of_bucket {
-                    let verdict = limiter.gcra(&format!("b{key}"), BURST, period, at, KEYS);
+                    let verdict = limiter.gcra(&format!("k{key}"), BURST, period, at, KEYS);
                     (verdict.unwrap(), oracle.bucket(key, now))
                 } else {
-                    let verdict = limiter.window(&format!("w{key}"), LIMIT, length, at, KEYS);
+                    let verdict = limiter.window(&format!("k{key}"), LIMIT, length, at, KEYS);
                     (verdict.unwrap(), oracle.window(key, now))
                 };
                 proptest::prop_assert_eq!(verdict.allowed, expected, "{} {}", now, of_bucket);

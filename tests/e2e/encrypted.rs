@@ -10,6 +10,9 @@ use pillion_test_servers::{
 use pillion_tests::system::System;
 use serde_json::json;
 
+/// 32 bytes, in base64.
+const KEY_ENCRYPTION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
 /// What a service recorded, another has taken up within this; so soon a log has a line.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -81,7 +84,9 @@ impl Servers {
             }
             config
         };
-        System::new(configure, databases.collect())
+        // All starts on these databases need the key with which the first one encrypted.
+        let key = ("PILLION_KEY_ENCRYPTION_KEY".to_owned(), KEY_ENCRYPTION_KEY.to_owned());
+        System::new(configure, databases.chain([key]).collect())
     }
 
     /// No password is in it, and nothing that panicked.

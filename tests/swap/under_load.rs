@@ -90,8 +90,13 @@ fn auth_config(strict: bool) -> Value {
     } else {
         scopes(&["users.read"])
     };
+    let everything = json!({
+        "issuer": "pillion", "audience": "pillion-api",
+        "scopes": ["*"], "users": ["*"], "clients": ["*"],
+    });
     json!({
         "keyset": "access-tokens",
+        "partners": { "test": everything },
         "routes": {
             "GET /2/users/me": me,
             "GET /2/users": scopes(&["users.read"]),

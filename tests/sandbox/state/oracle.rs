@@ -156,7 +156,10 @@ async fn p16_every_backend_admits_what_a_model_admits() {
             }
             let mut nodes = Vec::new();
             for _ in 0..hosts {
-                nodes.push(Node::start(state(), both(&backend)).await);
+                let node = Node::start(state(), both(&backend)).await;
+                // Until it has found its backend, a host limits by itself.
+                node.until("set ready 1", "set").await;
+                nodes.push(node);
             }
             let seed = kept.len() as u64;
             runs.spawn(assert_as_the_model(format!("{about} on {backend:?}"), nodes, seed));
