@@ -22,6 +22,7 @@ mod reload;
 mod restart;
 mod social;
 mod split;
+mod steady;
 mod supervision;
 mod tokens;
 mod tweets;
