@@ -87,4 +87,4 @@ pub use spec::{
     PluginSpec,
 };
 pub use stats::PhaseTotals;
-pub use text::{ITEM_BYTES_MAX, printable};
+pub use text::{ITEM_BYTES_MAX, is_unprintable, printable};

@@ -99,7 +99,8 @@ fn escape_into(out: &mut String, text: &str, keep: impl Fn(char) -> bool) {
 }
 
 /// Whether a character is invisible, moves the cursor, or changes how others are shown.
-fn is_unprintable(char: char) -> bool {
+#[must_use]
+pub fn is_unprintable(char: char) -> bool {
     char.is_control()
         || matches!(
             char,

@@ -104,7 +104,7 @@ impl<W: Write> Write for Escaped<W> {
 fn escape(line: &[u8]) -> Cow<'_, [u8]> {
     // The end of a line, and the colors that a terminal is sent; others of ASCII are the
     // formatter's business.
-    let is_plain = |c: char| c.is_ascii() || !pillion_text::is_invisible(c);
+    let is_plain = |c: char| c.is_ascii() || !pillion_host::is_unprintable(c);
     match std::str::from_utf8(line) {
         Ok(text) if text.chars().all(is_plain) => Cow::Borrowed(line),
         _ => {
