@@ -22,7 +22,7 @@ const RANGES: &[Range] = &[
     ("[server]", "streams", 1, 1_000),
     ("[server]", "requests", 1, 65_536),
     ("[server]", "requests_per_address", 1, 65_536),
-    ("[server]", "unread_bytes_per_address", 65_536, 4_294_967_296),
+    ("[server]", "unread_bytes_per_address", 65_536, 4_000_000_000),
     ("[server]", "live_streams", 1, 65_536),
     ("[server]", "live_streams_per_address", 1, 65_536),
     ("[server]", "live_streams_per_account", 1, 65_536),

@@ -87,7 +87,7 @@ pub(crate) struct Server {
     pub(crate) requests: u64,
     #[serde(deserialize_with = "within::<_, 1, 65_536>")]
     pub(crate) requests_per_address: u64,
-    #[serde(deserialize_with = "within::<_, 65_536, 4_294_967_296>")]
+    #[serde(deserialize_with = "within::<_, 65_536, 4_000_000_000>")]
     pub(crate) unread_bytes_per_address: u64,
     #[serde(deserialize_with = "within::<_, 1, 65_536>")]
     pub(crate) live_streams: u64,
