@@ -305,12 +305,11 @@ impl Chain {
         }
     }
 
-    /// Counts the completion hooks for which there was no room to wait: all of them, or only those
-    /// that have to be awaited.
-    pub(crate) fn completions_dropped(&self, only_awaiting: bool) {
+    /// Counts the completion hooks that have to be awaited, and for which there was no room to wait.
+    pub(crate) fn completions_dropped(&self) {
         let mut began = Instant::now();
         for entry in &self.entries {
-            if entry.completion.is_some() && (entry.plugin.awaits() || !only_awaiting) {
+            if entry.completion.is_some() && entry.plugin.awaits() {
                 let ran = (Admission::Normal, Err(HookError::NoRoom));
                 entry.completed(None, &ran, &mut began);
             }

@@ -19,9 +19,8 @@ use crate::exchange::Exchange;
 use crate::layer::Passage;
 use crate::shared::LogBudget;
 
-/// Responses whose hooks may be waiting in one worker's queue. What comes then is dropped and
-/// counted as a failure of the hooks: hooks that are slower than the traffic must not take all
-/// memory, nor the time of the responses.
+/// Responses whose hooks may be waiting in one worker's queue. The hooks of what comes then run at
+/// once: hooks that are slower than the traffic must not take all memory, and slow it down instead.
 const QUEUE_MAX: usize = 1_024;
 
 /// Responses of one connection that may wait for its next flush; HTTP/2 has that many streams at
@@ -85,11 +84,13 @@ impl Completions {
         let mut jobs = queue.lock();
         if jobs.waiting.len() >= QUEUE_MAX {
             drop(jobs);
-            job.drop_hooks();
+            // Behind the others they would be in memory; dropped, they would be missing from the
+            // access log, which an attacker could bring about.
+            job.run();
             if self.log.take(Instant::now(), 1) {
                 tracing::warn!(
                     limit = QUEUE_MAX,
-                    "completion queue full; completion hooks are dropped"
+                    "completion queue full; completion hooks delay responses"
                 );
             }
             return;
@@ -236,13 +237,9 @@ impl Job {
                 drop(suspended);
             };
             if !chain.outside().is_some_and(|outside| outside.later(hooks)) {
-                chain.completions_dropped(true);
+                chain.completions_dropped();
             }
         }
-    }
-
-    fn drop_hooks(self) {
-        self.passage.chain().completions_dropped(false);
     }
 }
 

@@ -3601,8 +3601,7 @@ pub mod exports {
                 );
             }
             /// When the last byte of the response has left, or the client is gone. It runs after the response
-            /// and delays nobody; where completion hooks are slower than the traffic, some are dropped and
-            /// counted.
+            /// and does not delay it, unless completion hooks are slower than the traffic.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod completion {
                 #[used]
